@@ -1,0 +1,176 @@
+//! One error type for the library.
+//!
+//! The kind says what to do about it, the message what we were attempting, and `source()` why it failed. An error that Spark
+//! would raise too carries Spark's condition name (`DIVIDE_BY_ZERO`), which users can search for.
+
+use std::borrow::Cow;
+
+/// Boxed cause of an [`Error`].
+pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
+/// Result with the library's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What the person or process that sees the error should do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// Fix the pipeline file, the query or the command line. Exit code 2.
+    Config,
+    /// The outside world is not there just now: retried with back-off. Exit code 75.
+    Unavailable,
+    /// No space left: the query pauses and resumes by itself when there is space again.
+    NoSpace,
+    /// A row made the query fail (`DIVIDE_BY_ZERO`, `on_malformed: fail`): fix the data or the query. Exit code 1.
+    Data,
+    /// A checkpoint file is damaged or belongs to something else: stop, never guess. Exit code 1.
+    Corrupt,
+    /// Another process owns the checkpoint, or this one lost it. Exit code 75.
+    Fenced,
+    /// A file could not be made durable; the process must not go on. Exit code 74.
+    Storage,
+    /// A limit of the pipeline file would be exceeded (state memory, line length). Exit code 1.
+    Limit,
+    /// A defect in Tidemill. Exit code 1.
+    Internal,
+}
+
+/// What went wrong, in the library's own words; the cause chain has the rest.
+#[derive(Debug, thiserror::Error)]
+#[error("{}{message}", self.prefix())]
+pub struct Error {
+    kind: ErrorKind,
+    condition: Option<Cow<'static, str>>,
+    message: String,
+    #[source]
+    cause: Option<BoxError>,
+}
+
+impl Error {
+    /// An error without a cause. The message is lower case and has no full stop.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, condition: None, message: message.into(), cause: None }
+    }
+
+    /// Shorthand for [`ErrorKind::Config`].
+    pub fn config(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Config, message)
+    }
+
+    /// Shorthand for [`ErrorKind::Internal`].
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Internal, message)
+    }
+
+    /// An error that Spark raises too: `condition` is Spark's name for it, `message` Spark's sentence or a better one.
+    pub fn spark(kind: ErrorKind, condition: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { kind, condition: Some(condition.into()), message: message.into(), cause: None }
+    }
+
+    /// Adds why it failed.
+    #[must_use]
+    pub fn because(mut self, cause: impl Into<BoxError>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+
+    /// What to do about it.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// Spark's condition name, here or in the nearest cause that is ours.
+    pub fn condition(&self) -> Option<&str> {
+        if let Some(condition) = &self.condition {
+            return Some(condition);
+        }
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            if let Some(condition) = error.downcast_ref::<Error>().and_then(|e| e.condition.as_deref()) {
+                return Some(condition);
+            }
+            cause = error.source();
+        }
+        None
+    }
+
+    /// The message without the condition and without the cause chain.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The message followed by every cause, `: ` between them: what a person is shown.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let next = error.to_string();
+            if !text.contains(&next) {
+                text.push_str(": ");
+                text.push_str(&next);
+            }
+            cause = error.source();
+        }
+        text
+    }
+
+    fn prefix(&self) -> String {
+        self.condition.as_ref().map(|c| format!("[{c}] ")).unwrap_or_default()
+    }
+}
+
+/// Names the attempt at the place where a foreign error becomes ours.
+pub trait Attempt<T> {
+    /// `storage.read(path).attempting(ErrorKind::Unavailable, || format!("read {path}"))?` gives `could not read …`.
+    fn attempting(self, kind: ErrorKind, attempt: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T, E: Into<BoxError>> Attempt<T> for std::result::Result<T, E> {
+    fn attempting(self, kind: ErrorKind, attempt: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|cause| Error::new(kind, format!("could not {}", attempt())).because(cause))
+    }
+}
+
+/// An error of ours that travelled through DataFusion comes back as itself; any other becomes one of `kind`.
+pub fn from_datafusion(error: datafusion::error::DataFusionError, kind: ErrorKind) -> Error {
+    use datafusion::error::DataFusionError as D;
+    match error {
+        D::External(inner) => match inner.downcast::<Error>() {
+            Ok(ours) => *ours,
+            Err(other) => match other.downcast::<D>() {
+                Ok(nested) => from_datafusion(*nested, kind),
+                Err(other) => Error::new(kind, other.to_string()),
+            },
+        },
+        D::Context(_, inner) | D::Diagnostic(_, inner) => from_datafusion(*inner, kind),
+        D::ArrowError(inner, backtrace) => match *inner {
+            arrow::error::ArrowError::ExternalError(inner) => from_datafusion(D::External(inner), kind),
+            other => Error::new(kind, D::ArrowError(Box::new(other), backtrace).strip_backtrace()),
+        },
+        D::Shared(shared) => match std::sync::Arc::try_unwrap(shared) {
+            Ok(inner) => from_datafusion(inner, kind),
+            Err(shared) => match find_ours(shared.as_ref()) {
+                Some(ours) => {
+                    Error { kind: ours.kind, condition: ours.condition.clone(), message: ours.message.clone(), cause: None }
+                }
+                None => Error::new(kind, shared.strip_backtrace()),
+            },
+        },
+        other => Error::new(kind, other.strip_backtrace()),
+    }
+}
+
+fn find_ours<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Error> {
+    let mut current = Some(error);
+    while let Some(error) = current {
+        if let Some(ours) = error.downcast_ref::<Error>() {
+            return Some(ours);
+        }
+        current = error.source();
+    }
+    None
+}
+
+impl From<Error> for datafusion::error::DataFusionError {
+    fn from(error: Error) -> Self {
+        datafusion::error::DataFusionError::External(Box::new(error))
+    }
+}

@@ -1,0 +1,115 @@
+//! Bytes ↔ columns.
+//!
+//! A decoder takes chunks of raw lines in and gives whole Arrow batches out. A line is decoded alone: a malformed one can neither
+//! swallow its neighbour nor fail the batch. What a line yields is `semantics.md` S14's `from_json` column, for every source.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+use crate::error::Result;
+use crate::source::LineChunk;
+
+/// What a line that is not right yields in the query. Independently, a query with a dead letter gets each such line there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnMalformed {
+    /// The row that Spark's PERMISSIVE mode gives: the fields that are right, nulls elsewhere.
+    #[default]
+    Permissive,
+    /// No row; the line is counted as dropped.
+    Drop,
+    /// The query fails, naming the line (`MALFORMED_RECORD_IN_PARSING`).
+    Fail,
+}
+
+/// Columns that a source yields on request, beside those of its schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MetadataColumn {
+    /// `_source` STRING: the source's name.
+    Source,
+    /// `_position` BIGINT: byte position of the line in its file or ingest log.
+    Position,
+    /// `_received_at` TIMESTAMP: when the line was received, null for files.
+    ReceivedAt,
+    /// `_file` STRING: path of the file, null elsewhere.
+    File,
+}
+
+/// What a decoder must build.
+#[derive(Debug, Clone)]
+pub struct DecodeRequest {
+    /// The whole declared schema; a line is judged on all of it.
+    pub schema: SchemaRef,
+    /// Indexes into `schema` of the columns to build, in output order.
+    pub projection: Vec<usize>,
+    /// Metadata columns to build, after the projected ones.
+    pub metadata: Vec<MetadataColumn>,
+    /// What malformed lines yield.
+    pub on_malformed: OnMalformed,
+    /// Whether to keep malformed lines in [`Decoded::malformed`] (only a dead letter wants them).
+    pub keep_malformed: bool,
+    /// The source's name, for `_source` and messages.
+    pub source: Arc<str>,
+    /// Longest line in bytes (default 1 MiB), and deepest JSON nesting (default 64).
+    pub limits: LineLimits,
+}
+
+/// Limits that are checked before anything is parsed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LineLimits {
+    /// Longest line in bytes, 1 B to 1 GiB.
+    pub line_bytes_max: usize,
+    /// Deepest JSON nesting, 1 to 1,000.
+    pub json_depth_max: usize,
+}
+
+impl Default for LineLimits {
+    fn default() -> Self {
+        Self { line_bytes_max: 1 << 20, json_depth_max: 64 }
+    }
+}
+
+/// A line that was not right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Malformed {
+    /// File path or connection.
+    pub origin: Arc<str>,
+    /// Byte position in the file or ingest log.
+    pub position: u64,
+    /// The top-level field that was wrong, where one was.
+    pub field: Option<Arc<str>>,
+    /// Why, in a few words without any of the row's values: `not valid JSON`, `expected INT`, `invalid UTF-8`, `truncated`.
+    pub reason: Arc<str>,
+    /// The line's bytes without its line end, cut at the line limit.
+    pub raw: Vec<u8>,
+}
+
+/// What became of the lines pushed since the last `finish`.
+#[derive(Debug, Clone)]
+pub struct Decoded {
+    /// The rows in input order: projected columns, then metadata columns. One or more batches of at most 8,192 rows; at least one
+    /// (possibly empty) batch, so that the schema is always there.
+    pub rows: Vec<RecordBatch>,
+    /// Lines read.
+    pub lines_read: u64,
+    /// Lines that were malformed, whether they gave a row or not.
+    pub lines_malformed: u64,
+    /// Lines that gave no row.
+    pub lines_dropped: u64,
+    /// The malformed lines, if they were asked for.
+    pub malformed: Vec<Malformed>,
+}
+
+/// Lines in, batches out.
+///
+/// # Contract
+/// - Rows come out in the order of their lines; a line yields one row (none with [`OnMalformed::Drop`] if malformed).
+/// - A malformed line is an error only with [`OnMalformed::Fail`], and the error names origin and position but no value.
+/// - No input makes it panic, and none makes it use memory beyond a small multiple of the chunk.
+pub trait Decoder: Send {
+    /// Decodes the lines of a chunk.
+    fn push(&mut self, chunk: &LineChunk) -> Result<()>;
+    /// Everything decoded since the last call. The decoder can be used again afterwards.
+    fn finish(&mut self) -> Result<Decoded>;
+}

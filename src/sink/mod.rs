@@ -1,0 +1,72 @@
+//! Where results go.
+//!
+//! A batch's output is first encoded into staged bytes under the checkpoint; once the batch is decided (`Prepared`) each sink is
+//! given exactly those bytes under its own dense commit number, as often as it takes.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+
+/// What a sink promises its readers; shown in status, page and log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Guarantee {
+    /// Each row exactly once, through any number of crashes.
+    ExactlyOnce,
+    /// No row lost; the last batch may be repeated after a crash.
+    AtLeastOnce,
+}
+
+/// Names one commit of one sink.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommitId {
+    /// UUID of the query's checkpoint, 32 hex digits.
+    pub query_id: String,
+    /// The sink's name within its query.
+    pub sink: String,
+    /// The sink's own dense commit number, from 0.
+    pub number: u64,
+    /// The batch whose output this is.
+    pub batch_id: u64,
+    /// Batch time in microseconds since 1970.
+    pub batch_time_us: i64,
+}
+
+/// What a sink knows about a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Contains {
+    /// This commit is in.
+    Yes,
+    /// It is not; the one before it is the last.
+    No,
+    /// The sink holds a later commit than the log knows of (`SINK_AHEAD`).
+    Ahead,
+    /// The sink's mark is gone or is another query's (`MARKER_LOST`).
+    MarkerLost,
+}
+
+/// A place that takes a batch's output.
+///
+/// # Contract
+/// - `stage` is a function of its arguments: it touches nothing outside the process.
+/// - `commit` makes exactly the staged bytes visible and is idempotent per [`CommitId`]; when it fails, `contains` tells the truth
+///   afterwards.
+/// - A sink whose `guarantee` is at-least-once answers [`Contains::No`] to everything.
+#[async_trait]
+pub trait Sink: Send + Sync {
+    /// What readers of this sink may rely on.
+    fn guarantee(&self) -> Guarantee;
+    /// Opens the sink for rows of `schema` without changing anything visible: creates folders, checks permissions, refuses what it
+    /// cannot take.
+    async fn open(&mut self, schema: &SchemaRef) -> Result<()>;
+    /// Encodes a batch's rows; empty when this batch has nothing for the sink.
+    fn stage(&mut self, rows: &[RecordBatch]) -> Result<Bytes>;
+    /// Whether `id` is in.
+    async fn contains(&mut self, id: &CommitId) -> Result<Contains>;
+    /// Makes the staged bytes of `id` visible.
+    async fn commit(&mut self, id: &CommitId, staged: &Bytes) -> Result<()>;
+}
