@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::format::MetadataColumn;
 
+pub mod spark;
+
 /// Which rows of a stateful result a batch emits (Spark's output modes).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

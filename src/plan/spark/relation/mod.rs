@@ -1,0 +1,1 @@
+//! Relations: syntax tree → logical plan.

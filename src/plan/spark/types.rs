@@ -1,0 +1,1 @@
+//! Spark's type names and DDL.
