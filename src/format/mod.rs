@@ -3,6 +3,8 @@
 //! A decoder takes chunks of raw lines in and gives whole Arrow batches out. A line is decoded alone: a malformed one can neither
 //! swallow its neighbour nor fail the batch. What a line yields is `semantics.md` S14's `from_json` column, for every source.
 
+pub mod number;
+
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;

@@ -1,0 +1,265 @@
+//! Floating-point numbers as Java writes them, for JSON, CSV, casts and the console alike.
+//!
+//! The digits are the fewest that read back as the same number, as `Double.toString` gives since JDK 19. From 0.001 up to ten
+//! million they stand plain and with at least one digit behind the point (`100.0`), otherwise in the form `1.0E10`.
+
+use std::ops::Deref;
+
+/// The text of one number, without an allocation.
+#[derive(Debug, Clone, Copy)]
+pub struct NumberText {
+    bytes: [u8; 32],
+    len: u8,
+}
+
+impl Deref for NumberText {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        std::str::from_utf8(self.as_bytes()).expect("a number is ASCII")
+    }
+}
+
+impl NumberText {
+    /// The text's bytes, all ASCII.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+
+    fn empty() -> Self {
+        Self { bytes: [0; 32], len: 0 }
+    }
+
+    fn of(text: &str) -> Self {
+        let mut this = Self::empty();
+        this.push_all(text.as_bytes());
+        this
+    }
+
+    fn push(&mut self, byte: u8) {
+        self.bytes[usize::from(self.len)] = byte;
+        self.len += 1;
+    }
+
+    fn push_all(&mut self, bytes: &[u8]) {
+        let start = usize::from(self.len);
+        self.bytes[start..start + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len() as u8;
+    }
+
+    fn push_zeros(&mut self, count: i32) {
+        for _ in 0..count {
+            self.push(b'0');
+        }
+    }
+}
+
+/// A DOUBLE's text: `1.0`, `1.0E10`, `1.0E-5`, `NaN`, `-Infinity`.
+pub fn double_text(value: f64) -> NumberText {
+    if !value.is_finite() {
+        return NumberText::of(special(value));
+    }
+    let mut buffer = ryu::Buffer::new();
+    let mut digits = Digits::read(buffer.format_finite(value));
+    if digits.len == 1 && value.abs() < f64::MIN_POSITIVE && value != 0.0 {
+        digits = Digits::read(&format!("{value:.1e}"));
+    }
+    digits.text()
+}
+
+/// A FLOAT's text, from its own precision: `0.1`, not `0.10000000149011612`.
+pub fn float_text(value: f32) -> NumberText {
+    if !value.is_finite() {
+        return NumberText::of(special(f64::from(value)));
+    }
+    let mut buffer = ryu::Buffer::new();
+    let mut digits = Digits::read(buffer.format_finite(value));
+    if digits.len == 1 && value.abs() < f32::MIN_POSITIVE && value != 0.0 {
+        digits = Digits::read(&format!("{value:.1e}"));
+    }
+    digits.text()
+}
+
+/// Appends [`double_text`] to `out`.
+pub fn write_double(value: f64, out: &mut Vec<u8>) {
+    out.extend_from_slice(double_text(value).as_bytes());
+}
+
+/// Appends [`float_text`] to `out`.
+pub fn write_float(value: f32, out: &mut Vec<u8>) {
+    out.extend_from_slice(float_text(value).as_bytes());
+}
+
+fn special(value: f64) -> &'static str {
+    if value.is_nan() {
+        "NaN"
+    } else if value > 0.0 {
+        "Infinity"
+    } else {
+        "-Infinity"
+    }
+}
+
+/// `0.d₁d₂…dₙ × 10^point`, without zeros at either end.
+struct Digits {
+    negative: bool,
+    bytes: [u8; 20],
+    len: usize,
+    point: i32,
+}
+
+impl Digits {
+    /// Takes a finite number's text apart: `12.5`, `1e16`, `1.5e-7`, `0.001`.
+    fn read(text: &str) -> Self {
+        let mut this = Self { negative: false, bytes: [0; 20], len: 0, point: 0 };
+        let mut behind_point = false;
+        let mut zeros = 0;
+        for (at, byte) in text.bytes().enumerate() {
+            match byte {
+                b'-' => this.negative = true,
+                b'.' => behind_point = true,
+                b'e' => {
+                    this.point += text[at + 1..].parse::<i32>().expect("an exponent is a small integer");
+                    break;
+                }
+                b'0' if this.len == 0 => this.point -= i32::from(behind_point),
+                b'0' => {
+                    zeros += 1;
+                    this.point += i32::from(!behind_point);
+                }
+                digit => {
+                    for _ in 0..zeros {
+                        this.push(b'0');
+                    }
+                    zeros = 0;
+                    this.push(digit);
+                    this.point += i32::from(!behind_point);
+                }
+            }
+        }
+        this
+    }
+
+    fn push(&mut self, digit: u8) {
+        self.bytes[self.len] = digit;
+        self.len += 1;
+    }
+
+    fn text(&self) -> NumberText {
+        let mut out = NumberText::empty();
+        if self.negative {
+            out.push(b'-');
+        }
+        let digits = &self.bytes[..self.len];
+        let shown = self.len as i32;
+        match self.point {
+            _ if digits.is_empty() => out.push_all(b"0.0"),
+            point @ 1..=7 => {
+                out.push_all(&digits[..point.min(shown) as usize]);
+                out.push_zeros(point - shown);
+                out.push(b'.');
+                out.push_all(if point < shown { &digits[point as usize..] } else { b"0" });
+            }
+            point @ -2..=0 => {
+                out.push_all(b"0.");
+                out.push_zeros(-point);
+                out.push_all(digits);
+            }
+            point => {
+                out.push(digits[0]);
+                out.push(b'.');
+                out.push_all(if shown > 1 { &digits[1..] } else { b"0" });
+                out.push(b'E');
+                let mut exponent = [0; 12];
+                out.push_all(lexical_core::write(point - 1, &mut exponent));
+            }
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doubles_read_as_java_writes_them() {
+        for (value, text) in [
+            (0.0, "0.0"),
+            (-0.0, "-0.0"),
+            (1.0, "1.0"),
+            (-1.5, "-1.5"),
+            (100.0, "100.0"),
+            (120.5, "120.5"),
+            (249.9, "249.9"),
+            (0.1 + 0.2, "0.30000000000000004"),
+            (0.001, "0.001"),
+            (0.0012, "0.0012"),
+            (0.000_999, "9.99E-4"),
+            (1e-5, "1.0E-5"),
+            (9_999_999.0, "9999999.0"),
+            (1_234_567.875, "1234567.875"),
+            (1e7, "1.0E7"),
+            (12_345_678.9, "1.23456789E7"),
+            (1e10, "1.0E10"),
+            (1.05e22, "1.05E22"),
+            (1e23, "1.0E23"),
+            (2e23, "2.0E23"),
+            (9_007_199_254_740_993.0, "9.007199254740992E15"),
+            (f64::MAX, "1.7976931348623157E308"),
+            (f64::MIN_POSITIVE, "2.2250738585072014E-308"),
+            (f64::from_bits(1), "4.9E-324"),
+            (f64::from_bits(2), "9.9E-324"),
+            (f64::from_bits(3), "1.5E-323"),
+            (f64::from_bits(4), "2.0E-323"),
+            (f64::NAN, "NaN"),
+            (f64::INFINITY, "Infinity"),
+            (f64::NEG_INFINITY, "-Infinity"),
+        ] {
+            assert_eq!(&*double_text(value), text);
+        }
+    }
+
+    #[test]
+    fn floats_keep_their_own_precision() {
+        for (value, text) in [
+            (0.1f32, "0.1"),
+            (1.0, "1.0"),
+            (16_777_216.0, "1.6777216E7"),
+            (3.4e38, "3.4E38"),
+            (f32::MAX, "3.4028235E38"),
+            (f32::from_bits(1), "1.4E-45"),
+            (f32::from_bits(2), "2.8E-45"),
+            (f32::from_bits(3), "4.2E-45"),
+            (1e-3, "0.001"),
+            (f32::NAN, "NaN"),
+        ] {
+            assert_eq!(&*float_text(value), text);
+        }
+    }
+
+    #[test]
+    fn every_text_reads_back_as_the_same_number() {
+        let mut bits = 0x9E37_79B9_7F4A_7C15_u64;
+        for _ in 0..20_000 {
+            bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let value = f64::from_bits(bits);
+            if value.is_finite() {
+                assert_eq!(double_text(value).parse::<f64>().expect("a number").to_bits(), bits);
+            }
+            let value = f32::from_bits(bits as u32);
+            if value.is_finite() {
+                assert_eq!(float_text(value).parse::<f32>().expect("a number").to_bits(), value.to_bits());
+            }
+        }
+    }
+
+    #[test]
+    fn appending_keeps_what_was_there() {
+        let mut out = b"x=".to_vec();
+        write_double(1.0, &mut out);
+        out.push(b' ');
+        write_float(0.5, &mut out);
+        assert_eq!(out, b"x=1.0 0.5");
+    }
+}
