@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::format::MetadataColumn;
 
 pub mod spark;
+pub mod streaming;
 
 /// Which rows of a stateful result a batch emits (Spark's output modes).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
