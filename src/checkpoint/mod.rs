@@ -4,6 +4,17 @@
 //! output is decided, *committed* when every sink has it. At most one batch lies between, so the newest frame says what to do.
 //! The checkpoint never interprets an offset, a state page or a staged output: they are bytes with a length and a checksum.
 
+pub mod storage;
+mod root;
+mod identity;
+mod recovery;
+mod query;
+
+pub use identity::Identity;
+pub use query::{Checkpoint, compare};
+pub use recovery::{FirstStep, LastBatch, Recovered};
+pub use root::CheckpointRoot;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
