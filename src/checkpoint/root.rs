@@ -1,5 +1,7 @@
 //! The folder that one process owns: a log per query, an ingest log per source, and one lock over both.
 
+#![allow(dead_code)]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};

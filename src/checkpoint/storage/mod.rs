@@ -9,6 +9,8 @@ mod local;
 
 pub use local::LocalVfs;
 
+#![allow(dead_code)]
+
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
