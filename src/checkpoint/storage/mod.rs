@@ -3,13 +3,11 @@
 //! Everything that must survive a crash goes through [`Vfs`], so that a test can stand in for the disk and lose exactly what a
 //! power cut may lose. Each call says what is durable after it; whatever it does not say may be gone.
 
+#![allow(dead_code)]
+
 mod local;
 
-
-
 pub use local::LocalVfs;
-
-#![allow(dead_code)]
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
