@@ -1,1 +1,14 @@
-//! x
+//! Card transactions as JSON lines, for Tidemill's demo, tests and benchmarks.
+//!
+//! [`Transactions`] makes the lines; [`write_to`] paces them into anything that takes bytes; [`serve`] listens and gives every
+//! client a stream of its own, from its first line.
+
+mod options;
+mod transactions;
+mod pace;
+mod serve;
+
+pub use options::{Amounts, Options};
+pub use pace::write_to;
+pub use serve::{connect, serve};
+pub use transactions::{NAMED_USERS_MAX, Transactions};
