@@ -9,6 +9,8 @@
 //! AND/OR, branches of CASE/IF/COALESCE) a fallible operand is put behind a CASE.
 
 pub mod types;
+pub mod suggest;
+pub mod dialect;
 pub mod cast;
 pub mod expression;
 pub mod functions;

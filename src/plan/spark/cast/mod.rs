@@ -1,0 +1,79 @@
+//! Spark's casts.
+//!
+//! Arrow's casts differ from Spark's in what they accept, in overflow and in how values become text, so most casts are kernels of
+//! our own; a cast that cannot fail and means the same stays an `Expr::Cast`, which the optimiser understands.
+
+mod kernel;
+mod rule;
+
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::{Cast, Expr};
+
+use super::expression::native::{Kernel, Operand, call};
+use super::types::sql_name;
+use super::{PlanSettings, Typed};
+use crate::error::{Error, ErrorKind, Result};
+
+pub use kernel::cast_array;
+use rule::{Route, route};
+
+/// What a value that does not fit does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CastMode {
+    /// It fails the query.
+    Ansi,
+    /// It becomes null.
+    Try,
+}
+
+/// `CAST(value AS to)` or `TRY_CAST(value AS to)`. Fails with `DATATYPE_MISMATCH.CAST_WITHOUT_SUGGESTION` (or Spark's variants with
+/// a suggestion) where Spark has no such cast.
+pub fn cast(value: Typed, to: &DataType, mode: CastMode, settings: &PlanSettings) -> Result<Typed> {
+    let from = value.data_type.clone();
+    match route(&from, to) {
+        Route::Same => Ok(Typed { data_type: to.clone(), ..value }),
+        Route::Null => {
+            let null = ScalarValue::try_from(to).map_err(|e| Error::internal(format!("no null of type {to}: {e}")))?;
+            Ok(Typed { expr: Expr::Literal(null, None), data_type: to.clone(), nullable: true })
+        }
+        Route::Arrow => {
+            let expr = Expr::Cast(Cast::new(Box::new(value.expr), to.clone()));
+            Ok(Typed { expr, data_type: to.clone(), nullable: value.nullable })
+        }
+        Route::Kernel { fallible } => {
+            let zone = settings.time_zone.clone();
+            let nullable = value.nullable || (fallible && mode == CastMode::Try);
+            let kernel = CastKernel { to: to.clone(), mode, zone };
+            Ok(call(kernel, vec![value.expr], to.clone(), nullable, fallible && mode == CastMode::Ansi))
+        }
+        Route::None(condition) => Err(Error::spark(
+            ErrorKind::Config,
+            condition,
+            format!("cannot cast \"{}\" to \"{}\"", sql_name(&from), sql_name(to)),
+        )),
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct CastKernel {
+    to: DataType,
+    mode: CastMode,
+    zone: Arc<str>,
+}
+
+impl Kernel for CastKernel {
+    fn name(&self) -> &str {
+        match self.mode {
+            CastMode::Ansi => "cast",
+            CastMode::Try => "try_cast",
+        }
+    }
+
+    fn run(&self, args: &[Operand], _rows: usize) -> Result<ArrayRef> {
+        cast_array(&args[0].array, &self.to, self.mode, &self.zone)
+    }
+}

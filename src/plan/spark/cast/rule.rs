@@ -1,0 +1,114 @@
+//! Which casts exist, and how each is done.
+
+use arrow::datatypes::{DataType, Fields};
+
+use crate::plan::spark::types::map_fields;
+
+/// How a cast is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Route {
+    /// Nothing to do.
+    Same,
+    /// Only nulls are cast.
+    Null,
+    /// As Arrow does it, which never fails here.
+    Arrow,
+    /// With a kernel of ours.
+    Kernel {
+        /// Whether some value does not fit.
+        fallible: bool,
+    },
+    /// There is no such cast; Spark's condition.
+    None(&'static str),
+}
+
+/// How `from` is cast to `to` under ANSI rules.
+pub(super) fn route(from: &DataType, to: &DataType) -> Route {
+    use DataType::*;
+    const SURE: Route = Route::Kernel { fallible: false };
+    const FALLIBLE: Route = Route::Kernel { fallible: true };
+    match (from, to) {
+        (a, b) if a == b => Route::Same,
+        (Null, _) => Route::Null,
+        (List(a), List(b)) => nested(&[(a.data_type(), b.data_type())]),
+        (Map(a, _), Map(b, _)) => match (map_fields(a), map_fields(b)) {
+            (Some((ak, av)), Some((bk, bv))) => nested(&[(ak.data_type(), bk.data_type()), (av.data_type(), bv.data_type())]),
+            _ => Route::None(WITHOUT_SUGGESTION),
+        },
+        (Struct(a), Struct(b)) if a.len() == b.len() => nested(&pairs(a, b)),
+        (_, Utf8) => SURE,
+        (Utf8, Binary) => Route::Arrow,
+        (Utf8, to) if is_number(to) || matches!(to, Boolean | Date32 | Timestamp(..) | Duration(_) | Interval(_)) => FALLIBLE,
+        (from, to) if is_integer(from) && is_integer(to) => if width(from) <= width(to) { Route::Arrow } else { FALLIBLE },
+        (from, Float32 | Float64) if is_integer(from) || matches!(from, Float32) => Route::Arrow,
+        (Float64, Float32) => Route::Arrow,
+        (Float32 | Float64, to) if is_integer(to) => FALLIBLE,
+        (from, Boolean) if is_number(from) => SURE,
+        (Boolean, to) if is_integer(to) || is_float(to) => Route::Arrow,
+        (Boolean, Decimal128(p, s)) => if i16::from(*p) - i16::from(*s) >= 1 { SURE } else { FALLIBLE },
+        (from, Decimal128(p, s)) if is_integer(from) => {
+            if i16::from(*p) - i16::from(*s) >= digits(from) { SURE } else { FALLIBLE }
+        }
+        (Float32 | Float64, Decimal128(..)) => FALLIBLE,
+        (Decimal128(p1, s1), Decimal128(p2, s2)) => {
+            if i16::from(*p2) - i16::from(*s2) >= i16::from(*p1) - i16::from(*s1) + i16::from(s2 < s1) && s2 >= s1 { SURE } else { FALLIBLE }
+        }
+        (Decimal128(..), Float32 | Float64) => SURE,
+        (Decimal128(p, s), to) if is_integer(to) => if i16::from(*p) - i16::from(*s) < digits(to) { SURE } else { FALLIBLE },
+        (Date32, Timestamp(..)) | (Timestamp(..), Date32 | Timestamp(..)) => SURE,
+        (Timestamp(_, Some(_)), to) if is_number(to) => if matches!(to, Int64 | Float32 | Float64) { SURE } else { FALLIBLE },
+        (from, Timestamp(_, Some(_))) if is_number(from) => FALLIBLE,
+        (Duration(_) | Interval(_), to) | (to, Duration(_) | Interval(_)) if is_integer(to) => FALLIBLE,
+        (from, Binary) if is_integer(from) => Route::None(WITH_CONF),
+        (Boolean, Timestamp(_, Some(_))) | (Timestamp(_, Some(_)), Boolean) | (Date32, Boolean) | (Boolean, Date32) => Route::None(WITH_CONF),
+        (from, Date32) | (Date32, from) if is_number(from) => Route::None(WITH_FUNC),
+        _ => Route::None(WITHOUT_SUGGESTION),
+    }
+}
+
+const WITHOUT_SUGGESTION: &str = "DATATYPE_MISMATCH.CAST_WITHOUT_SUGGESTION";
+const WITH_CONF: &str = "DATATYPE_MISMATCH.CAST_WITH_CONF_SUGGESTION";
+const WITH_FUNC: &str = "DATATYPE_MISMATCH.CAST_WITH_FUNC_SUGGESTION";
+
+fn pairs<'a>(a: &'a Fields, b: &'a Fields) -> Vec<(&'a DataType, &'a DataType)> {
+    a.iter().zip(b).map(|(a, b)| (a.data_type(), b.data_type())).collect()
+}
+
+/// A nested cast exists if all of its parts do, and can fail if one of them can.
+fn nested(parts: &[(&DataType, &DataType)]) -> Route {
+    let mut fallible = false;
+    for (from, to) in parts {
+        match route(from, to) {
+            Route::None(_) => return Route::None(WITHOUT_SUGGESTION),
+            Route::Kernel { fallible: part } => fallible |= part,
+            Route::Same | Route::Null | Route::Arrow => {}
+        }
+    }
+    Route::Kernel { fallible }
+}
+
+pub(super) fn is_integer(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64)
+}
+
+fn is_float(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Float32 | DataType::Float64)
+}
+
+fn is_number(data_type: &DataType) -> bool {
+    is_integer(data_type) || is_float(data_type) || matches!(data_type, DataType::Decimal128(..))
+}
+
+fn width(data_type: &DataType) -> usize {
+    data_type.primitive_width().unwrap_or(0)
+}
+
+/// How many decimal digits the integers of a type have at most.
+fn digits(data_type: &DataType) -> i16 {
+    match data_type {
+        DataType::Int8 => 3,
+        DataType::Int16 => 5,
+        DataType::Int32 => 10,
+        _ => 19,
+    }
+}

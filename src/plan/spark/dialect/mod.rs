@@ -1,0 +1,394 @@
+//! Spark's syntax: text → sqlparser's syntax tree.
+//!
+//! The tokens are our own ([`tokens`]); the grammar is sqlparser's, with Spark's casts, typed literals, intervals and precedences put
+//! in through its hooks. In the tree, `X'1F'`, `DATE'…'` and their like are [`Expr::TypedString`], the type of a cast is a
+//! `DataType::Custom` whose name is the type's text, both strings `'x'` and `"x"` are single-quoted strings with their escapes
+//! resolved, and a number's text still ends in its suffix (`1.5BD`; `L` is the number's flag).
+
+mod tokens;
+
+use datafusion::sql::sqlparser::ast::{
+    self, BinaryOperator, CastKind, DataType, DateTimeField, Expr, Ident, Interval, Statement, TypedString, UnaryOperator, Value,
+    ValueWithSpan,
+};
+use datafusion::sql::sqlparser::dialect::{Dialect, Precedence};
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::tokenizer::{Location, Token};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// How deep brackets and subqueries may nest.
+const NESTING_MAX: usize = 600;
+
+/// Types that may stand before a string literal.
+const TYPED_LITERALS: [&str; 6] = ["DATE", "TIMESTAMP", "TIMESTAMP_NTZ", "TIMESTAMP_LTZ", "X", "TIME"];
+
+/// One statement; a semicolon may follow. Fails with `PARSE_SYNTAX_ERROR` and the place.
+pub fn parse(sql: &str) -> Result<Statement> {
+    parse_with(sql, |parser| {
+        let statement = parser.parse_statement()?;
+        while parser.consume_token(&Token::SemiColon) {}
+        Ok(statement)
+    })
+}
+
+/// One expression, as in `SELECT <expression>`. Fails with `PARSE_SYNTAX_ERROR` and the place.
+pub fn parse_expression(text: &str) -> Result<Expr> {
+    parse_with(text, |parser| parser.parse_expr())
+}
+
+fn parse_with<T>(text: &str, read: impl FnOnce(&mut Parser<'_>) -> Result<T, ParserError>) -> Result<T> {
+    let tokens = tokens::tokenize(text)?;
+    let mut parser = Parser::new(&SparkDialect).with_recursion_limit(NESTING_MAX).with_tokens_with_locations(tokens);
+    let parsed = read(&mut parser).map_err(syntax_error)?;
+    let rest = parser.peek_token();
+    match rest.token {
+        Token::EOF => Ok(parsed),
+        unexpected => Err(tokens::syntax(&format!("unexpected `{unexpected}`"), rest.span.start)),
+    }
+}
+
+fn syntax_error(error: ParserError) -> Error {
+    let message = match error {
+        ParserError::ParserError(message) | ParserError::TokenizerError(message) => message,
+        ParserError::RecursionLimitExceeded => format!("brackets or subqueries are nested too deep (more than about {})", NESTING_MAX / 2),
+    };
+    // sqlparser ends its messages in " at Line: 1, Column: 8".
+    let message = match message.rsplit_once(" at Line: ") {
+        Some((text, place)) => {
+            let mut place = place.split(", Column: ");
+            match (place.next().and_then(|l| l.trim().parse().ok()), place.next().and_then(|c| c.trim().parse().ok())) {
+                (Some(line), Some(column)) if line > 0 => return tokens::syntax(&lower_first(text), Location::new(line, column)),
+                _ => lower_first(text),
+            }
+        }
+        None => lower_first(&message),
+    };
+    Error::spark(ErrorKind::Config, "PARSE_SYNTAX_ERROR", message)
+}
+
+fn lower_first(text: &str) -> String {
+    let text = text.trim_start_matches("Expected: ");
+    let prefix = if text.contains(", found: ") { "expected " } else { "" };
+    let mut chars = text.chars();
+    match chars.next() {
+        Some(first) if prefix.is_empty() => first.to_lowercase().chain(chars).collect(),
+        _ => format!("{prefix}{text}"),
+    }
+}
+
+#[derive(Debug)]
+struct SparkDialect;
+
+impl Dialect for SparkDialect {
+    fn is_delimited_identifier_start(&self, ch: char) -> bool {
+        ch == '`'
+    }
+
+    fn identifier_quote_style(&self, _identifier: &str) -> Option<char> {
+        Some('`')
+    }
+
+    fn is_identifier_start(&self, ch: char) -> bool {
+        ch.is_alphabetic() || ch == '_'
+    }
+
+    fn is_identifier_part(&self, ch: char) -> bool {
+        ch.is_alphanumeric() || ch == '_'
+    }
+
+    fn supports_filter_during_aggregation(&self) -> bool {
+        true
+    }
+
+    fn supports_group_by_expr(&self) -> bool {
+        true
+    }
+
+    fn supports_group_by_with_modifier(&self) -> bool {
+        true
+    }
+
+    fn supports_lambda_functions(&self) -> bool {
+        true
+    }
+
+    fn supports_select_wildcard_except(&self) -> bool {
+        true
+    }
+
+    fn supports_struct_literal(&self) -> bool {
+        true
+    }
+
+    fn supports_values_as_table_factor(&self) -> bool {
+        true
+    }
+
+    fn supports_bang_not_operator(&self) -> bool {
+        true
+    }
+
+    fn supports_select_item_multi_column_alias(&self) -> bool {
+        true
+    }
+
+    fn supports_cte_without_as(&self) -> bool {
+        true
+    }
+
+    fn allow_extract_custom(&self) -> bool {
+        true
+    }
+
+    fn supports_window_function_null_treatment_arg(&self) -> bool {
+        true
+    }
+
+    fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
+        let token = parser.peek_token_ref();
+        let Token::Word(word) = &token.token else { return None };
+        if word.quote_style.is_some() {
+            return None;
+        }
+        let (upper, at) = (word.value.to_uppercase(), token.span);
+        match (upper.as_str(), &parser.peek_nth_token_ref(1).token) {
+            ("CAST" | "TRY_CAST", Token::LParen) => Some(parse_cast(parser, upper == "TRY_CAST")),
+            ("INTERVAL", Token::SingleQuotedString(_) | Token::Number(..) | Token::Minus | Token::Plus) => {
+                parser.maybe_parse(parse_interval).transpose()
+            }
+            (_, Token::SingleQuotedString(_)) if TYPED_LITERALS.contains(&upper.as_str()) => {
+                parser.next_token();
+                Some(parser.parse_literal_string().map(|text| {
+                    let data_type = custom_type(upper);
+                    let value = ValueWithSpan { value: Value::SingleQuotedString(text), span: at };
+                    Expr::TypedString(TypedString { data_type, value, uses_odbc_syntax: false })
+                }))
+            }
+            ("POSITION", Token::LParen) => Some(parse_position(parser)),
+            ("OVERLAY", Token::LParen) => Some(parse_overlay(parser)),
+            ("NOT", _) => {
+                parser.next_token();
+                Some(parser.parse_subexpr(self.prec_value(Precedence::UnaryNot)).map(|e| unary(UnaryOperator::Not, e)))
+            }
+            _ => None,
+        }
+    }
+
+    fn parse_infix(&self, parser: &mut Parser, left: &Expr, precedence: u8) -> Option<Result<Expr, ParserError>> {
+        let binary = |parser: &mut Parser, op: BinaryOperator| {
+            parser.next_token();
+            Some(parser.parse_subexpr(precedence).map(|right| Expr::BinaryOp {
+                left: Box::new(left.clone()),
+                op,
+                right: Box::new(right),
+            }))
+        };
+        match &parser.peek_token_ref().token {
+            Token::Word(w) if w.keyword == Keyword::DIV => binary(parser, BinaryOperator::MyIntegerDivide),
+            Token::ShiftLeft => binary(parser, BinaryOperator::PGBitwiseShiftLeft),
+            Token::CustomBinaryOperator(op) if op == ">>" => binary(parser, BinaryOperator::PGBitwiseShiftRight),
+            Token::CustomBinaryOperator(op) if op == ">>>" => binary(parser, BinaryOperator::Custom(">>>".into())),
+            Token::DoubleColon => {
+                parser.next_token();
+                Some(parse_type_text(parser).map(|data_type| Expr::Cast {
+                    kind: CastKind::DoubleColon,
+                    expr: Box::new(left.clone()),
+                    data_type,
+                    array: false,
+                    format: None,
+                }))
+            }
+            _ => None,
+        }
+    }
+
+    fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
+        Some(Ok(match &parser.peek_token_ref().token {
+            Token::StringConcat => 30,
+            Token::ShiftLeft => 27,
+            Token::CustomBinaryOperator(op) if op == ">>" || op == ">>>" => 27,
+            Token::Ampersand => 24,
+            Token::Caret => 23,
+            Token::Pipe => 22,
+            // A prefix operator here, or no operator at all.
+            Token::ExclamationMark | Token::Tilde | Token::Arrow | Token::Colon => 0,
+            _ => return None,
+        }))
+    }
+}
+
+fn unary(op: UnaryOperator, expr: Expr) -> Expr {
+    Expr::UnaryOp { op, expr: Box::new(expr) }
+}
+
+/// A type by its text; [`crate::plan::spark::types::parse_type`] reads it.
+fn custom_type(text: String) -> DataType {
+    DataType::Custom(ast::ObjectName::from(vec![Ident::new(text)]), Vec::new())
+}
+
+/// The text of a type, up to where it cannot go on.
+fn parse_type_text(parser: &mut Parser) -> Result<DataType, ParserError> {
+    let first = parser.next_token();
+    let Token::Word(word) = &first.token else { return parser.expected("a data type", first) };
+    let mut text = word.value.clone();
+    if word.value.eq_ignore_ascii_case("interval") {
+        while let Token::Word(unit) = &parser.peek_token_ref().token {
+            if !["TO", "YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND"].contains(&unit.value.to_uppercase().as_str()) {
+                break;
+            }
+            text.push(' ');
+            text.push_str(&unit.value);
+            parser.next_token();
+        }
+    }
+    if !matches!(parser.peek_token_ref().token, Token::LParen | Token::Lt | Token::Neq) {
+        return Ok(custom_type(text));
+    }
+    let mut depth = 0_i32;
+    loop {
+        let token = parser.next_token();
+        match &token.token {
+            Token::LParen | Token::Lt => depth += 1,
+            Token::RParen | Token::Gt => depth -= 1,
+            Token::CustomBinaryOperator(op) if op == ">>" => depth -= 2,
+            Token::CustomBinaryOperator(op) if op == ">>>" => depth -= 3,
+            Token::Neq | Token::Word(_) | Token::Number(..) | Token::Comma | Token::Colon | Token::SingleQuotedString(_) => {}
+            _ => return parser.expected("a data type", token),
+        }
+        text.push(' ');
+        match &token.token {
+            Token::Word(word) if word.quote_style.is_some() => text.push_str(&format!("`{}`", word.value.replace('`', "``"))),
+            Token::CustomBinaryOperator(op) => text.push_str(op),
+            other => text.push_str(&other.to_string()),
+        }
+        if depth <= 0 {
+            return Ok(custom_type(text));
+        }
+    }
+}
+
+fn parse_cast(parser: &mut Parser, is_try: bool) -> Result<Expr, ParserError> {
+    parser.next_token();
+    parser.expect_token(&Token::LParen)?;
+    let expr = Box::new(parser.parse_expr()?);
+    parser.expect_keyword(Keyword::AS)?;
+    let data_type = parse_type_text(parser)?;
+    parser.expect_token(&Token::RParen)?;
+    let kind = if is_try { CastKind::TryCast } else { CastKind::Cast };
+    Ok(Expr::Cast { kind, expr, data_type, array: false, format: None })
+}
+
+/// `POSITION(a IN b)`, or the function of that name.
+fn parse_position(parser: &mut Parser) -> Result<Expr, ParserError> {
+    parser.next_token();
+    let special = parser.maybe_parse(|parser| {
+        parser.expect_token(&Token::LParen)?;
+        let expr = Box::new(parser.parse_subexpr(20)?);
+        parser.expect_keyword(Keyword::IN)?;
+        let r#in = Box::new(parser.parse_expr()?);
+        parser.expect_token(&Token::RParen)?;
+        Ok(Expr::Position { expr, r#in })
+    })?;
+    match special {
+        Some(position) => Ok(position),
+        None => parser.parse_function(ast::ObjectName::from(vec![Ident::new("position")])),
+    }
+}
+
+/// `OVERLAY(a PLACING b FROM i [FOR n])`, or the function of that name.
+fn parse_overlay(parser: &mut Parser) -> Result<Expr, ParserError> {
+    parser.next_token();
+    let special = parser.maybe_parse(|parser| {
+        parser.expect_token(&Token::LParen)?;
+        let expr = Box::new(parser.parse_expr()?);
+        parser.expect_keyword(Keyword::PLACING)?;
+        let overlay_what = Box::new(parser.parse_expr()?);
+        parser.expect_keyword(Keyword::FROM)?;
+        let overlay_from = Box::new(parser.parse_expr()?);
+        let overlay_for = if parser.parse_keyword(Keyword::FOR) { Some(Box::new(parser.parse_expr()?)) } else { None };
+        parser.expect_token(&Token::RParen)?;
+        Ok(Expr::Overlay { expr, overlay_what, overlay_from, overlay_for })
+    })?;
+    match special {
+        Some(overlay) => Ok(overlay),
+        None => parser.parse_function(ast::ObjectName::from(vec![Ident::new("overlay")])),
+    }
+}
+
+/// `INTERVAL 1 DAY`, `INTERVAL 2 WEEKS 3 DAYS`, `INTERVAL '1 day'` (all as text without fields), `INTERVAL '1-2' YEAR TO MONTH`.
+fn parse_interval(parser: &mut Parser) -> Result<Expr, ParserError> {
+    let at = parser.next_token().span;
+    let mut parts: Vec<String> = Vec::new();
+    let interval = |text: String, leading_field, last_field| {
+        Expr::Interval(Interval {
+            value: Box::new(Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), span: at })),
+            leading_field,
+            leading_precision: None,
+            last_field,
+            fractional_seconds_precision: None,
+        })
+    };
+    loop {
+        let sign = match parser.peek_token_ref().token {
+            Token::Minus => "-",
+            Token::Plus => "+",
+            _ => "",
+        };
+        let signed = usize::from(!sign.is_empty());
+        let value = match &parser.peek_nth_token_ref(signed).token {
+            Token::Number(n, false) => n.clone(),
+            Token::SingleQuotedString(text) => text.trim().to_owned(),
+            _ if !parts.is_empty() => return Ok(interval(parts.join(" "), None, None)),
+            _ => {
+                let found = parser.peek_token();
+                return parser.expected("an interval's value", found);
+            }
+        };
+        // After a unit, a number that no unit follows is not part of the interval any more.
+        let Some(unit) = interval_unit(&parser.peek_nth_token_ref(signed + 1).token) else {
+            if !parts.is_empty() {
+                return Ok(interval(parts.join(" "), None, None));
+            }
+            for _ in 0..=signed {
+                parser.next_token();
+            }
+            return Ok(interval(format!("{sign}{value}"), None, None));
+        };
+        for _ in 0..signed + 2 {
+            parser.next_token();
+        }
+        if parts.is_empty() && parser.parse_keyword(Keyword::TO) {
+            let token = parser.next_token();
+            let Some(last) = interval_unit(&token.token) else { return parser.expected("an interval's unit", token) };
+            return Ok(interval(format!("{sign}{value}"), Some(custom_field(unit)), Some(custom_field(last))));
+        }
+        parts.push(join_sign(sign, &value));
+        parts.push(unit.to_owned());
+    }
+}
+
+/// `-` before `-1` is `1`: both signs count.
+fn join_sign(sign: &str, value: &str) -> String {
+    match (sign, value.strip_prefix('-')) {
+        ("-", Some(positive)) => positive.to_owned(),
+        ("+", _) => value.to_owned(),
+        _ => format!("{sign}{value}"),
+    }
+}
+
+fn custom_field(unit: &str) -> DateTimeField {
+    DateTimeField::Custom(Ident::new(unit))
+}
+
+/// The unit that a word names, in the singular.
+fn interval_unit(token: &Token) -> Option<&'static str> {
+    const UNITS: [&str; 9] = ["year", "month", "week", "day", "hour", "minute", "second", "millisecond", "microsecond"];
+    let Token::Word(word) = token else { return None };
+    if word.quote_style.is_some() {
+        return None;
+    }
+    let name = word.value.to_lowercase();
+    UNITS.into_iter().find(|unit| name == *unit || name.strip_suffix('s') == Some(unit))
+}

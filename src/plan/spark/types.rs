@@ -1,1 +1,0 @@
-//! Spark's type names and DDL.

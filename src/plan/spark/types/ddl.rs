@@ -1,0 +1,323 @@
+//! Spark's DDL for types and schemas: `a INT, n STRUCT<p: INT, q: STRING> NOT NULL COMMENT 'x', l ARRAY<INT>`.
+
+use std::collections::HashMap;
+
+use arrow::datatypes::{DataType, Field, Fields, Schema};
+
+use super::{DECIMAL_PRECISION_MAX, array_of, day_time_interval, map_of, timestamp, timestamp_ntz, year_month_interval};
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::spark::suggest::nearest;
+
+/// Every simple type name and alias, for suggestions.
+const NAMES: &[&str] = &[
+    "boolean", "tinyint", "byte", "smallint", "short", "int", "integer", "bigint", "long", "float", "real", "double", "date",
+    "timestamp", "timestamp_ltz", "timestamp_ntz", "string", "char", "character", "varchar", "binary", "decimal", "dec", "numeric",
+    "void", "interval", "array", "map", "struct",
+];
+
+/// Deepest nesting of types that is read; Spark's own parser gives up in the same region.
+const DEPTH_MAX: usize = 128;
+
+/// A type: `BIGINT`, `DECIMAL(10,2)`, `ARRAY<STRUCT<a: INT>>`, `INTERVAL DAY TO SECOND`. Fails with `PARSE_SYNTAX_ERROR` or
+/// `UNSUPPORTED_DATATYPE`.
+pub fn parse_type(text: &str) -> Result<DataType> {
+    let mut reader = Reader::new(text)?;
+    let data_type = reader.data_type(0)?;
+    reader.end()?;
+    Ok(data_type)
+}
+
+/// A schema: columns with types, comma-separated. Fails as [`parse_type`] does.
+pub fn parse_schema(ddl: &str) -> Result<Schema> {
+    let mut reader = Reader::new(ddl)?;
+    if reader.peek().is_none() {
+        return Ok(Schema::empty());
+    }
+    let fields = reader.fields(0)?;
+    reader.end()?;
+    Ok(Schema::new(fields))
+}
+
+/// What `from_json` takes: a schema (its type is a struct) or any type.
+pub fn parse_ddl(text: &str) -> Result<DataType> {
+    match parse_schema(text) {
+        Ok(schema) => Ok(DataType::Struct(schema.fields)),
+        Err(as_schema) => parse_type(text).map_err(|as_type| {
+            // The reading that says which type is unknown helps more than a complaint about punctuation.
+            if as_schema.condition() == Some("UNSUPPORTED_DATATYPE") { as_schema } else { as_type }
+        }),
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Token {
+    Word(String),
+    Quoted(String),
+    Text(String),
+    Mark(char),
+}
+
+struct Reader {
+    tokens: Vec<(Token, usize)>,
+    next: usize,
+    end: usize,
+}
+
+impl Reader {
+    fn new(text: &str) -> Result<Self> {
+        let chars: Vec<char> = text.chars().collect();
+        let mut tokens = Vec::new();
+        let mut at = 0;
+        while at < chars.len() {
+            let start = at;
+            let c = chars[at];
+            let token = match c {
+                c if c.is_whitespace() => {
+                    at += 1;
+                    continue;
+                }
+                '<' | '>' | '(' | ')' | ',' | ':' => {
+                    at += 1;
+                    Token::Mark(c)
+                }
+                '`' | '\'' | '"' => {
+                    let (text, end) = quoted(&chars, at)?;
+                    at = end;
+                    if c == '`' { Token::Quoted(text) } else { Token::Text(text) }
+                }
+                c if c.is_alphanumeric() || c == '_' => {
+                    while at < chars.len() && (chars[at].is_alphanumeric() || chars[at] == '_') {
+                        at += 1;
+                    }
+                    Token::Word(chars[start..at].iter().collect())
+                }
+                c => return Err(syntax(format!("unexpected `{c}` in type or schema at column {}", start + 1))),
+            };
+            tokens.push((token, start + 1));
+        }
+        Ok(Self { tokens, next: 0, end: chars.len() + 1 })
+    }
+
+    fn peek(&self) -> Option<&Token> {
+        self.tokens.get(self.next).map(|(token, _)| token)
+    }
+
+    fn column(&self) -> usize {
+        self.tokens.get(self.next).map_or(self.end, |(_, column)| *column)
+    }
+
+    fn take(&mut self) -> Option<Token> {
+        let token = self.tokens.get(self.next).map(|(token, _)| token.clone());
+        self.next += 1;
+        token
+    }
+
+    fn accept(&mut self, mark: char) -> bool {
+        let found = self.peek() == Some(&Token::Mark(mark));
+        self.next += usize::from(found);
+        found
+    }
+
+    fn accept_word(&mut self, word: &str) -> bool {
+        let found = matches!(self.peek(), Some(Token::Word(w)) if w.eq_ignore_ascii_case(word));
+        self.next += usize::from(found);
+        found
+    }
+
+    fn expect(&mut self, mark: char) -> Result<()> {
+        if self.accept(mark) { Ok(()) } else { Err(self.unexpected(&format!("`{mark}`"))) }
+    }
+
+    fn unexpected(&self, wanted: &str) -> Error {
+        let found = match self.peek() {
+            None => "the end of the text".to_owned(),
+            Some(Token::Word(w)) => format!("`{w}`"),
+            Some(Token::Quoted(w)) => format!("`{w}`"),
+            Some(Token::Text(t)) => format!("'{t}'"),
+            Some(Token::Mark(c)) => format!("`{c}`"),
+        };
+        syntax(format!("expected {wanted} in type or schema at column {}, found {found}", self.column()))
+    }
+
+    fn end(&self) -> Result<()> {
+        if self.peek().is_none() { Ok(()) } else { Err(self.unexpected("`,` or the end of the text")) }
+    }
+
+    fn fields(&mut self, depth: usize) -> Result<Vec<Field>> {
+        let mut fields = vec![self.field(depth)?];
+        while self.accept(',') {
+            fields.push(self.field(depth)?);
+        }
+        Ok(fields)
+    }
+
+    fn field(&mut self, depth: usize) -> Result<Field> {
+        let name = match self.peek() {
+            Some(Token::Word(name) | Token::Quoted(name)) => name.clone(),
+            _ => return Err(self.unexpected("a column name")),
+        };
+        self.next += 1;
+        self.accept(':');
+        let data_type = self.data_type(depth)?;
+        let mut nullable = true;
+        if self.accept_word("not") {
+            if !self.accept_word("null") {
+                return Err(self.unexpected("NULL"));
+            }
+            nullable = false;
+        }
+        let field = Field::new(name, data_type, nullable);
+        if !self.accept_word("comment") {
+            return Ok(field);
+        }
+        match self.take() {
+            Some(Token::Text(comment)) => Ok(field.with_metadata(HashMap::from([("comment".to_owned(), comment)]))),
+            _ => {
+                self.next -= 1;
+                Err(self.unexpected("the comment's text in quotes"))
+            }
+        }
+    }
+
+    fn data_type(&mut self, depth: usize) -> Result<DataType> {
+        if depth > DEPTH_MAX {
+            return Err(syntax(format!("types are nested more than {DEPTH_MAX} deep at column {}", self.column())));
+        }
+        let column = self.column();
+        let Some(Token::Word(word)) = self.peek() else { return Err(self.unexpected("a type")) };
+        let word = word.to_lowercase();
+        self.next += 1;
+        Ok(match word.as_str() {
+            "boolean" => DataType::Boolean,
+            "tinyint" | "byte" => DataType::Int8,
+            "smallint" | "short" => DataType::Int16,
+            "int" | "integer" => DataType::Int32,
+            "bigint" | "long" => DataType::Int64,
+            "float" | "real" => DataType::Float32,
+            "double" => DataType::Float64,
+            "date" => DataType::Date32,
+            "timestamp" | "timestamp_ltz" => timestamp(),
+            "timestamp_ntz" => timestamp_ntz(),
+            "string" => DataType::Utf8,
+            // A length is checked only when a table is written, which no stream does.
+            "char" | "character" | "varchar" => {
+                self.arguments(1, 1)?;
+                DataType::Utf8
+            }
+            "binary" => DataType::Binary,
+            "void" => DataType::Null,
+            "decimal" | "dec" | "numeric" => self.decimal()?,
+            "interval" => self.interval()?,
+            "array" => {
+                self.expect('<')?;
+                let item = self.data_type(depth + 1)?;
+                self.expect('>')?;
+                array_of(item)
+            }
+            "map" => {
+                self.expect('<')?;
+                let key = self.data_type(depth + 1)?;
+                self.expect(',')?;
+                let value = self.data_type(depth + 1)?;
+                self.expect('>')?;
+                map_of(key, value)
+            }
+            "struct" => {
+                self.expect('<')?;
+                let fields = if self.peek() == Some(&Token::Mark('>')) { Vec::new() } else { self.fields(depth + 1)? };
+                self.expect('>')?;
+                DataType::Struct(Fields::from(fields))
+            }
+            unknown => return Err(unsupported(unknown, column)),
+        })
+    }
+
+    fn decimal(&mut self) -> Result<DataType> {
+        let column = self.column();
+        let arguments = if self.peek() == Some(&Token::Mark('(')) { self.arguments(1, 2)? } else { vec![10, 0] };
+        let (precision, scale) = (arguments[0], arguments.get(1).copied().unwrap_or(0));
+        if precision > u64::from(DECIMAL_PRECISION_MAX) {
+            return Err(Error::spark(
+                ErrorKind::Config,
+                "DECIMAL_PRECISION_EXCEEDS_MAX_PRECISION",
+                format!("decimal precision {precision} at column {column} exceeds {DECIMAL_PRECISION_MAX}"),
+            ));
+        }
+        if scale > precision || precision == 0 {
+            return Err(syntax(format!("a decimal of precision {precision} cannot have scale {scale} (column {column})")));
+        }
+        Ok(DataType::Decimal128(precision as u8, scale as i8))
+    }
+
+    fn interval(&mut self) -> Result<DataType> {
+        const DAY_TIME: [&str; 4] = ["day", "hour", "minute", "second"];
+        for (start, unit) in ["year", "month"].iter().enumerate() {
+            if self.accept_word(unit) {
+                if start == 0 && self.accept_word("to") && !self.accept_word("month") {
+                    return Err(self.unexpected("MONTH"));
+                }
+                return Ok(year_month_interval());
+            }
+        }
+        for (start, unit) in DAY_TIME.iter().enumerate() {
+            if self.accept_word(unit) {
+                if self.accept_word("to") && !DAY_TIME[start + 1..].iter().any(|end| self.accept_word(end)) {
+                    return Err(self.unexpected("a smaller unit"));
+                }
+                return Ok(day_time_interval());
+            }
+        }
+        Err(self.unexpected("an interval's unit"))
+    }
+
+    fn arguments(&mut self, min: usize, max: usize) -> Result<Vec<u64>> {
+        self.expect('(')?;
+        let mut numbers = Vec::new();
+        loop {
+            match self.peek() {
+                Some(Token::Word(word)) if word.len() <= 9 && word.bytes().all(|b| b.is_ascii_digit()) => {
+                    numbers.push(word.parse().unwrap_or(u64::MAX));
+                    self.next += 1;
+                }
+                _ => return Err(self.unexpected("a number")),
+            }
+            if !self.accept(',') {
+                break;
+            }
+        }
+        self.expect(')')?;
+        if (min..=max).contains(&numbers.len()) { Ok(numbers) } else { Err(self.unexpected("another number of parameters before this")) }
+    }
+}
+
+/// The text between quotes that open at `at`, and where it ends; a doubled quote stands for one.
+fn quoted(chars: &[char], at: usize) -> Result<(String, usize)> {
+    let quote = chars[at];
+    let mut text = String::new();
+    let mut i = at + 1;
+    while i < chars.len() {
+        if chars[i] == quote {
+            if chars.get(i + 1) != Some(&quote) {
+                return Ok((text, i + 1));
+            }
+            i += 1;
+        } else if chars[i] == '\\' && quote != '`' && i + 1 < chars.len() {
+            i += 1;
+        }
+        text.push(chars[i]);
+        i += 1;
+    }
+    Err(syntax(format!("the quote at column {} is never closed", at + 1)))
+}
+
+fn syntax(message: String) -> Error {
+    Error::spark(ErrorKind::Config, "PARSE_SYNTAX_ERROR", message)
+}
+
+fn unsupported(name: &str, column: usize) -> Error {
+    let mut message = format!("unknown data type \"{name}\" at column {column}");
+    if let Some(known) = nearest(name, NAMES.iter().copied(), 1).first() {
+        message.push_str(&format!(", did you mean {known}?"));
+    }
+    Error::spark(ErrorKind::Config, "UNSUPPORTED_DATATYPE", message)
+}
