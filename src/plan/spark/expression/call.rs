@@ -40,7 +40,7 @@ pub(super) fn function(function: &ast::Function, context: &Context<'_>) -> Resul
 }
 
 /// A call of a function by name, its arguments resolved.
-pub(super) fn by_name(name: &str, args: Vec<Typed>, context: &Context<'_>) -> Result<Typed> {
+pub fn by_name(name: &str, args: Vec<Typed>, context: &Context<'_>) -> Result<Typed> {
     build(Call { name, args, distinct: false, filter: None, ignore_nulls: false, context: *context })
 }
 

@@ -1,6 +1,6 @@
 //! Expressions: a syntax tree becomes an expression whose types are settled as Spark settles them.
 
-mod call;
+pub mod call;
 pub mod coercion;
 pub mod literal;
 mod name;
