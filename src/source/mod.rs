@@ -3,6 +3,12 @@
 //! A source is a replayable stream of records addressed by [`Offset`]s that only the source itself understands: the engine plans
 //! a range, logs it, reads it, and after a crash reads the same range again. A socket becomes replayable by its ingest log.
 
+pub mod file;
+mod lines;
+pub mod memory;
+#[cfg(test)]
+mod contract;
+
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -12,6 +18,7 @@ use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::MetadataColumn;
 
 /// A position in a source, as JSON that only the source interprets. It goes into the checkpoint log and into progress as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,4 +122,45 @@ pub trait Source: Send + Sync {
     async fn changed(&mut self, end: &Offset);
     /// Promises that nothing before `end` will be read again by this query.
     async fn release(&mut self, end: &Offset) -> Result<()>;
+}
+
+/// What becomes of the records of a source when the process or the machine goes down before a batch has read them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replay {
+    /// They are kept outside, and can be read again.
+    Kept,
+    /// They are kept in the source's ingest log from the moment they are received (unless that is switched off).
+    Logged,
+    /// They are made from the offset itself.
+    Computed,
+    /// They are gone.
+    Lost,
+}
+
+/// What is true of every source of a kind.
+#[derive(Debug)]
+pub struct SourceSpec {
+    /// The connector's key under `from`.
+    pub name: &'static str,
+    /// What survives a crash.
+    pub replay: Replay,
+    /// Whether one such source is opened per process and shared by its queries.
+    pub shared: bool,
+    /// Columns that it can yield beside those of its schema; the others are null.
+    pub metadata: &'static [MetadataColumn],
+    /// How much a batch takes where the settings do not say.
+    pub limit: ReadLimit,
+}
+
+/// Every source there is, by name. A new one is its own file and one line here.
+pub const SOURCES: &[&SourceSpec] = &[&file::SPEC, &memory::SPEC];
+
+/// Which records a query will see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Extent {
+    /// All that come, without end.
+    #[default]
+    Endless,
+    /// Those that are there when the source is opened: available-now and once.
+    AvailableNow,
 }

@@ -1,0 +1,382 @@
+//! The files that were taken, durably.
+//!
+//! An offset names a place in this list (`file` 7, byte 100), so a planned range means the same files after a restart, whatever
+//! else has appeared. The list is a file of lines, each a checksum and a JSON record. Opening it writes it anew: what a snapshot
+//! holds is named in its first record, so only records that were appended later can be torn by a crash.
+
+use std::collections::{HashMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::listing::Found;
+use crate::checkpoint::storage::{LogFile, Open, SharedVfs, publish};
+use crate::error::{Error, ErrorKind, Result};
+
+/// A file, or a further piece of a growing one, that batches read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Taken {
+    pub(super) path: Arc<str>,
+    /// Size in bytes when it was taken.
+    pub(super) size: u64,
+    pub(super) mtime_ns: i64,
+    pub(super) inode: u64,
+    /// First byte to read.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) from: u64,
+    /// One past the last byte; without it, the whole file, which must then be just as it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) to: Option<u64>,
+}
+
+impl Taken {
+    pub(super) fn whole(found: &Found) -> Self {
+        let Found { mtime_ns, path, size, inode } = found.clone();
+        Self { path: path.into(), size, mtime_ns, inode, from: 0, to: None }
+    }
+}
+
+/// What is remembered of a file that was read, so that it is not read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Seen {
+    pub(super) mtime_ns: i64,
+    pub(super) inode: u64,
+    /// Bytes taken so far.
+    pub(super) taken_to: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Record {
+    /// The first record: `records` more belong to the snapshot, entries are numbered from `first`.
+    Snapshot { records: u64, first: u64, oldest_ns: i64 },
+    Seen { path: Arc<str>, seen: Seen },
+    Take { number: u64, file: Taken },
+    /// No batch reads the entries before `before` again.
+    Release { before: u64 },
+}
+
+/// The list, in memory and on disk.
+#[derive(Debug)]
+pub(super) struct TakenFiles {
+    vfs: SharedVfs,
+    dir: PathBuf,
+    generation: u64,
+    log: Arc<dyn LogFile>,
+    log_bytes: u64,
+    /// Records appended since the snapshot.
+    appended: usize,
+    /// Number of the first of `entries`.
+    first: u64,
+    entries: VecDeque<Taken>,
+    seen: HashMap<Arc<str>, Seen>,
+    /// Files last changed before this are too old to be new.
+    oldest_ns: i64,
+}
+
+impl TakenFiles {
+    /// Reads the list in `dir`, or begins one.
+    pub(super) fn open(vfs: SharedVfs, dir: &Path) -> Result<Self> {
+        vfs.create_dir(dir)?;
+        let mut generations: Vec<u64> = vfs.list(dir)?.iter().filter_map(|entry| generation(&entry.name)).collect();
+        generations.sort_unstable();
+        let mut content = Content::default();
+        if let Some(newest) = generations.last() {
+            let path = dir.join(name(*newest));
+            let bytes = vfs.read(&path)?.ok_or_else(|| corrupt(&path, "it is gone"))?;
+            content = Content::parse(&bytes).map_err(|why| corrupt(&path, &why))?;
+        }
+        let generation = generations.last().map_or(0, |newest| newest + 1);
+        let Content { first, entries, seen, oldest_ns } = content;
+        let log = write_snapshot(&vfs, dir, generation, first, &entries, &seen, oldest_ns)?;
+        for old in generations {
+            vfs.remove(&dir.join(name(old)))?;
+        }
+        let log_bytes = log.len()?;
+        Ok(Self { vfs, dir: dir.to_owned(), generation, log, log_bytes, appended: 0, first, entries, seen, oldest_ns })
+    }
+
+    /// Number of the first entry that may still be read.
+    pub(super) fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// One past the number of the last entry.
+    pub(super) fn end(&self) -> u64 {
+        self.first + self.entries.len() as u64
+    }
+
+    pub(super) fn entry(&self, number: u64) -> Option<&Taken> {
+        number.checked_sub(self.first).and_then(|at| self.entries.get(usize::try_from(at).ok()?))
+    }
+
+    pub(super) fn seen(&self, path: &str) -> Option<&Seen> {
+        self.seen.get(path)
+    }
+
+    /// Whether a file last changed then is too old to be new.
+    pub(super) fn is_too_old(&self, mtime_ns: i64) -> bool {
+        mtime_ns < self.oldest_ns
+    }
+
+    /// Appends entries. They are durable when this returns, so an offset may name them.
+    pub(super) fn take(&mut self, files: Vec<Taken>) -> Result<()> {
+        if files.is_empty() {
+            return Ok(());
+        }
+        let mut lines = Vec::new();
+        for (number, file) in (self.end()..).zip(&files) {
+            encode(&Record::Take { number, file: file.clone() }, &mut lines);
+        }
+        self.append(&lines)?;
+        self.log.sync()?;
+        self.appended += files.len();
+        for file in files {
+            remember(&mut self.seen, &file);
+            self.entries.push_back(file);
+        }
+        Ok(())
+    }
+
+    /// Forgets the entries before `before` and answers them; the files themselves stay known as seen.
+    pub(super) fn release(&mut self, before: u64) -> Result<Vec<Taken>> {
+        let count = before.min(self.end()).saturating_sub(self.first);
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        self.first += count;
+        // Not synced: a release that is lost is repeated by the next one.
+        let mut line = Vec::new();
+        encode(&Record::Release { before: self.first }, &mut line);
+        self.append(&line)?;
+        self.appended += 1;
+        Ok(self.entries.drain(..usize::try_from(count).unwrap_or(usize::MAX)).collect())
+    }
+
+    /// Forgets the files that are `age_ns` older than the newest one seen, and never takes such a file again. The first call comes
+    /// after the first files were taken, so whatever is there at the start is new.
+    pub(super) fn forget_older(&mut self, age_ns: i64) -> Result<()> {
+        let Some(newest) = self.seen.values().map(|seen| seen.mtime_ns).max() else { return Ok(()) };
+        let oldest_ns = newest.saturating_sub(age_ns);
+        if oldest_ns > self.oldest_ns {
+            self.oldest_ns = oldest_ns;
+            self.seen.retain(|_, seen| seen.mtime_ns >= oldest_ns);
+        }
+        if self.appended > 1_000 + 2 * (self.seen.len() + self.entries.len()) { self.compact() } else { Ok(()) }
+    }
+
+    fn compact(&mut self) -> Result<()> {
+        let generation = self.generation + 1;
+        let Self { vfs, dir, first, entries, seen, oldest_ns, .. } = &*self;
+        self.log = write_snapshot(vfs, dir, generation, *first, entries, seen, *oldest_ns)?;
+        self.vfs.remove(&self.dir.join(name(self.generation)))?;
+        (self.generation, self.log_bytes, self.appended) = (generation, self.log.len()?, 0);
+        Ok(())
+    }
+
+    fn append(&mut self, lines: &[u8]) -> Result<()> {
+        self.log.write_at(self.log_bytes, lines)?;
+        self.log_bytes += lines.len() as u64;
+        Ok(())
+    }
+}
+
+/// What a list says.
+#[derive(Debug, Default)]
+struct Content {
+    first: u64,
+    entries: VecDeque<Taken>,
+    seen: HashMap<Arc<str>, Seen>,
+    oldest_ns: i64,
+}
+
+impl Content {
+    fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').map(decode);
+        let Some(Some(Record::Snapshot { records, first, oldest_ns })) = lines.next() else {
+            return Err("its first record is damaged".to_owned());
+        };
+        let mut content = Self { first, oldest_ns, ..Self::default() };
+        for number in 0..records {
+            let record = lines.next().flatten().ok_or_else(|| format!("record {number} of its snapshot is damaged"))?;
+            content.apply(record)?;
+        }
+        while let Some(record) = lines.next() {
+            match record {
+                Some(record) => content.apply(record)?,
+                // Records are synced in order before anything depends on them, so one that follows proves damage.
+                None if lines.any(|later| later.is_some()) => return Err("a record in its middle is damaged".to_owned()),
+                None => break,
+            }
+        }
+        Ok(content)
+    }
+
+    fn apply(&mut self, record: Record) -> Result<(), String> {
+        match record {
+            Record::Snapshot { .. } => return Err("it holds a second first record".to_owned()),
+            Record::Seen { path, seen } => {
+                self.seen.insert(path, seen);
+            }
+            Record::Take { number, .. } if number != self.first + self.entries.len() as u64 => {
+                return Err(format!("entry {number} is not where it belongs"));
+            }
+            Record::Take { file, .. } => {
+                remember(&mut self.seen, &file);
+                self.entries.push_back(file);
+            }
+            Record::Release { before } => {
+                let end = self.first + self.entries.len() as u64;
+                if before < self.first || before > end {
+                    return Err(format!("it releases up to entry {before}, which it does not hold"));
+                }
+                self.entries.drain(..usize::try_from(before - self.first).unwrap_or(usize::MAX));
+                self.first = before;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn remember(seen: &mut HashMap<Arc<str>, Seen>, file: &Taken) {
+    let now = Seen { mtime_ns: file.mtime_ns, inode: file.inode, taken_to: file.to.unwrap_or(file.size) };
+    seen.insert(file.path.clone(), now);
+}
+
+fn write_snapshot(
+    vfs: &SharedVfs,
+    dir: &Path,
+    generation: u64,
+    first: u64,
+    entries: &VecDeque<Taken>,
+    seen: &HashMap<Arc<str>, Seen>,
+    oldest_ns: i64,
+) -> Result<Arc<dyn LogFile>> {
+    let mut bytes = Vec::new();
+    encode(&Record::Snapshot { records: (seen.len() + entries.len()) as u64, first, oldest_ns }, &mut bytes);
+    for (path, seen) in seen {
+        encode(&Record::Seen { path: path.clone(), seen: *seen }, &mut bytes);
+    }
+    for (number, file) in (first..).zip(entries) {
+        encode(&Record::Take { number, file: file.clone() }, &mut bytes);
+    }
+    let path = dir.join(name(generation));
+    publish(vfs.as_ref(), &path, &bytes)?;
+    vfs.open(&path, Open::Existing)
+}
+
+fn name(generation: u64) -> String {
+    format!("files-{generation:010}")
+}
+
+fn generation(name: &str) -> Option<u64> {
+    name.strip_prefix("files-")?.parse().ok()
+}
+
+fn encode(record: &Record, lines: &mut Vec<u8>) {
+    let json = serde_json::to_vec(record).expect("a record is plain data");
+    lines.extend_from_slice(format!("{:08x} ", crc32c::crc32c(&json)).as_bytes());
+    lines.extend_from_slice(&json);
+    lines.push(b'\n');
+}
+
+fn decode(line: &[u8]) -> Option<Record> {
+    let (checksum, json) = line.strip_suffix(b"\n")?.split_at_checked(9)?;
+    let checksum = u32::from_str_radix(std::str::from_utf8(checksum).ok()?.strip_suffix(' ')?, 16).ok()?;
+    (crc32c::crc32c(json) == checksum).then(|| serde_json::from_slice(json).ok()).flatten()
+}
+
+fn corrupt(path: &Path, why: &str) -> Error {
+    let message = format!("the list of taken files {} is damaged: {why}", path.display());
+    Error::spark(ErrorKind::Corrupt, "CKPT_CORRUPT", message)
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::storage::LocalVfs;
+
+    fn file(path: &str, mtime_ns: i64) -> Taken {
+        Taken { path: path.into(), size: 10, mtime_ns, inode: 1, from: 0, to: None }
+    }
+
+    fn open(dir: &Path) -> Result<TakenFiles> {
+        TakenFiles::open(LocalVfs::shared(), dir)
+    }
+
+    fn only_file(dir: &Path) -> PathBuf {
+        let mut files: Vec<PathBuf> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(files.len(), 1);
+        files.remove(0)
+    }
+
+    #[test]
+    fn what_was_taken_is_there_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut taken = open(dir.path()).unwrap();
+        taken.take(vec![file("a", 1), file("b", 2)]).unwrap();
+        taken.take(vec![file("c", 3)]).unwrap();
+        assert_eq!(taken.release(1).unwrap(), [file("a", 1)]);
+        drop(taken);
+        for _ in 0..2 {
+            let taken = open(dir.path()).unwrap();
+            assert_eq!((taken.first(), taken.end()), (1, 3));
+            assert_eq!(taken.entry(0), None);
+            assert_eq!(taken.entry(2), Some(&file("c", 3)));
+            assert!(taken.seen("a").is_some());
+        }
+    }
+
+    #[test]
+    fn old_files_are_forgotten_and_never_new_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut taken = open(dir.path()).unwrap();
+        taken.take(vec![file("a", 100), file("b", 200)]).unwrap();
+        taken.forget_older(50).unwrap();
+        assert!(taken.seen("a").is_none() && taken.seen("b").is_some());
+        assert!(taken.is_too_old(149) && !taken.is_too_old(150));
+    }
+
+    #[test]
+    fn the_list_does_not_grow_without_bound() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut taken = open(dir.path()).unwrap();
+        for number in 0..3_000 {
+            taken.take(vec![file("a", number)]).unwrap();
+            taken.release(u64::MAX).unwrap();
+            taken.forget_older(1_000).unwrap();
+        }
+        assert!(std::fs::metadata(only_file(dir.path())).unwrap().len() < 200_000);
+        assert_eq!(open(dir.path()).unwrap().end(), 3_000);
+    }
+
+    #[test]
+    fn a_torn_end_is_cut_and_any_other_damage_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut taken = open(dir.path()).unwrap();
+        taken.take(vec![file("a", 1)]).unwrap();
+        drop(open(dir.path()).unwrap());
+        let mut taken = open(dir.path()).unwrap();
+        taken.take(vec![file("b", 2)]).unwrap();
+        let path = only_file(dir.path());
+        let whole = std::fs::read(&path).unwrap();
+        let snapshot = whole.split_inclusive(|byte| *byte == b'\n').take(3).map(<[u8]>::len).sum();
+        for at in 0..whole.len() {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1;
+            match Content::parse(&flipped) {
+                Ok(content) => assert!(at >= snapshot && content.entries.len() == 1, "byte {at}"),
+                Err(_) => assert!(at < snapshot, "byte {at}"),
+            }
+            match Content::parse(&whole[..at]) {
+                Ok(content) => assert!(at >= snapshot && content.entries.len() == 1, "cut at {at}"),
+                Err(_) => assert!(at < snapshot, "cut at {at}"),
+            }
+        }
+    }
+}
