@@ -128,7 +128,8 @@ impl LineSplitter {
         while line < whole.end {
             // Jumps as far as lines can be told to be short enough by the one line end farthest away.
             let window = whole.end.min(line + self.line_bytes_max + 1);
-            let Some(at) = memrchr(b'\n', &buffer[line..window]).or_else(|| self.ends_with_return(buffer, line, whole.end)) else {
+            let Some(at) = memrchr(b'\n', &buffer[line..window]).or_else(|| self.ends_with_return(buffer, line, whole.end))
+            else {
                 add(pieces, piece..line + self.line_bytes_max, LineEnd::TooLong);
                 let rest = line + self.line_bytes_max;
                 line = memchr(b'\n', &buffer[rest..whole.end]).map_or(whole.end, |at| rest + at + 1);

@@ -5,9 +5,13 @@
 
 pub mod file;
 mod lines;
+mod stats;
 pub mod memory;
+pub mod rate;
 #[cfg(test)]
 mod contract;
+
+pub use stats::SourceStats;
 
 use std::sync::Arc;
 
@@ -153,7 +157,7 @@ pub struct SourceSpec {
 }
 
 /// Every source there is, by name. A new one is its own file and one line here.
-pub const SOURCES: &[&SourceSpec] = &[&file::SPEC, &memory::SPEC];
+pub const SOURCES: &[&SourceSpec] = &[&file::SPEC, &rate::SPEC, &memory::SPEC];
 
 /// Which records a query will see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,0 +1,266 @@
+//! Reads the lines of taken files, and finds out how many of them fit a limit.
+
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use super::listing::Found;
+use super::taken::Taken;
+use crate::error::{Error, ErrorKind, Result};
+use crate::source::lines::{LineReader, Lines, after_lines, count_lines};
+use crate::source::{Chunk, LineChunk, LineEnd};
+
+const BOM: &[u8] = b"\xEF\xBB\xBF";
+
+/// A file being read, from wherever the reader before stopped.
+pub(super) struct TakenReader {
+    file: Taken,
+    /// The open file, to see whether it is still the one that was taken.
+    handle: File,
+    lines: LineReader<Box<dyn Read + Send>>,
+    /// Lines read but not wanted yet.
+    left: Option<Lines>,
+}
+
+/// A part of a file that was too much for a limit, kept open so that the next batch need not read its way there again: a compressed
+/// file can only be read from its start.
+#[derive(Default)]
+pub(super) struct Parked(Mutex<Option<(u64, u64, TakenReader)>>);
+
+impl std::fmt::Debug for Parked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Parked")
+    }
+}
+
+impl Parked {
+    /// The reader that stopped at this place, if it is the last one that stopped.
+    pub(super) fn take(&self, number: u64, position: u64) -> Option<TakenReader> {
+        let mut parked = self.0.lock().expect("no holder panics");
+        parked.take_if(|(n, p, _)| (*n, *p) == (number, position)).map(|(_, _, reader)| reader)
+    }
+
+    pub(super) fn put(&self, number: u64, position: u64, reader: TakenReader) {
+        *self.0.lock().expect("no holder panics") = Some((number, position, reader));
+    }
+}
+
+/// How far a limit reaches into a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reach {
+    pub(super) rows: u64,
+    pub(super) bytes: u64,
+    /// Where the next line begins; `None` when the file ends there.
+    pub(super) stop: Option<u64>,
+}
+
+impl TakenReader {
+    /// Opens a taken file at `position`, where a line begins.
+    pub(super) fn open(file: &Taken, position: u64, line_bytes_max: usize) -> Result<Self> {
+        let attempt = |cause| failed(file, cause);
+        let handle = File::open(&*file.path).map_err(attempt)?;
+        check(file, &handle.metadata().map_err(attempt)?)?;
+        let to = file.to.unwrap_or(u64::MAX);
+        let plain = handle.try_clone().map_err(attempt)?;
+        let (input, position) = open_at(plain, &file.path, position, to).map_err(attempt)?;
+        Ok(Self { file: file.clone(), handle, lines: LineReader::new(input, position, line_bytes_max), left: None })
+    }
+
+    /// The next lines before `stop`; `None` when there are none.
+    pub(super) fn next_before(&mut self, stop: Option<u64>) -> Result<Option<Lines>> {
+        let Some(mut lines) = self.next_lines()? else { return Ok(None) };
+        let Some(stop) = stop else { return Ok(Some(lines)) };
+        if lines.position >= stop {
+            self.left = Some(lines);
+            return Ok(None);
+        }
+        let wanted = usize::try_from(stop - lines.position).unwrap_or(usize::MAX);
+        if wanted < lines.bytes.len() {
+            let rest = lines.bytes.split_off(wanted);
+            self.left = Some(Lines { bytes: rest, position: stop, end: lines.end });
+            lines.end = LineEnd::Clean;
+        }
+        Ok(Some(lines))
+    }
+
+    /// Reads on until `rows` or `bytes` are used up; one line is always within reach where `forced`.
+    pub(super) fn reach(&mut self, rows: u64, bytes: u64, forced: bool) -> Result<Reach> {
+        let mut reach = Reach { rows: 0, bytes: 0, stop: None };
+        loop {
+            let Some(lines) = self.next_lines()? else { return Ok(reach) };
+            let mut fit = fitting(&lines.bytes, rows.saturating_sub(reach.rows), bytes.saturating_sub(reach.bytes));
+            if fit == 0 && forced && reach.rows == 0 {
+                fit = after_lines(&lines.bytes, 1);
+            }
+            reach.rows += count_lines(&lines.bytes[..fit]);
+            reach.bytes += fit as u64;
+            if fit < lines.bytes.len() {
+                let position = lines.position + fit as u64;
+                reach.stop = Some(position);
+                self.left = Some(Lines { bytes: lines.bytes.slice(fit..), position, end: lines.end });
+                return Ok(reach);
+            }
+        }
+    }
+
+    fn next_lines(&mut self) -> Result<Option<Lines>> {
+        if let Some(lines) = self.left.take() {
+            return Ok(Some(lines));
+        }
+        let lines = self.lines.next_lines().map_err(|cause| failed(&self.file, cause))?;
+        if lines.is_none() {
+            // It may have changed while it was read.
+            check(&self.file, &self.handle.metadata().map_err(|cause| failed(&self.file, cause))?)?;
+        }
+        Ok(lines)
+    }
+
+    /// The lines as the rest of the engine sees them.
+    pub(super) fn chunk(&self, lines: Lines) -> LineChunk {
+        let Lines { bytes, position, end } = lines;
+        LineChunk { bytes, origin: self.file.path.clone(), position, received_at_us: None, end }
+    }
+}
+
+/// How many bytes of whole lines fit.
+fn fitting(lines: &[u8], rows: u64, bytes: u64) -> usize {
+    let mut fit = lines.len();
+    if fit as u64 > bytes {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        fit = memchr::memrchr(b'\n', &lines[..bytes]).map_or(0, |at| at + 1);
+    }
+    if rows < fit as u64 { after_lines(&lines[..fit], rows) } else { fit }
+}
+
+/// Whether lines can only be found by reading a file from its start.
+pub(super) fn is_compressed(path: &str) -> bool {
+    path.ends_with(".gz") || path.ends_with(".zst")
+}
+
+/// The bytes of a file from `position` up to `to`, both counted in what it holds uncompressed.
+fn open_at(file: File, path: &str, position: u64, to: u64) -> io::Result<(Box<dyn Read + Send>, u64)> {
+    let mut input: Box<dyn Read + Send> = if path.ends_with(".gz") {
+        Box::new(flate2::read::MultiGzDecoder::new(io::BufReader::new(file)))
+    } else if path.ends_with(".zst") {
+        Box::new(zstd::Decoder::new(file)?)
+    } else {
+        Box::new(file)
+    };
+    if position > 0 {
+        skip(&mut input, path, position)?;
+        return Ok((Box::new(input.take(to.saturating_sub(position))), position));
+    }
+    let mut start = Vec::with_capacity(BOM.len());
+    (&mut input).take(to.min(BOM.len() as u64)).read_to_end(&mut start)?;
+    if start == BOM {
+        return Ok((Box::new(input.take(to - BOM.len() as u64)), BOM.len() as u64));
+    }
+    let rest = to - start.len() as u64;
+    Ok((Box::new(io::Cursor::new(start).chain(input.take(rest))), 0))
+}
+
+fn skip(input: &mut Box<dyn Read + Send>, path: &str, bytes: u64) -> io::Result<()> {
+    let skipped = io::copy(&mut input.take(bytes), &mut io::sink())?;
+    if skipped < bytes {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("{path} ends before byte {bytes}")));
+    }
+    Ok(())
+}
+
+/// A whole file must be just as it was when it was taken, a growing one the same file and long enough.
+fn check(file: &Taken, now: &Metadata) -> Result<()> {
+    let now = Found::new(String::new(), now);
+    let same = match file.to {
+        None => (now.size, now.mtime_ns, now.inode) == (file.size, file.mtime_ns, file.inode),
+        Some(to) => now.inode == file.inode && now.size >= to,
+    };
+    if same { Ok(()) } else { Err(changed(&file.path, &format!("it had {} bytes and has {} now", file.size, now.size))) }
+}
+
+/// A file that is not what was taken any more: what a batch read, or was to read, cannot be read again.
+pub(super) fn changed(path: &str, how: &str) -> Error {
+    Error::spark(ErrorKind::Data, "FILE_CHANGED", format!("the file {path} changed after it was taken: {how}"))
+}
+
+fn failed(file: &Taken, cause: io::Error) -> Error {
+    let path = &file.path;
+    match cause.kind() {
+        io::ErrorKind::NotFound => changed(path, "it is gone"),
+        io::ErrorKind::PermissionDenied => Error::config(format!("could not read the file {path}")).because(cause),
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof => {
+            Error::new(ErrorKind::Data, format!("the file {path} is damaged")).because(cause)
+        }
+        // What zstd reports has no kind.
+        _ if is_compressed(path) && cause.raw_os_error().is_none() => {
+            Error::new(ErrorKind::Data, format!("the file {path} is damaged")).because(cause)
+        }
+        _ => Error::new(ErrorKind::Unavailable, format!("could not read the file {path}")).because(cause),
+    }
+}
+
+/// The lines of the files that are at `path` now, in order, for a table that is read once.
+///
+/// # Errors
+/// [`ErrorKind::Config`] when there is nothing at `path`; reading a file fails as for a source.
+pub fn read_table(path: &Path, line_bytes_max: usize) -> Result<impl Iterator<Item = Result<LineChunk>> + Send + use<>> {
+    let files = super::listing::Place::new(path)?.list(None)?;
+    Ok(files.into_iter().flat_map(move |found| {
+        let mut reader = Some(TakenReader::open(&Taken::whole(&found), 0, line_bytes_max));
+        std::iter::from_fn(move || match reader.take()? {
+            Err(error) => Some(Err(error)),
+            Ok(mut open) => {
+                let next = open.next_before(None);
+                let chunk = next.transpose()?.map(|lines| open.chunk(lines));
+                reader = chunk.is_ok().then_some(Ok(open));
+                Some(chunk)
+            }
+        })
+    }))
+}
+
+/// The files that are at `path` now, in reading order, for formats that are not lines.
+///
+/// # Errors
+/// [`ErrorKind::Config`] when there is nothing at `path`.
+pub fn table_files(path: &Path) -> Result<Vec<std::path::PathBuf>> {
+    let files = super::listing::Place::new(path)?.list(None)?;
+    Ok(files.into_iter().map(|found| found.path.into()).collect())
+}
+
+/// Sends the lines of `[from, to)` to `deliver` until it says stop.
+pub(super) fn read_range(
+    files: &[(u64, Taken)],
+    from: u64,
+    to: (u64, u64),
+    line_bytes_max: usize,
+    parked: &Arc<Parked>,
+    deliver: &mut dyn FnMut(Result<Chunk>) -> bool,
+) {
+    let mut position = from;
+    for (number, file) in files {
+        let stop = (*number == to.0).then_some(to.1);
+        let start = std::mem::replace(&mut position, 0).max(file.from);
+        let mut reader = match parked.take(*number, start).map_or_else(|| TakenReader::open(file, start, line_bytes_max), Ok) {
+            Ok(reader) => reader,
+            Err(error) => {
+                deliver(Err(error));
+                return;
+            }
+        };
+        loop {
+            let chunk = match reader.next_before(stop) {
+                Ok(None) => break,
+                Ok(Some(lines)) => Ok(Chunk::Lines(reader.chunk(lines))),
+                Err(error) => Err(error),
+            };
+            let last = chunk.is_err();
+            if !deliver(chunk) || last {
+                return;
+            }
+        }
+        if let Some(stop) = stop {
+            parked.put(*number, stop, reader);
+        }
+    }
+}
