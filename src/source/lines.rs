@@ -20,6 +20,7 @@ pub(crate) enum LastReturn {
     /// Wait for the next byte: it may be the `\n` that belongs to it.
     Waits,
     /// It does, at once, and a `\n` that comes next is swallowed: nobody knows when a socket's next byte comes.
+    #[allow(dead_code)] // sockets
     Ends,
 }
 
@@ -93,6 +94,7 @@ impl LineSplitter {
     }
 
     /// Whether a line has begun that is not whole yet, `left` being the bytes that the last `split` left.
+    #[allow(dead_code)] // sockets
     pub(crate) fn in_line(&self, left: usize) -> bool {
         left > 0 || self.skipping
     }
