@@ -20,4 +20,4 @@ pub mod metrics;
 pub mod service;
 pub mod shutdown;
 
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Attempt, Error, ErrorKind, Result};

@@ -1,1 +1,184 @@
-//! Being built.
+//! Every series there is, each declared once with its unit and help text.
+//!
+//! Labels hold names from the pipeline file only, so their number is bounded by the file.
+
+use prometheus::{
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder, exponential_buckets,
+};
+
+use crate::error::{Attempt, ErrorKind, Result};
+
+const QUERY: &[&str] = &["pipeline", "query"];
+
+/// The process's series.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    registry: Registry,
+    rows_read: IntCounterVec,
+    rows_written: IntCounterVec,
+    rows_malformed: IntCounterVec,
+    rows_dropped: IntCounterVec,
+    batches: IntCounterVec,
+    retries: IntCounterVec,
+    batch_duration: HistogramVec,
+    last_batch_id: IntGaugeVec,
+    last_commit: GaugeVec,
+    state_rows: IntGaugeVec,
+    state_bytes: IntGaugeVec,
+    state_limit: IntGaugeVec,
+    running: IntGaugeVec,
+}
+
+impl Metrics {
+    /// Declares every series.
+    pub fn new() -> Result<Self> {
+        let counter = |name: &str, help: &str, labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
+        let gauge = |name: &str, help: &str| IntGaugeVec::new(Opts::new(name, help), QUERY);
+        let declare = || -> prometheus::Result<Self> {
+            let buckets = exponential_buckets(0.000_25, 2.0, 20)?;
+            Ok(Self {
+                registry: Registry::new(),
+                rows_read: counter("tidemill_rows_read_total", "Rows read from a source.", &["pipeline", "query", "source"])?,
+                rows_written: counter(
+                    "tidemill_rows_written_total",
+                    "Rows committed to a sink.",
+                    &["pipeline", "query", "sink"],
+                )?,
+                rows_malformed: counter("tidemill_rows_malformed_total", "Rows that were malformed, kept or dropped.", QUERY)?,
+                rows_dropped: counter(
+                    "tidemill_rows_dropped_total",
+                    "Rows that did not reach the plan.",
+                    &["pipeline", "query", "reason"],
+                )?,
+                batches: counter("tidemill_batches_total", "Micro-batches committed.", QUERY)?,
+                retries: counter(
+                    "tidemill_retries_total",
+                    "Steps that failed for a reason outside and were tried again.",
+                    QUERY,
+                )?,
+                batch_duration: HistogramVec::new(
+                    HistogramOpts::new("tidemill_batch_duration_seconds", "Time from a batch's trigger to its commit.")
+                        .buckets(buckets),
+                    QUERY,
+                )?,
+                last_batch_id: gauge("tidemill_last_batch_id", "Number of the last committed micro-batch.")?,
+                last_commit: GaugeVec::new(
+                    Opts::new(
+                        "tidemill_last_commit_timestamp_seconds",
+                        "When the last micro-batch was committed, seconds since 1970.",
+                    ),
+                    QUERY,
+                )?,
+                state_rows: gauge("tidemill_state_rows", "Rows that all stateful operators of a query hold.")?,
+                state_bytes: gauge(
+                    "tidemill_state_bytes",
+                    "Memory that all stateful operators of a query hold, index included.",
+                )?,
+                state_limit: gauge(
+                    "tidemill_state_limit_bytes",
+                    "What limits.state_memory allows the stateful operators of a query.",
+                )?,
+                running: gauge("tidemill_query_running", "1 while a query runs, 0 once it has stopped or failed.")?,
+            })
+        };
+        let metrics = declare().attempting(ErrorKind::Internal, || "declare metrics".to_owned())?;
+        metrics.register().attempting(ErrorKind::Internal, || "register metrics".to_owned())?;
+        Ok(metrics)
+    }
+
+    fn register(&self) -> prometheus::Result<()> {
+        let registry = &self.registry;
+        registry.register(Box::new(self.rows_read.clone()))?;
+        registry.register(Box::new(self.rows_written.clone()))?;
+        registry.register(Box::new(self.rows_malformed.clone()))?;
+        registry.register(Box::new(self.rows_dropped.clone()))?;
+        registry.register(Box::new(self.batches.clone()))?;
+        registry.register(Box::new(self.retries.clone()))?;
+        registry.register(Box::new(self.batch_duration.clone()))?;
+        registry.register(Box::new(self.last_batch_id.clone()))?;
+        registry.register(Box::new(self.last_commit.clone()))?;
+        registry.register(Box::new(self.state_rows.clone()))?;
+        registry.register(Box::new(self.state_bytes.clone()))?;
+        registry.register(Box::new(self.state_limit.clone()))?;
+        registry.register(Box::new(self.running.clone()))
+    }
+
+    /// The series of one query, from its start at zero.
+    pub fn query(&self, pipeline: &str, query: &str) -> QueryMetrics {
+        let labels = &[pipeline, query];
+        QueryMetrics {
+            all: self.clone(),
+            pipeline: pipeline.to_owned(),
+            query: query.to_owned(),
+            rows_malformed: self.rows_malformed.with_label_values(labels),
+            batches: self.batches.with_label_values(labels),
+            retries: self.retries.with_label_values(labels),
+            batch_duration: self.batch_duration.with_label_values(labels),
+            last_batch_id: self.last_batch_id.with_label_values(labels),
+            last_commit: self.last_commit.with_label_values(labels),
+            state_rows: self.state_rows.with_label_values(labels),
+            state_bytes: self.state_bytes.with_label_values(labels),
+            state_limit: self.state_limit.with_label_values(labels),
+            running: self.running.with_label_values(labels),
+        }
+    }
+
+    /// Everything in Prometheus' text format.
+    pub fn render(&self) -> Result<String> {
+        let mut text = Vec::new();
+        let encoder = TextEncoder::new();
+        encoder.encode(&self.registry.gather(), &mut text).attempting(ErrorKind::Internal, || "encode metrics".to_owned())?;
+        String::from_utf8(text).attempting(ErrorKind::Internal, || "encode metrics".to_owned())
+    }
+
+    /// The registry, for series of other parts of the process.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+}
+
+/// The series of one query.
+#[derive(Debug, Clone)]
+pub struct QueryMetrics {
+    all: Metrics,
+    pipeline: String,
+    query: String,
+    /// Rows that were malformed, kept or dropped.
+    pub rows_malformed: IntCounter,
+    /// Micro-batches committed.
+    pub batches: IntCounter,
+    /// Steps tried again.
+    pub retries: IntCounter,
+    /// Trigger to commit, in seconds.
+    pub batch_duration: Histogram,
+    /// Number of the last committed batch.
+    pub last_batch_id: IntGauge,
+    /// When it was committed, seconds since 1970.
+    pub last_commit: Gauge,
+    /// Rows held in state.
+    pub state_rows: IntGauge,
+    /// Bytes held in state.
+    pub state_bytes: IntGauge,
+    /// `limits.state_memory`.
+    pub state_limit: IntGauge,
+    /// 1 while the query runs.
+    pub running: IntGauge,
+}
+
+impl QueryMetrics {
+    /// Adds rows read from `source`.
+    pub fn rows_read(&self, source: &str, rows: u64) {
+        self.all.rows_read.with_label_values(&[self.pipeline.as_str(), &self.query, source]).inc_by(rows);
+    }
+
+    /// Adds rows committed to `sink`.
+    pub fn rows_written(&self, sink: &str, rows: u64) {
+        self.all.rows_written.with_label_values(&[self.pipeline.as_str(), &self.query, sink]).inc_by(rows);
+    }
+
+    /// Adds rows dropped for `reason`.
+    pub fn rows_dropped(&self, reason: &str, rows: u64) {
+        self.all.rows_dropped.with_label_values(&[self.pipeline.as_str(), &self.query, reason]).inc_by(rows);
+    }
+}

@@ -3,6 +3,12 @@
 //! A batch's output is first encoded into staged bytes under the checkpoint; once the batch is decided (`Prepared`) each sink is
 //! given exactly those bytes under its own dense commit number, as often as it takes.
 
+// pub mod console;
+pub mod dead_letter;
+pub mod discard;
+mod ipc;
+pub mod memory;
+
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -19,6 +25,16 @@ pub enum Guarantee {
     ExactlyOnce,
     /// No row lost; the last batch may be repeated after a crash.
     AtLeastOnce,
+}
+
+impl Guarantee {
+    /// `exactly-once` or `at-least-once`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ExactlyOnce => "exactly-once",
+            Self::AtLeastOnce => "at-least-once",
+        }
+    }
 }
 
 /// Names one commit of one sink.

@@ -1,0 +1,30 @@
+# The commands of the README. Everything they need beyond Rust, a C compiler and make they build themselves.
+.PHONY: demo test check bench bench-smoke fmt install
+
+CARGO ?= cargo
+
+## demo: the fraud query on a made-up stream, in this terminal
+demo:
+	$(CARGO) run --quiet --package tidemill -- demo
+
+## test: every test there is
+test:
+	$(CARGO) test --workspace
+
+## check: format, lints, documentation, licences
+check:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --quiet
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --offline check licenses bans sources; else echo "cargo-deny is not installed: licences were not checked"; fi
+
+## bench: the jobs of benches/README.md, as a table and in target/bench.json
+bench:
+	$(CARGO) bench --bench jobs
+
+## install: the optimised binary, into cargo's bin folder
+install:
+	$(CARGO) install --path . --locked
+
+fmt:
+	$(CARGO) fmt --all

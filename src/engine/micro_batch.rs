@@ -1,0 +1,129 @@
+//! A micro-batch, from its logged plan to its last sink: the table of the protocol, as code.
+//!
+//! Before `prepared` nothing has left the process and the batch may be thrown away; after it the batch is never executed again,
+//! only committed from the staged bytes.
+
+use std::time::Instant;
+
+use super::Step;
+use super::query::{Next, Query};
+use super::report::BatchReport;
+use crate::checkpoint::{PlannedBatch, PreparedBatch};
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::BatchInput;
+use crate::sink::{CommitId, Contains};
+
+impl Query {
+    /// Executes a planned batch until its output is decided.
+    pub(super) async fn run_batch(&mut self, planned: PlannedBatch) -> Result<Next> {
+        let batch = planned.batch;
+        self.parts.monitor.running("Processing new data", true);
+        let mut report = BatchReport::start(&planned, self.parts.clock.now_us());
+
+        let read = report.time("getBatch", self.read(&planned)).await?;
+        self.parts.stop_after.check(batch, Step::Read)?;
+
+        let input = BatchInput {
+            rows: read.rows,
+            batch_time_us: planned.batch_time_us,
+            watermark_ms: planned.watermark_ms,
+            late_watermark_ms: planned.late_watermark_ms,
+            seed: planned.seed,
+        };
+        report.input(&read.counts);
+        let output = report.time("addBatch", self.parts.plan.run(input)).await?;
+        self.parts.stop_after.check(batch, Step::Ran)?;
+
+        let staged = self.stage(&planned, &output, &read.malformed, &mut report).await?;
+        // The sources' own sync ran beside the computation; nothing is decided before it has ended.
+        self.make_durable(&planned).await?;
+        self.parts.stop_after.check(batch, Step::Staged)?;
+
+        report.output(&output);
+        let prepared = PreparedBatch {
+            batch,
+            outputs: staged,
+            state: output.state.into_iter().map(|(operator, bytes)| crate::checkpoint::StateChange { operator, bytes }).collect(),
+            next_watermark_ms: planned.watermark_ms,
+            summary: report.summary(),
+            inputs: read.checksums,
+        };
+        let started = Instant::now();
+        self.parts.checkpoint.prepared(&prepared)?;
+        report.spent("walCommit", started);
+        self.parts.plan.commit();
+        self.parts.stop_after.check(batch, Step::Prepared)?;
+        self.pending = Some(report);
+        Ok(Next::Commit { planned: Box::new(planned), prepared: Box::new(prepared), ask: false })
+    }
+
+    /// Gives a decided batch to every sink that does not have it, and closes it.
+    pub(super) async fn commit_batch(&mut self, planned: &PlannedBatch, prepared: &PreparedBatch, ask: bool) -> Result<Next> {
+        let batch = planned.batch;
+        let started = Instant::now();
+        for (position, output) in prepared.outputs.iter().enumerate() {
+            let id = self.commit_id(planned, &output.sink, output.number);
+            self.commit_to_sink(&id, &output.bytes, ask).await?;
+            if position == 0 {
+                self.parts.stop_after.check(batch, Step::FirstSinkCommitted)?;
+            }
+        }
+        self.parts.stop_after.check(batch, Step::SinksCommitted)?;
+        for output in &prepared.outputs {
+            self.sink_numbers.insert(output.sink.clone(), output.number + 1);
+        }
+        self.parts.checkpoint.committed(batch, serde_json::Value::Null)?;
+        self.parts.stop_after.check(batch, Step::Committed)?;
+
+        self.after(planned, prepared.next_watermark_ms);
+        self.batches_run += 1;
+        self.snapshot_if_due(batch)?;
+        self.parts.stop_after.check(batch, Step::Snapshotted)?;
+        self.release(planned).await?;
+        self.parts.stop_after.check(batch, Step::Released)?;
+        self.publish(planned, started);
+        Ok(Next::Plan(batch.next()))
+    }
+
+    fn commit_id(&self, planned: &PlannedBatch, sink: &str, number: u64) -> CommitId {
+        CommitId {
+            query_id: self.parts.checkpoint.query_id().to_owned(),
+            sink: sink.to_owned(),
+            number,
+            batch_id: planned.batch.0,
+            batch_time_us: planned.batch_time_us,
+        }
+    }
+
+    async fn commit_to_sink(&mut self, id: &CommitId, staged: &bytes::Bytes, ask: bool) -> Result<()> {
+        // A sink that was taken out of the file between runs has nowhere to commit to: its staged output is dropped with a word.
+        let Some(sink) = self.parts.sinks.iter_mut().chain(&mut self.parts.dead_letter).find(|sink| sink.name == id.sink) else {
+            tracing::warn!(
+                query = self.parts.name,
+                sink = id.sink,
+                batch = id.batch_id,
+                "staged output of a removed sink is dropped"
+            );
+            return Ok(());
+        };
+        if ask {
+            match sink.sink.contains(id).await? {
+                Contains::Yes => return Ok(()),
+                Contains::No => {}
+                Contains::Ahead => {
+                    let message = format!(
+                        "sink {:?} already holds a later commit than {}: the checkpoint is older than the output",
+                        id.sink, id.number
+                    );
+                    return Err(Error::spark(ErrorKind::Corrupt, "SINK_AHEAD", message));
+                }
+                Contains::MarkerLost => {
+                    let message =
+                        format!("sink {:?} has no or another query's mark where commit {} should follow", id.sink, id.number);
+                    return Err(Error::spark(ErrorKind::Corrupt, "MARKER_LOST", message));
+                }
+            }
+        }
+        sink.sink.commit(id, staged).await
+    }
+}

@@ -1,0 +1,125 @@
+//! The first step of a batch: wait for the trigger, ask the sources how far they may be read, and write it down.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::future::select_all;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::Step;
+use super::query::{Next, Query};
+use super::trigger::{is_bounded, next_tick_us};
+use crate::checkpoint::{BatchId, PlannedBatch};
+use crate::error::Result;
+use crate::pipeline::Trigger;
+use crate::source::{OffsetRange, ReadLimit};
+
+impl Query {
+    /// Plans `batch` as soon as its trigger fires and there is something to do.
+    pub(super) async fn plan_batch(&mut self, batch: BatchId, stop: &CancellationToken) -> Result<Next> {
+        if self.parts.trigger == Trigger::Once && self.batches_run > 0 {
+            return Ok(Next::End);
+        }
+        self.wait_for_tick(stop).await;
+        loop {
+            if stop.is_cancelled() {
+                return Ok(Next::End);
+            }
+            self.parts.monitor.running("Getting offsets", false);
+            let now_us = self.parts.clock.now_us();
+            let sources = self.ranges(batch).await?;
+            let is_first_and_empty = batch == BatchId::FIRST && self.parts.sources.iter().any(|source| source.starts_empty);
+            if is_first_and_empty || sources.values().any(|range| range.start != range.end) {
+                return self.log_plan(batch, now_us, sources);
+            }
+            if is_bounded(self.parts.trigger) {
+                return Ok(Next::End);
+            }
+            self.parts.monitor.running("Waiting for data to arrive", false);
+            self.wait_for_data(now_us, stop).await;
+        }
+    }
+
+    async fn ranges(&mut self, batch: BatchId) -> Result<BTreeMap<String, OffsetRange>> {
+        let mut ranges = BTreeMap::new();
+        for source in &mut self.parts.sources {
+            let start = self.positions.get(&source.name).cloned().expect("every source has a position from `open` on");
+            let limit = if self.parts.trigger == Trigger::Once { ReadLimit::default() } else { source.limit };
+            let end = if batch == BatchId::FIRST && source.starts_empty {
+                start.clone()
+            } else {
+                source.source.latest_offset(&start, &limit).await?
+            };
+            ranges.insert(source.name.clone(), OffsetRange { start, end });
+        }
+        Ok(ranges)
+    }
+
+    fn log_plan(&mut self, batch: BatchId, now_us: i64, sources: BTreeMap<String, OffsetRange>) -> Result<Next> {
+        self.parts.monitor.running("Writing offsets to log", true);
+        let batch_time_us = now_us.max(self.last_batch_time_us);
+        let planned = PlannedBatch {
+            batch,
+            batch_time_us,
+            sources,
+            watermark_ms: self.watermark_ms,
+            late_watermark_ms: self.late_watermark_ms,
+            seed: twox_hash::XxHash3_64::oneshot_with_seed(batch.0, self.parts.checkpoint.query_id().as_bytes()),
+        };
+        // Logged before anything is read: a crash from here on must replay exactly these ranges.
+        self.parts.checkpoint.planned(&planned)?;
+        self.parts.stop_after.check(batch, Step::Planned)?;
+        Ok(Next::Run(planned))
+    }
+
+    /// With an interval, the next aligned tick after the last batch's start; at once if that is past.
+    async fn wait_for_tick(&mut self, stop: &CancellationToken) {
+        let (Trigger::Interval(interval), Some(started_us)) = (self.parts.trigger, self.previous_trigger_us) else { return };
+        let tick_us = next_tick_us(started_us, interval);
+        let now_us = self.parts.clock.now_us();
+        if now_us >= tick_us {
+            let overran_ms = (now_us - tick_us) / 1000;
+            warn!(query = self.parts.name, overran_ms, "current batch is falling behind its trigger interval");
+            return;
+        }
+        self.parts.monitor.running("Waiting for next trigger", false);
+        self.sleep_until(tick_us, stop).await;
+    }
+
+    /// With an interval, the next tick; otherwise until a source has something.
+    async fn wait_for_data(&mut self, now_us: i64, stop: &CancellationToken) {
+        if let Trigger::Interval(interval) = self.parts.trigger {
+            self.sleep_until(next_tick_us(now_us, interval), stop).await;
+            return;
+        }
+        let mut waits = Vec::new();
+        for source in &mut self.parts.sources {
+            let position = self.positions.get(&source.name).cloned().expect("every source has a position from `open` on");
+            waits.push(Box::pin(async move { source.source.changed(&position).await }));
+        }
+        if waits.is_empty() {
+            stop.cancelled().await;
+            return;
+        }
+        // Unwritten COMMITTED frames ride on the next batch's sync, or on this one after a second of silence.
+        let mut any = select_all(waits);
+        tokio::select! {
+            _ = &mut any => return,
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+        if let Err(error) = self.parts.checkpoint.sync() {
+            warn!(query = self.parts.name, error = error.chain(), "the idle log could not be synced");
+        }
+        tokio::select! {
+            _ = any => {}
+            () = stop.cancelled() => {}
+        }
+    }
+
+    async fn sleep_until(&self, at_us: i64, stop: &CancellationToken) {
+        let wait_us = u64::try_from(at_us - self.parts.clock.now_us()).unwrap_or(0);
+        let _ = tokio::time::timeout(Duration::from_micros(wait_us), stop.cancelled()).await;
+    }
+}

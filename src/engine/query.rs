@@ -1,0 +1,244 @@
+//! One query: its parts, and the loop that plans, runs and commits its batches until it ends.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use super::StopAfter;
+use super::report::BatchReport;
+use super::status::QueryMonitor;
+use crate::checkpoint::{Checkpoint, FirstStep, PlannedBatch, PreparedBatch, Recovered};
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{DecodeRequest, Decoder};
+use crate::metrics::QueryMetrics;
+use crate::pipeline::Trigger;
+use crate::plan::streaming::{ResultPlan, StreamingPlan};
+use crate::sink::Sink;
+use crate::source::{Offset, ReadLimit, Source};
+
+/// First and longest pause between tries of a step that failed for a reason outside.
+const RETRY_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// How a source's chunks become rows.
+pub enum SourceRows {
+    /// Lines, through a decoder.
+    Lines(Box<dyn Decoder>),
+    /// Rows that need no decoding; `projection` picks the columns.
+    Columns {
+        /// Indexes into the source's schema.
+        projection: Vec<usize>,
+    },
+}
+
+/// One source of a query.
+pub struct QuerySource {
+    /// Its name.
+    pub name: String,
+    /// Where the chunks come from.
+    pub source: Box<dyn Source>,
+    /// How they become rows.
+    pub rows: SourceRows,
+    /// What was asked of the decoder.
+    pub request: DecodeRequest,
+    /// Admission limit per batch.
+    pub limit: ReadLimit,
+    /// Batch 0 of a fresh checkpoint reads nothing from it, as Spark's socket source does.
+    pub starts_empty: bool,
+}
+
+/// One sink of a query.
+pub struct QuerySink {
+    /// Its name within the query.
+    pub name: String,
+    /// Where rows go.
+    pub sink: Box<dyn Sink>,
+    /// Stateless SQL over the result, if the sink wants something other than the result itself.
+    pub select: Option<ResultPlan>,
+    /// Whether a batch without rows is a commit too (the console prints empty batches).
+    pub takes_empty: bool,
+}
+
+/// Everything a query is made of.
+pub struct QueryParts {
+    /// The query's name.
+    pub name: String,
+    /// When batches start.
+    pub trigger: Trigger,
+    /// What a batch runs.
+    pub plan: StreamingPlan,
+    /// Where rows come from.
+    pub sources: Vec<QuerySource>,
+    /// Where results go, in commit order.
+    pub sinks: Vec<QuerySink>,
+    /// Where rows that were not right go.
+    pub dead_letter: Option<QuerySink>,
+    /// What survives a crash.
+    pub checkpoint: Checkpoint,
+    /// What the checkpoint held when it was opened.
+    pub recovered: Recovered,
+    /// Largest staged output of a batch, in bytes (`limits.stage`).
+    pub stage_bytes_max: u64,
+    /// What all state of the query may hold, in bytes (`limits.state_memory`).
+    pub state_bytes_max: u64,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// What the outside may know.
+    pub monitor: QueryMonitor,
+    /// Counters.
+    pub metrics: QueryMetrics,
+    /// Where tests cut the query off.
+    pub stop_after: StopAfter,
+}
+
+/// A query that is ready to run.
+pub struct Query {
+    pub(super) parts: QueryParts,
+    pub(super) run_id: String,
+    /// Where the next batch starts, per source.
+    pub(super) positions: BTreeMap<String, Offset>,
+    /// Next commit number per sink.
+    pub(super) sink_numbers: BTreeMap<String, u64>,
+    pub(super) watermark_ms: i64,
+    pub(super) late_watermark_ms: i64,
+    pub(super) last_batch_time_us: i64,
+    pub(super) previous_trigger_us: Option<i64>,
+    pub(super) batches_run: u64,
+    /// What the batch being committed did.
+    pub(super) pending: Option<BatchReport>,
+}
+
+/// What comes next. Every step can be repeated after a failure, in this process or the next.
+pub(super) enum Next {
+    /// Wait for the trigger and plan a batch.
+    Plan(crate::checkpoint::BatchId),
+    /// Run a planned batch until it is decided.
+    Run(PlannedBatch),
+    /// Give a decided batch to its sinks; `ask` first whether they have it.
+    Commit { planned: Box<PlannedBatch>, prepared: Box<PreparedBatch>, ask: bool },
+    /// Nothing more will come.
+    End,
+}
+
+impl Query {
+    /// Restores state and positions from the checkpoint and opens the sinks.
+    pub async fn open(mut parts: QueryParts) -> Result<(Self, FirstStep)> {
+        for (operator, pages) in &parts.recovered.state {
+            parts.plan.restore(operator, pages)?;
+        }
+        parts.recovered.state.clear();
+        let mut query = Self {
+            run_id: Uuid::now_v7().to_string(),
+            positions: BTreeMap::new(),
+            sink_numbers: std::mem::take(&mut parts.recovered.sink_numbers),
+            watermark_ms: 0,
+            late_watermark_ms: 0,
+            last_batch_time_us: 0,
+            previous_trigger_us: None,
+            batches_run: 0,
+            pending: None,
+            parts,
+        };
+        if let Some(last) = query.parts.recovered.last.take() {
+            query.after(&last.planned, last.next_watermark_ms);
+        }
+        for source in &mut query.parts.sources {
+            if !query.positions.contains_key(&source.name) {
+                query.positions.insert(source.name.clone(), source.source.initial_offset().await?);
+            }
+        }
+        query.open_sinks().await?;
+        let first = query.parts.recovered.first_step.clone();
+        Ok((query, first))
+    }
+
+    /// Runs until the trigger has no more batches, `stop` is cancelled, or a batch fails.
+    pub async fn run(mut self, first: FirstStep, stop: CancellationToken) -> Result<()> {
+        let mut next = match first {
+            FirstStep::Plan(batch) => Next::Plan(batch),
+            FirstStep::Run(planned) => Next::Run(planned),
+            FirstStep::CommitSinks(planned, prepared) => {
+                Next::Commit { planned: Box::new(planned), prepared: Box::new(prepared), ask: true }
+            }
+        };
+        let mut delay = RETRY_DELAYS.0;
+        loop {
+            if stop.is_cancelled() && !matches!(next, Next::Commit { .. }) {
+                break;
+            }
+            let outcome = match &next {
+                Next::Plan(batch) => self.plan_batch(*batch, &stop).await,
+                Next::Run(planned) => self.run_batch(planned.clone()).await,
+                Next::Commit { planned, prepared, ask } => self.commit_batch(planned, prepared, *ask).await,
+                Next::End => break,
+            };
+            match outcome {
+                Ok(step) => {
+                    next = step;
+                    delay = RETRY_DELAYS.0;
+                }
+                Err(error) => {
+                    self.parts.plan.abort();
+                    self.wait_to_retry(error, delay, &stop).await?;
+                    delay = (delay * 2).min(RETRY_DELAYS.1);
+                    if let Next::Commit { ask, .. } = &mut next {
+                        *ask = true;
+                    }
+                }
+            }
+        }
+        self.parts.checkpoint.sync()?;
+        self.release_all().await?;
+        info!(query = self.parts.name, batches = self.batches_run, "query stopped");
+        Ok(())
+    }
+
+    /// Pauses if `error` comes from outside and may pass; gives it back otherwise.
+    async fn wait_to_retry(&mut self, error: Error, delay: Duration, stop: &CancellationToken) -> Result<()> {
+        match error.kind() {
+            ErrorKind::Unavailable | ErrorKind::NoSpace => {}
+            ErrorKind::Config
+            | ErrorKind::Data
+            | ErrorKind::Corrupt
+            | ErrorKind::Fenced
+            | ErrorKind::Storage
+            | ErrorKind::Limit
+            | ErrorKind::Internal => return Err(error),
+        }
+        let text = error.chain();
+        warn!(query = self.parts.name, error = text, retry_in_s = delay.as_secs(), "query paused");
+        self.parts.monitor.paused(text);
+        self.parts.metrics.retries.inc();
+        let _ = tokio::time::timeout(delay, stop.cancelled()).await;
+        Ok(())
+    }
+
+    /// Remembers where a batch ended: the next one starts there.
+    pub(super) fn after(&mut self, planned: &PlannedBatch, next_watermark_ms: i64) {
+        for (name, range) in &planned.sources {
+            self.positions.insert(name.clone(), range.end.clone());
+        }
+        self.last_batch_time_us = planned.batch_time_us;
+        self.late_watermark_ms = planned.watermark_ms;
+        self.watermark_ms = next_watermark_ms;
+    }
+
+    async fn open_sinks(&mut self) -> Result<()> {
+        let schema = self.parts.plan.schema();
+        let mut statuses = Vec::new();
+        for QuerySink { name, sink, select, .. } in &mut self.parts.sinks {
+            let schema = select.as_ref().map_or_else(|| schema.clone(), ResultPlan::schema);
+            sink.open(&schema).await?;
+            statuses.push(super::status::SinkStatus { name: name.clone(), guarantee: sink.guarantee().name() });
+        }
+        if let Some(dead_letter) = &mut self.parts.dead_letter {
+            dead_letter.sink.open(&crate::sink::dead_letter::schema()).await?;
+        }
+        self.parts.monitor.set_sinks(statuses);
+        Ok(())
+    }
+}

@@ -1,0 +1,172 @@
+//! Gathers what a batch did while it runs, and publishes it when it is committed: progress, ledger, metrics, one debug line.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::Instant;
+
+use tracing::{debug, warn};
+
+use super::progress::{Ledger, Progress, SinkProgress, SourceProgress, iso_millis, per_second};
+use super::query::Query;
+use super::reading::SourceCounts;
+use crate::checkpoint::PlannedBatch;
+use crate::plan::{BatchOutput, OperatorProgress};
+use crate::sink::Guarantee;
+
+/// What a batch has done so far.
+pub(super) struct BatchReport {
+    started: Instant,
+    trigger_us: i64,
+    duration_ms: BTreeMap<String, u64>,
+    counts: BTreeMap<String, SourceCounts>,
+    operators: Vec<OperatorProgress>,
+    sinks: Vec<SinkProgress>,
+    ledger: Ledger,
+}
+
+impl BatchReport {
+    #[allow(clippy::disallowed_methods)] // durations of phases are for people; nothing is decided by them
+    pub(super) fn start(_planned: &PlannedBatch, trigger_us: i64) -> Self {
+        Self {
+            started: Instant::now(),
+            trigger_us,
+            duration_ms: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            operators: Vec::new(),
+            sinks: Vec::new(),
+            ledger: Ledger::default(),
+        }
+    }
+
+    #[allow(clippy::disallowed_methods)]
+    pub(super) async fn time<T>(&mut self, phase: &str, work: impl Future<Output = T>) -> T {
+        let started = Instant::now();
+        let result = work.await;
+        self.spent(phase, started);
+        result
+    }
+
+    pub(super) fn spent(&mut self, phase: &str, since: Instant) {
+        *self.duration_ms.entry(phase.to_owned()).or_default() += millis(since);
+    }
+
+    pub(super) fn input(&mut self, counts: &BTreeMap<String, SourceCounts>) {
+        self.counts.clone_from(counts);
+        for counts in counts.values() {
+            self.ledger.rows_read += counts.read;
+            self.ledger.rows_decoded += counts.decoded;
+            self.ledger.rows_malformed += counts.malformed;
+            if counts.dropped_malformed > 0 {
+                *self.ledger.rows_dropped.entry("malformed".to_owned()).or_default() += counts.dropped_malformed;
+            }
+        }
+    }
+
+    pub(super) fn output(&mut self, output: &BatchOutput) {
+        self.ledger.rows_emitted = output.rows.iter().map(|batch| batch.num_rows() as u64).sum();
+        self.operators.clone_from(&output.operators);
+    }
+
+    pub(super) fn dead_lettered(&mut self, rows: u64) {
+        self.ledger.rows_dead_lettered = rows;
+    }
+
+    pub(super) fn sink(&mut self, name: &str, rows: u64, guarantee: Guarantee) {
+        let num_output_rows = i64::try_from(rows).unwrap_or(i64::MAX);
+        self.sinks.push(SinkProgress { description: name.to_owned(), num_output_rows, guarantee: guarantee.name().to_owned() });
+    }
+
+    /// The part that a restart after `prepared` needs to publish the batch.
+    pub(super) fn summary(&self) -> serde_json::Value {
+        serde_json::json!({ "ledger": self.ledger, "operators": self.operators })
+    }
+}
+
+impl Query {
+    /// Publishes the batch that was just committed. After a restart between `prepared` and `committed` there is no report: what
+    /// the batch did was counted by the process that ran it.
+    pub(super) fn publish(&mut self, planned: &PlannedBatch, commit_started: Instant) {
+        let Some(mut report) = self.pending.take() else { return };
+        report.spent("commitOffsets", commit_started);
+        let elapsed_ms = millis(report.started);
+        report.duration_ms.insert("triggerExecution".to_owned(), elapsed_ms);
+        let since_previous_ms =
+            self.previous_trigger_us.map_or(0, |previous| u64::try_from((report.trigger_us - previous) / 1000).unwrap_or(0));
+        self.previous_trigger_us = Some(report.trigger_us);
+        let progress = self.progress(planned, report, elapsed_ms, since_previous_ms);
+        self.count(&progress);
+        if progress.ledger.rows_malformed > 0 {
+            warn!(query = self.parts.name, batch = progress.batch_id, lines = progress.ledger.rows_malformed, "malformed lines");
+        }
+        debug!(
+            query = self.parts.name,
+            batch = progress.batch_id,
+            rows = progress.num_input_rows,
+            progress = serde_json::to_string(&progress).unwrap_or_default(),
+            "batch committed"
+        );
+        self.parts.monitor.progress().push(progress);
+    }
+
+    fn progress(&self, planned: &PlannedBatch, report: BatchReport, elapsed_ms: u64, since_previous_ms: u64) -> Progress {
+        let sources = planned.sources.iter().map(|(name, range)| {
+            let read = report.counts.get(name).map_or(0, |counts| counts.read);
+            SourceProgress {
+                description: name.clone(),
+                start_offset: range.start.as_json().clone(),
+                end_offset: range.end.as_json().clone(),
+                latest_offset: range.end.as_json().clone(),
+                num_input_rows: read,
+                input_rows_per_second: per_second(read, since_previous_ms),
+                processed_rows_per_second: per_second(read, elapsed_ms),
+            }
+        });
+        let none = SinkProgress {
+            description: "none".to_owned(),
+            num_output_rows: -1,
+            guarantee: Guarantee::ExactlyOnce.name().to_owned(),
+        };
+        Progress {
+            id: self.parts.checkpoint.query_id().to_owned(),
+            run_id: self.run_id.clone(),
+            name: self.parts.name.clone(),
+            timestamp: iso_millis(report.trigger_us),
+            batch_id: planned.batch.0,
+            batch_duration: elapsed_ms,
+            num_input_rows: report.ledger.rows_read,
+            input_rows_per_second: per_second(report.ledger.rows_read, since_previous_ms),
+            processed_rows_per_second: per_second(report.ledger.rows_read, elapsed_ms),
+            duration_ms: report.duration_ms,
+            event_time: BTreeMap::new(),
+            state_operators: report.operators,
+            sources: sources.collect(),
+            sink: report.sinks.first().cloned().unwrap_or(none),
+            sinks: report.sinks,
+            ledger: report.ledger,
+        }
+    }
+
+    fn count(&self, progress: &Progress) {
+        let metrics = &self.parts.metrics;
+        for source in &progress.sources {
+            metrics.rows_read(&source.description, source.num_input_rows);
+        }
+        for sink in &progress.sinks {
+            metrics.rows_written(&sink.description, u64::try_from(sink.num_output_rows).unwrap_or(0));
+        }
+        metrics.rows_malformed.inc_by(progress.ledger.rows_malformed);
+        for (reason, rows) in &progress.ledger.rows_dropped {
+            metrics.rows_dropped(reason, *rows);
+        }
+        metrics.batches.inc();
+        metrics.batch_duration.observe(progress.batch_duration as f64 / 1000.0);
+        metrics.last_batch_id.set(i64::try_from(progress.batch_id).unwrap_or(i64::MAX));
+        metrics.last_commit.set(self.parts.clock.now_us() as f64 / 1e6);
+        metrics.state_rows.set(progress.state_operators.iter().map(|o| i64::try_from(o.num_rows_total).unwrap_or(0)).sum());
+        metrics.state_bytes.set(progress.state_operators.iter().map(|o| i64::try_from(o.memory_used_bytes).unwrap_or(0)).sum());
+    }
+}
+
+fn millis(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,131 @@
+//! What the outside may know of a running query: shared with the service, the status line and the metrics.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use serde::Serialize;
+
+use super::progress::RecentProgress;
+
+/// Where a query is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum QueryState {
+    /// Opening sources, sinks and checkpoint.
+    Starting,
+    /// Running batches or waiting for data.
+    Running,
+    /// Waiting for something outside to come back; resumes by itself.
+    Paused,
+    /// Ended by itself or by request.
+    Stopped,
+    /// Ended by an error.
+    Failed,
+}
+
+/// A query's status as the service shows it.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QueryStatus {
+    /// The query's name.
+    pub name: String,
+    /// Where it is in its life.
+    pub state: QueryState,
+    /// Spark's words for what it does just now.
+    pub message: String,
+    /// Whether there is data to process.
+    pub is_data_available: bool,
+    /// Whether a batch is running.
+    pub is_trigger_active: bool,
+    /// Why it is paused or has failed.
+    pub error: Option<String>,
+    /// The sinks and what they promise.
+    pub sinks: Vec<SinkStatus>,
+}
+
+/// A sink as status shows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct SinkStatus {
+    /// The sink's name.
+    pub name: String,
+    /// `exactly-once` or `at-least-once`.
+    pub guarantee: &'static str,
+}
+
+/// The shared side of a query; clones share it.
+#[derive(Debug, Clone)]
+pub struct QueryMonitor(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    status: Mutex<QueryStatus>,
+    progress: RecentProgress,
+    has_run: AtomicBool,
+}
+
+impl QueryMonitor {
+    /// A query that has not started yet.
+    pub fn new(name: &str) -> Self {
+        let status = QueryStatus {
+            name: name.to_owned(),
+            state: QueryState::Starting,
+            message: "Initializing StreamExecution".to_owned(),
+            is_data_available: false,
+            is_trigger_active: false,
+            error: None,
+            sinks: Vec::new(),
+        };
+        Self(Arc::new(Inner { status: Mutex::new(status), progress: RecentProgress::default(), has_run: AtomicBool::new(false) }))
+    }
+
+    /// A copy of the status.
+    pub fn status(&self) -> QueryStatus {
+        self.lock().clone()
+    }
+
+    /// The last batches' progress.
+    pub fn progress(&self) -> &RecentProgress {
+        &self.0.progress
+    }
+
+    /// Whether the query has ever got as far as waiting for or running a batch.
+    pub fn has_run(&self) -> bool {
+        self.0.has_run.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_sinks(&self, sinks: Vec<SinkStatus>) {
+        self.lock().sinks = sinks;
+    }
+
+    pub(super) fn running(&self, message: &str, active: bool) {
+        self.0.has_run.store(true, Ordering::Relaxed);
+        let mut status = self.lock();
+        status.state = QueryState::Running;
+        if status.message != message {
+            status.message = message.to_owned();
+        }
+        status.is_trigger_active = active;
+        status.is_data_available = active;
+        status.error = None;
+    }
+
+    pub(super) fn paused(&self, error: String) {
+        let mut status = self.lock();
+        status.state = QueryState::Paused;
+        status.message = "Waiting to try again".to_owned();
+        status.error = Some(error);
+    }
+
+    pub(super) fn ended(&self, error: Option<String>) {
+        let mut status = self.lock();
+        status.state = if error.is_some() { QueryState::Failed } else { QueryState::Stopped };
+        status.message = error.as_ref().map_or("Stopped".to_owned(), |error| format!("Terminated with exception: {error}"));
+        status.is_trigger_active = false;
+        status.is_data_available = false;
+        status.error = error;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, QueryStatus> {
+        self.0.status.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
