@@ -3,8 +3,12 @@
 //! Arrow's casts differ from Spark's in what they accept, in overflow and in how values become text, so most casts are kernels of
 //! our own; a cast that cannot fail and means the same stays an `Expr::Cast`, which the optimiser understands.
 
+pub mod decimal;
 mod kernel;
+mod parse;
 mod rule;
+mod text;
+pub mod time;
 
 use std::sync::Arc;
 

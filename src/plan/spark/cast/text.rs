@@ -1,0 +1,205 @@
+//! Values → text, as Spark's cast to STRING writes them.
+
+use std::fmt::{self, Write};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, MapArray, StringBuilder, StructArray};
+use arrow::array::{BinaryArray, BooleanArray, Decimal128Array, ListArray, PrimitiveArray, StringArray};
+use arrow::datatypes::{
+    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
+    Int64Type, IntervalUnit, IntervalYearMonthType, TimeUnit, TimestampMicrosecondType,
+};
+
+use super::time::{DAY_US, Zone, write_date, write_fraction, write_timestamp};
+use crate::error::{Error, Result};
+use crate::format::number::{double_text, float_text};
+use crate::plan::spark::types::spark_name;
+
+/// The text of every value; null stays null.
+pub(super) fn to_text(array: &ArrayRef, zone: Zone) -> Result<ArrayRef> {
+    let writer = Writer::new(array.as_ref(), zone)?;
+    let mut builder = StringBuilder::with_capacity(array.len(), array.len() * 8);
+    for row in 0..array.len() {
+        if array.is_null(row) {
+            builder.append_null();
+        } else {
+            writer.write(&mut builder, row).map_err(|e| Error::internal("could not write a value as text").because(e))?;
+            builder.append_value("");
+        }
+    }
+    Ok(Arc::new(builder.finish()))
+}
+
+/// Writes the elements of one array.
+enum Writer<'a> {
+    Null,
+    Boolean(&'a BooleanArray),
+    Int8(&'a PrimitiveArray<Int8Type>),
+    Int16(&'a PrimitiveArray<Int16Type>),
+    Int32(&'a PrimitiveArray<Int32Type>),
+    Int64(&'a PrimitiveArray<Int64Type>),
+    Float32(&'a PrimitiveArray<Float32Type>),
+    Float64(&'a PrimitiveArray<Float64Type>),
+    Decimal(&'a Decimal128Array, i8),
+    Text(&'a StringArray),
+    Binary(&'a BinaryArray),
+    Date(&'a PrimitiveArray<Date32Type>),
+    Timestamp(&'a PrimitiveArray<TimestampMicrosecondType>, Option<Zone>),
+    DayTime(&'a PrimitiveArray<DurationMicrosecondType>),
+    YearMonth(&'a PrimitiveArray<IntervalYearMonthType>),
+    List(&'a ListArray, Box<Writer<'a>>),
+    Map(&'a MapArray, Box<Writer<'a>>, Box<Writer<'a>>),
+    Struct(&'a StructArray, Vec<Writer<'a>>),
+}
+
+impl<'a> Writer<'a> {
+    fn new(array: &'a dyn Array, zone: Zone) -> Result<Self> {
+        Ok(match array.data_type() {
+            DataType::Null => Writer::Null,
+            DataType::Boolean => Writer::Boolean(array.as_boolean()),
+            DataType::Int8 => Writer::Int8(array.as_primitive()),
+            DataType::Int16 => Writer::Int16(array.as_primitive()),
+            DataType::Int32 => Writer::Int32(array.as_primitive()),
+            DataType::Int64 => Writer::Int64(array.as_primitive()),
+            DataType::Float32 => Writer::Float32(array.as_primitive()),
+            DataType::Float64 => Writer::Float64(array.as_primitive()),
+            DataType::Decimal128(_, scale) => Writer::Decimal(array.as_primitive::<Decimal128Type>(), *scale),
+            DataType::Utf8 => Writer::Text(array.as_string()),
+            DataType::Binary => Writer::Binary(array.as_binary()),
+            DataType::Date32 => Writer::Date(array.as_primitive()),
+            DataType::Timestamp(TimeUnit::Microsecond, local) => Writer::Timestamp(array.as_primitive(), local.is_some().then_some(zone)),
+            DataType::Duration(TimeUnit::Microsecond) => Writer::DayTime(array.as_primitive()),
+            DataType::Interval(IntervalUnit::YearMonth) => Writer::YearMonth(array.as_primitive()),
+            DataType::List(_) => {
+                let list = array.as_list::<i32>();
+                Writer::List(list, Box::new(Writer::new(list.values().as_ref(), zone)?))
+            }
+            DataType::Map(..) => {
+                let map = array.as_map();
+                let key = Writer::new(map.keys().as_ref(), zone)?;
+                Writer::Map(map, Box::new(key), Box::new(Writer::new(map.values().as_ref(), zone)?))
+            }
+            DataType::Struct(_) => {
+                let fields = array.as_struct();
+                let writers = fields.columns().iter().map(|c| Writer::new(c.as_ref(), zone)).collect::<Result<_>>()?;
+                Writer::Struct(fields, writers)
+            }
+            other => return Err(Error::internal(format!("no text for values of type {}", spark_name(other)))),
+        })
+    }
+
+    fn is_null(&self, row: usize) -> bool {
+        match self {
+            Writer::Null => true,
+            Writer::Boolean(a) => a.is_null(row),
+            Writer::Int8(a) => a.is_null(row),
+            Writer::Int16(a) => a.is_null(row),
+            Writer::Int32(a) => a.is_null(row),
+            Writer::Int64(a) => a.is_null(row),
+            Writer::Float32(a) => a.is_null(row),
+            Writer::Float64(a) => a.is_null(row),
+            Writer::Decimal(a, _) => a.is_null(row),
+            Writer::Text(a) => a.is_null(row),
+            Writer::Binary(a) => a.is_null(row),
+            Writer::Date(a) => a.is_null(row),
+            Writer::Timestamp(a, _) => a.is_null(row),
+            Writer::DayTime(a) => a.is_null(row),
+            Writer::YearMonth(a) => a.is_null(row),
+            Writer::List(a, _) => a.is_null(row),
+            Writer::Map(a, ..) => a.is_null(row),
+            Writer::Struct(a, _) => a.is_null(row),
+        }
+    }
+
+    fn write_or_null(&self, out: &mut impl Write, row: usize) -> fmt::Result {
+        if self.is_null(row) { out.write_str("null") } else { self.write(out, row) }
+    }
+
+    fn write(&self, out: &mut impl Write, row: usize) -> fmt::Result {
+        match self {
+            Writer::Null => out.write_str("null"),
+            Writer::Boolean(a) => out.write_str(if a.value(row) { "true" } else { "false" }),
+            Writer::Int8(a) => write!(out, "{}", a.value(row)),
+            Writer::Int16(a) => write!(out, "{}", a.value(row)),
+            Writer::Int32(a) => write!(out, "{}", a.value(row)),
+            Writer::Int64(a) => write!(out, "{}", a.value(row)),
+            Writer::Float32(a) => out.write_str(&float_text(a.value(row))),
+            Writer::Float64(a) => out.write_str(&double_text(a.value(row))),
+            Writer::Decimal(a, scale) => write_decimal(out, a.value(row), *scale),
+            Writer::Text(a) => out.write_str(a.value(row)),
+            Writer::Binary(a) => a.value(row).utf8_chunks().try_for_each(|chunk| {
+                out.write_str(chunk.valid())?;
+                if chunk.invalid().is_empty() { Ok(()) } else { out.write_char(char::REPLACEMENT_CHARACTER) }
+            }),
+            Writer::Date(a) => write_date(out, i64::from(a.value(row))),
+            Writer::Timestamp(a, zone) => {
+                let instant = a.value(row);
+                write_timestamp(out, instant.saturating_add(zone.map_or(0, |z| z.offset_at(instant))))
+            }
+            Writer::DayTime(a) => write_day_time(out, a.value(row)),
+            Writer::YearMonth(a) => write_year_month(out, a.value(row)),
+            Writer::List(a, items) => {
+                let offsets = a.value_offsets();
+                out.write_char('[')?;
+                for i in offsets[row]..offsets[row + 1] {
+                    if i > offsets[row] {
+                        out.write_str(", ")?;
+                    }
+                    items.write_or_null(out, i as usize)?;
+                }
+                out.write_char(']')
+            }
+            Writer::Map(a, keys, values) => {
+                let offsets = a.value_offsets();
+                out.write_char('{')?;
+                for i in offsets[row]..offsets[row + 1] {
+                    if i > offsets[row] {
+                        out.write_str(", ")?;
+                    }
+                    keys.write_or_null(out, i as usize)?;
+                    out.write_str(" -> ")?;
+                    values.write_or_null(out, i as usize)?;
+                }
+                out.write_char('}')
+            }
+            Writer::Struct(_, fields) => {
+                out.write_char('{')?;
+                for (i, field) in fields.iter().enumerate() {
+                    if i > 0 {
+                        out.write_str(", ")?;
+                    }
+                    field.write_or_null(out, row)?;
+                }
+                out.write_char('}')
+            }
+        }
+    }
+}
+
+/// Writes all digits of the scale, never an exponent.
+pub(super) fn write_decimal(out: &mut impl Write, unscaled: i128, scale: i8) -> fmt::Result {
+    if scale <= 0 {
+        return write!(out, "{unscaled}");
+    }
+    let power = 10_u128.pow(u32::from(scale.unsigned_abs()));
+    let digits = unscaled.unsigned_abs();
+    let sign = if unscaled < 0 { "-" } else { "" };
+    write!(out, "{sign}{}.{:0width$}", digits / power, digits % power, width = usize::from(scale.unsigned_abs()))
+}
+
+fn write_day_time(out: &mut impl Write, us: i64) -> fmt::Result {
+    let sign = if us < 0 { "-" } else { "" };
+    let us = us.unsigned_abs();
+    let day_us = DAY_US.unsigned_abs();
+    let (days, of_day) = (us / day_us, us % day_us);
+    let seconds = of_day / 1_000_000;
+    write!(out, "INTERVAL '{sign}{days} {:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)?;
+    write_fraction(out, (of_day % 1_000_000) as i64)?;
+    out.write_str("' DAY TO SECOND")
+}
+
+fn write_year_month(out: &mut impl Write, months: i32) -> fmt::Result {
+    let sign = if months < 0 { "-" } else { "" };
+    let months = months.unsigned_abs();
+    write!(out, "INTERVAL '{sign}{}-{}' YEAR TO MONTH", months / 12, months % 12)
+}
