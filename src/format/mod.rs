@@ -4,13 +4,18 @@
 //! swallow its neighbour nor fail the batch. What a line yields is `semantics.md` S14's `from_json` column, for every source.
 
 pub mod number;
+pub mod datetime;
+pub mod json;
+mod lines;
+mod column;
+mod convert;
 
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::source::LineChunk;
 
 /// What a line that is not right yields in the query. Independently, a query with a dead letter gets each such line there.
@@ -53,6 +58,8 @@ pub struct DecodeRequest {
     pub keep_malformed: bool,
     /// The source's name, for `_source` and messages.
     pub source: Arc<str>,
+    /// Zone of timestamps that are written without one: an IANA name.
+    pub time_zone: Arc<str>,
     /// Longest line in bytes (default 1 MiB), and deepest JSON nesting (default 64).
     pub limits: LineLimits,
 }
@@ -114,4 +121,52 @@ pub trait Decoder: Send {
     fn push(&mut self, chunk: &LineChunk) -> Result<()>;
     /// Everything decoded since the last call. The decoder can be used again afterwards.
     fn finish(&mut self) -> Result<Decoded>;
+}
+
+/// How a source's or sink's bytes are to be read and written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FormatOptions {
+    /// JSON lines.
+    Json,
+}
+
+/// A format: its name in a pipeline file, its settings and how it reads.
+pub struct FormatSpec {
+    /// The key under `format`.
+    pub name: &'static str,
+    /// Names of its settings, beside `schema`.
+    pub settings: &'static [&'static str],
+    /// Whether a `schema` must be declared.
+    pub needs_schema: bool,
+    decoder: fn(&FormatOptions, DecodeRequest) -> Result<Box<dyn Decoder>>,
+}
+
+/// Every format there is. A new one is its own file and one line here.
+pub static FORMATS: &[&FormatSpec] = &[&json::SPEC];
+
+/// The format called `name`.
+pub fn find(name: &str) -> Option<&'static FormatSpec> {
+    FORMATS.iter().find(|spec| spec.name == name).copied()
+}
+
+impl FormatOptions {
+    /// The format that these options are of.
+    pub fn spec(&self) -> &'static FormatSpec {
+        match self {
+            Self::Json => &json::SPEC,
+        }
+    }
+}
+
+/// A decoder for one source of one query. A schema or projection that the format cannot read is a `Config` error.
+pub fn decoder(format: &FormatOptions, request: DecodeRequest) -> Result<Box<dyn Decoder>> {
+    if let Some(at) = request.projection.iter().find(|at| **at >= request.schema.fields().len()) {
+        return Err(Error::internal(format!("there is no column {at} in the schema of {}", request.source)));
+    }
+    (format.spec().decoder)(format, request)
+}
+
+/// The zone called `name`.
+fn zone(name: &str) -> Result<datetime::Zone> {
+    datetime::Zone::parse(name).ok_or_else(|| Error::config(format!("there is no time zone {name:?}")))
 }

@@ -90,6 +90,39 @@ pub fn write_float(value: f32, out: &mut Vec<u8>) {
     out.extend_from_slice(float_text(value).as_bytes());
 }
 
+/// Appends a DECIMAL of `unscaled` × 10^-`scale`, as Java's `BigDecimal` writes it: `1.50`, but `1E-10` once the first digit stands
+/// more than six places behind the point.
+pub fn write_decimal(unscaled: i128, scale: i8, out: &mut Vec<u8>) {
+    let mut buffer = [0; 40];
+    let digits: &[u8] = lexical_core::write(unscaled.unsigned_abs(), &mut buffer);
+    if unscaled < 0 {
+        out.push(b'-');
+    }
+    let scale = i32::from(scale);
+    let exponent = digits.len() as i32 - 1 - scale;
+    if scale < 0 || exponent < -6 {
+        out.push(digits[0]);
+        if digits.len() > 1 {
+            out.push(b'.');
+            out.extend_from_slice(&digits[1..]);
+        }
+        let mut buffer = [0; 12];
+        out.extend_from_slice(if exponent < 0 { b"E" } else { b"E+" });
+        out.extend_from_slice(lexical_core::write(exponent, &mut buffer));
+    } else if digits.len() as i32 <= scale {
+        out.extend_from_slice(b"0.");
+        out.extend(std::iter::repeat_n(b'0', (scale - digits.len() as i32) as usize));
+        out.extend_from_slice(digits);
+    } else {
+        let (whole, fraction) = digits.split_at(digits.len() - scale as usize);
+        out.extend_from_slice(whole);
+        if scale > 0 {
+            out.push(b'.');
+            out.extend_from_slice(fraction);
+        }
+    }
+}
+
 fn special(value: f64) -> &'static str {
     if value.is_nan() {
         "NaN"
@@ -251,6 +284,26 @@ mod tests {
             if value.is_finite() {
                 assert_eq!(float_text(value).parse::<f32>().expect("a number").to_bits(), value.to_bits());
             }
+        }
+    }
+
+    #[test]
+    fn decimals_are_plain_until_they_are_tiny() {
+        for (unscaled, scale, text) in [
+            (150, 2, "1.50"),
+            (-5, 2, "-0.05"),
+            (0, 2, "0.00"),
+            (0, 0, "0"),
+            (1, 6, "0.000001"),
+            (1, 7, "1E-7"),
+            (-12, 10, "-1.2E-9"),
+            (0, 10, "0E-10"),
+            (100_000_000_000, 5, "1000000.00000"),
+            (i128::MAX, 0, "170141183460469231731687303715884105727"),
+        ] {
+            let mut out = Vec::new();
+            write_decimal(unscaled, scale, &mut out);
+            assert_eq!(String::from_utf8(out).expect("ASCII"), text);
         }
     }
 

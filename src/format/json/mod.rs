@@ -1,0 +1,232 @@
+//! JSON lines: one object per line, read strictly and by the declared schema, straight into columns.
+//!
+//! A line is judged on the whole declared schema. A field whose value is of another type is null and makes the line malformed; the
+//! other fields stay. Text that is not JSON gives a row of nulls. A declared `_corrupt_record STRING` holds malformed lines.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::{DataType, FieldRef, Fields};
+
+use super::column::Column;
+use super::lines::{LineDecoder, LineFault, RowParser};
+use super::{DecodeRequest, Decoder, FormatSpec, OnMalformed};
+use crate::error::{Error, ErrorKind, Result};
+
+mod lexer;
+mod text;
+mod value;
+mod values;
+
+use lexer::Cursor;
+use value::{Keys, Parser, Role, Shape};
+
+pub use values::{ValueOptions, decode_values};
+
+/// The column that holds malformed lines.
+pub const CORRUPT_RECORD: &str = "_corrupt_record";
+
+/// Why a line is malformed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Reason {
+    NotJson,
+    NotAnObject,
+    TooDeep,
+    NumberTooLong,
+    TooLong,
+    /// A value is not of this type.
+    Expected(Arc<str>),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotJson => "not valid JSON",
+            Self::NotAnObject => "not a JSON object",
+            Self::TooDeep => "nested too deep",
+            Self::NumberTooLong => "number of more than 1000 digits",
+            Self::TooLong => "too long",
+            Self::Expected(name) => return write!(f, "expected {name}"),
+        })
+    }
+}
+
+/// JSON lines.
+pub static SPEC: FormatSpec =
+    FormatSpec { name: "json", settings: &[], needs_schema: true, decoder: |_, request| decoder(request) };
+
+fn decoder(request: DecodeRequest) -> Result<Box<dyn Decoder>> {
+    let zone = super::zone(&request.time_zone)?;
+    let rows = JsonRows::new(
+        request.schema.fields(),
+        &request.projection,
+        Parser::new(zone, request.limits.json_depth_max),
+        CORRUPT_RECORD,
+        request.on_malformed == OnMalformed::Drop,
+    )?;
+    Ok(Box::new(LineDecoder::new(request, rows)))
+}
+
+/// The rows of a batch in the making.
+struct JsonRows {
+    parser: Parser,
+    names: Vec<Arc<str>>,
+    keys: Keys,
+    shapes: Vec<Shape>,
+    /// One per declared field, also for those that are only checked.
+    columns: Vec<Column>,
+    rows: usize,
+    projection: Vec<usize>,
+    /// The place of the column of malformed lines, if it is declared and asked for.
+    corrupt: Option<usize>,
+    drop_malformed: bool,
+}
+
+/// What a line was.
+enum Line {
+    Blank,
+    Right,
+    Malformed(Option<usize>, Reason),
+}
+
+impl JsonRows {
+    fn new(fields: &Fields, projection: &[usize], parser: Parser, corrupt_column: &str, drop_malformed: bool) -> Result<Self> {
+        let role = |(at, field): (usize, &FieldRef)| match field.data_type() {
+            _ if field.name() == corrupt_column => Role::Corrupt,
+            _ if projection.contains(&at) => Role::Keep,
+            // Any value can be a STRING.
+            DataType::Utf8 => Role::Skip,
+            _ => Role::Check,
+        };
+        let keys = Keys::new(fields.iter().enumerate().map(|(at, field)| (field.name().as_str(), role((at, field)))));
+        let declared = keys.roles().position(|role| role == Role::Corrupt);
+        if declared.is_some_and(|at| fields[at].data_type() != &DataType::Utf8) {
+            return Err(Error::spark(
+                ErrorKind::Config,
+                "INVALID_CORRUPT_RECORD_TYPE",
+                format!("the column {corrupt_column} for corrupt records must have the nullable STRING type"),
+            ));
+        }
+        Ok(Self {
+            parser,
+            names: fields.iter().map(|f| Arc::from(f.name().as_str())).collect(),
+            shapes: fields.iter().map(|f| Shape::of(f.data_type())).collect(),
+            columns: fields.iter().map(|f| Column::new(f.data_type())).collect::<Result<_>>()?,
+            keys,
+            rows: 0,
+            projection: projection.to_vec(),
+            corrupt: declared.filter(|at| projection.contains(at)),
+            drop_malformed,
+        })
+    }
+
+    /// Appends the row of one line, whatever the line is; only the column of malformed lines still lacks its value.
+    fn fields(&mut self, text: &[u8]) -> Line {
+        self.parser.wrong = None;
+        let mut cursor = Cursor::new(text);
+        cursor.skip_blanks();
+        if cursor.is_at_end() {
+            self.null_fields();
+            return Line::Blank;
+        }
+        // Whatever follows the object is ignored.
+        let result = match cursor.peek() {
+            b'{' => self.parser.object(&mut cursor, (&self.keys, &self.shapes), &mut self.columns, self.rows, 0),
+            b'[' => Err(Reason::NotAnObject),
+            _ => Err(cursor.token().err().unwrap_or(Reason::NotAnObject)),
+        };
+        match (result, self.parser.wrong.take()) {
+            (Ok(()), None) => Line::Right,
+            (Ok(()), Some(wrong)) => Line::Malformed(wrong.field, Reason::Expected(wrong.expected)),
+            (Err(reason), _) => {
+                self.null_fields();
+                Line::Malformed(None, reason)
+            }
+        }
+    }
+
+    fn null_fields(&mut self) {
+        for (column, role) in self.columns.iter_mut().zip(self.keys.roles()) {
+            match role {
+                Role::Keep => {
+                    column.truncate(self.rows);
+                    column.push_null();
+                }
+                Role::Check => column.truncate(0),
+                Role::Skip | Role::Corrupt => {}
+            }
+        }
+    }
+
+    /// Ends the row: `corrupt` is the line if it was malformed.
+    fn end_row(&mut self, corrupt: Option<&str>) {
+        self.rows += 1;
+        let Some(at) = self.corrupt else { return };
+        let column = &mut self.columns[at];
+        match (corrupt, &mut column.data) {
+            (Some(line), super::column::Data::String(out)) => {
+                out.bytes.extend_from_slice(line.as_bytes());
+                if out.end_value() {
+                    column.pushed();
+                } else {
+                    column.push_null();
+                }
+            }
+            _ => column.push_null(),
+        }
+    }
+
+    /// Takes the row that was just appended back.
+    fn drop_row(&mut self) {
+        for (column, role) in self.columns.iter_mut().zip(self.keys.roles()) {
+            if role == Role::Keep {
+                column.truncate(self.rows);
+            }
+        }
+    }
+}
+
+impl RowParser for JsonRows {
+    fn parse(&mut self, text: &[u8], lines: &[Range<usize>], faults: &mut Vec<LineFault>) {
+        for (line, range) in lines.iter().enumerate() {
+            let raw = &text[range.clone()];
+            match self.fields(raw) {
+                Line::Blank | Line::Right => self.end_row(None),
+                Line::Malformed(field, reason) => {
+                    let field = field.map(|at| Arc::clone(&self.names[at]));
+                    faults.push(LineFault { line, field, reason: reason.to_string().into() });
+                    if self.drop_malformed {
+                        self.drop_row();
+                    } else {
+                        self.end_row(Some(&String::from_utf8_lossy(raw)));
+                    }
+                }
+            }
+        }
+    }
+
+    fn malformed(&mut self, text: &str, salvage: bool) {
+        if salvage {
+            self.fields(text.as_bytes());
+        } else {
+            self.null_fields();
+        }
+        self.end_row(Some(text));
+    }
+
+    fn take(&mut self) -> Result<Vec<ArrayRef>> {
+        self.rows = 0;
+        let mut arrays = vec![None; self.columns.len()];
+        for at in &self.projection {
+            if arrays[*at].is_none() {
+                arrays[*at] = Some(self.columns[*at].take()?);
+            }
+        }
+        Ok(self.projection.iter().filter_map(|at| arrays[*at].clone()).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,433 @@
+//! Values of JSON into columns of the declared type.
+//!
+//! A value of another type than declared is read to its end, noted and left out; only text that is not JSON ends the line.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+
+use super::Reason;
+use super::lexer::{Cursor, Form, Number, Text, Token};
+use super::text::{self, Discard};
+use crate::format::column::{Column, Data};
+use crate::format::convert;
+use crate::format::datetime::{Zone, parse_date, parse_timestamp, parse_timestamp_ntz};
+
+/// The keys below a column: what the columns themselves do not know.
+#[derive(Debug)]
+pub(super) enum Shape {
+    Scalar,
+    Struct(Keys, Vec<Shape>),
+    /// An ARRAY's items or a MAP's values.
+    Items(Box<Shape>),
+}
+
+impl Shape {
+    pub(super) fn of(data_type: &DataType) -> Self {
+        match data_type {
+            DataType::Struct(fields) => {
+                let keys = Keys::new(fields.iter().map(|f| (f.name().as_str(), Role::Keep)));
+                Self::Struct(keys, fields.iter().map(|f| Self::of(f.data_type())).collect())
+            }
+            DataType::List(item) => Self::Items(Box::new(Self::of(item.data_type()))),
+            DataType::Map(entries, _) => match entries.data_type() {
+                DataType::Struct(entry) if entry.len() == 2 => Self::Items(Box::new(Self::of(entry[1].data_type()))),
+                _ => Self::Scalar,
+            },
+            _ => Self::Scalar,
+        }
+    }
+}
+
+/// What becomes of a declared field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Its column is asked for.
+    Keep,
+    /// Its values are checked against its type and dropped.
+    Check,
+    /// Any value will do: it is skipped.
+    Skip,
+    /// It holds malformed lines and matches no key.
+    Corrupt,
+}
+
+/// The declared fields of an object.
+#[derive(Debug)]
+pub(super) struct Keys {
+    fields: Vec<Key>,
+    /// Places by name, once there are enough of them.
+    places: Option<HashMap<Box<[u8]>, usize>>,
+}
+
+#[derive(Debug)]
+struct Key {
+    name: Box<[u8]>,
+    /// `"name"` with its quotes, if no JSON text that begins like this can be another key.
+    quoted: Option<Box<[u8]>>,
+    role: Role,
+}
+
+impl Keys {
+    pub(super) fn new<'a>(fields: impl Iterator<Item = (&'a str, Role)>) -> Self {
+        let fields: Vec<Key> = fields
+            .map(|(name, role)| {
+                let plain = name.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\') && role != Role::Corrupt;
+                Key { name: name.as_bytes().into(), quoted: plain.then(|| format!("\"{name}\"").into_bytes().into()), role }
+            })
+            .collect();
+        let matched = fields.iter().enumerate().filter(|(_, key)| key.role != Role::Corrupt);
+        let places = (fields.len() > 8).then(|| matched.map(|(at, key)| (key.name.clone(), at)).collect());
+        Self { fields, places }
+    }
+
+    fn find(&self, name: &[u8]) -> Option<usize> {
+        match &self.places {
+            Some(places) => places.get(name).copied(),
+            None => self.fields.iter().position(|key| *key.name == *name && key.role != Role::Corrupt),
+        }
+    }
+
+    /// What becomes of each field.
+    pub(super) fn roles(&self) -> impl Iterator<Item = Role> {
+        self.fields.iter().map(|key| key.role)
+    }
+}
+
+/// The first value of a line that was not of its type.
+#[derive(Debug, Clone)]
+pub(super) struct Wrong {
+    /// Index of the top-level field, where there is one.
+    pub(super) field: Option<usize>,
+    /// Name of the type that was expected.
+    pub(super) expected: Arc<str>,
+}
+
+/// Reads values.
+#[derive(Debug)]
+pub(super) struct Parser {
+    pub(super) depth_max: usize,
+    pub(super) zone: Zone,
+    /// The first value that was not of its type, since this was last cleared.
+    pub(super) wrong: Option<Wrong>,
+    scratch: Vec<u8>,
+}
+
+impl Parser {
+    pub(super) fn new(zone: Zone, depth_max: usize) -> Self {
+        Self { depth_max, zone, wrong: None, scratch: Vec::new() }
+    }
+
+    /// Reads the object at `cursor` into `columns`, each of which has `row` values before (a column that is only checked has none)
+    /// and one more afterwards. After an error the columns may have more values than that.
+    pub(super) fn object(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        (keys, shapes): (&Keys, &[Shape]),
+        columns: &mut [Column],
+        row: usize,
+        depth: usize,
+    ) -> Result<(), Reason> {
+        if depth >= self.depth_max {
+            return Err(Reason::TooDeep);
+        }
+        cursor.step();
+        cursor.skip_blanks();
+        let mut next = 0;
+        if !cursor.eat(b"}") {
+            loop {
+                match self.key(cursor, keys, &mut next)? {
+                    Some(at) => self.field(cursor, (keys.fields[at].role, &shapes[at]), &mut columns[at], row, depth + 1)?,
+                    None => text::walk(cursor, depth + 1, self.depth_max, &mut Discard)?,
+                }
+                if depth == 0
+                    && let Some(Wrong { field: field @ None, .. }) = &mut self.wrong
+                {
+                    *field = next.checked_sub(1);
+                }
+                cursor.skip_blanks();
+                match cursor.peek() {
+                    b',' => cursor.step(),
+                    b'}' => break cursor.step(),
+                    _ => return Err(Reason::NotJson),
+                }
+                cursor.skip_blanks();
+            }
+        }
+        for (column, key) in columns.iter_mut().zip(&keys.fields) {
+            if key.role == Role::Keep && column.len() == row {
+                column.push_null();
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a key and its colon; which field it names. `next` is the field to look at first, and then the one after this.
+    #[inline]
+    fn key(&mut self, cursor: &mut Cursor<'_>, keys: &Keys, next: &mut usize) -> Result<Option<usize>, Reason> {
+        let found = match keys.fields.get(*next).and_then(|key| key.quoted.as_deref()) {
+            Some(quoted) if cursor.eat(quoted) => Some(*next),
+            _ => {
+                let name = cursor.string()?;
+                keys.find(self.content(name))
+            }
+        };
+        if let Some(at) = found {
+            *next = at + 1;
+        }
+        cursor.skip_blanks();
+        if !cursor.eat(b":") {
+            return Err(Reason::NotJson);
+        }
+        cursor.skip_blanks();
+        Ok(found)
+    }
+
+    /// Reads a field's value. A key that comes again replaces the value, if the new one is of the right type.
+    #[inline]
+    fn field(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        (role, shape): (Role, &Shape),
+        column: &mut Column,
+        row: usize,
+        depth: usize,
+    ) -> Result<(), Reason> {
+        match role {
+            Role::Keep => {
+                let before = column.len();
+                if self.value(cursor, shape, column, depth)? && before > row {
+                    column.remove(row, before);
+                }
+                Ok(())
+            }
+            Role::Check => {
+                self.value(cursor, shape, column, depth)?;
+                column.truncate(0);
+                Ok(())
+            }
+            Role::Skip | Role::Corrupt => text::walk(cursor, depth, self.depth_max, &mut Discard),
+        }
+    }
+
+    /// Reads one value of any type; `false` if it was not of the column's type, nothing having been appended.
+    pub(super) fn value(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        shape: &Shape,
+        column: &mut Column,
+        depth: usize,
+    ) -> Result<bool, Reason> {
+        let row = column.len();
+        let written = match (&mut column.data, cursor.token()?) {
+            (_, Token::Null) => {
+                column.push_null();
+                return Ok(true);
+            }
+            (Data::String(out), Token::String(string)) => {
+                text::write_content(string, &mut out.bytes);
+                out.end_value() || return Err(Reason::TooLong)
+            }
+            (Data::String(out), token) => {
+                match token {
+                    Token::Number(number) => text::write_number(&number, &mut out.bytes),
+                    Token::True => out.bytes.extend_from_slice(b"true"),
+                    Token::False => out.bytes.extend_from_slice(b"false"),
+                    _ => text::walk(cursor, depth, self.depth_max, &mut out.bytes)?,
+                }
+                out.end_value() || return Err(Reason::TooLong)
+            }
+            (data, Token::Number(number)) => self.number(&number, data),
+            (data, Token::String(string)) => self.string(string, data)?,
+            (Data::Boolean(out), token @ (Token::True | Token::False)) => push(out, Some(matches!(token, Token::True))),
+            (Data::Struct(columns, _), Token::Object) => match shape {
+                Shape::Struct(keys, shapes) => {
+                    self.object(cursor, (keys, shapes), columns, row, depth)?;
+                    true
+                }
+                _ => unreachable!("a shape follows its column"),
+            },
+            (Data::List(ends, items, _), Token::Array) => self.list(cursor, shape, ends, items, depth)?,
+            (Data::Map(ends, entries, _), Token::Object) => self.map(cursor, shape, ends, entries, depth)?,
+            (_, Token::Object | Token::Array) => {
+                text::walk(cursor, depth, self.depth_max, &mut Discard)?;
+                false
+            }
+            _ => false,
+        };
+        if written {
+            column.pushed();
+        } else if self.wrong.is_none() {
+            self.wrong = Some(Wrong { field: None, expected: Arc::clone(&column.type_name) });
+        }
+        Ok(written)
+    }
+
+    #[inline]
+    fn number(&self, number: &Number<'_>, data: &mut Data) -> bool {
+        match data {
+            Data::Float64(out) => push(out, Some(number.double())),
+            Data::Int32(out) => push(out, number.integer().and_then(|v| i32::try_from(v).ok())),
+            Data::Int64(out) => push(out, number.integer()),
+            // As Spark's reader does, which takes unsigned bytes too.
+            Data::Int8(out) => push(out, number.integer().filter(|v| (-128..256).contains(v)).map(|v| v as i8)),
+            Data::Int16(out) => push(out, number.integer().and_then(|v| i16::try_from(v).ok())),
+            Data::Float32(out) => push(out, Some(number.float())),
+            Data::Timestamp(out, _) => push(out, number.integer().and_then(|seconds| seconds.checked_mul(1_000_000))),
+            Data::Decimal(out, precision, scale) => {
+                let finite = !matches!(number.form, Form::Special(_));
+                push(out, finite.then(|| convert::decimal(number.raw, *precision, *scale)).flatten())
+            }
+            _ => false,
+        }
+    }
+
+    fn string(&mut self, string: Text<'_>, data: &mut Data) -> Result<bool, Reason> {
+        let zone = self.zone;
+        let content = self.content(string);
+        Ok(match data {
+            Data::Timestamp(out, _) => push(out, parse_timestamp(content, &zone)),
+            Data::TimestampNtz(out) => push(out, parse_timestamp_ntz(content)),
+            Data::Date(out) => push(out, parse_date(content).or_else(|| convert::epoch_day(content))),
+            Data::Float64(out) => push(out, special(content)),
+            Data::Float32(out) => push(out, special(content).map(|v| v as f32)),
+            Data::Decimal(out, precision, scale) => push(out, convert::grouped_decimal(content, *precision, *scale)),
+            Data::Binary(out) => {
+                if !convert::base64(content, &mut out.bytes) {
+                    out.abandon_value();
+                    return Ok(false);
+                }
+                out.end_value() || return Err(Reason::TooLong)
+            }
+            _ => false,
+        })
+    }
+
+    /// An array; `false` if any item is of another type (parts of a struct aside): then the whole array is.
+    fn list(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        shape: &Shape,
+        ends: &mut Vec<i32>,
+        items: &mut Column,
+        depth: usize,
+    ) -> Result<bool, Reason> {
+        let Shape::Items(shape) = shape else { unreachable!("a shape follows its column") };
+        if depth >= self.depth_max {
+            return Err(Reason::TooDeep);
+        }
+        let start = items.len();
+        let mut right = true;
+        cursor.step();
+        cursor.skip_blanks();
+        if !cursor.eat(b"]") {
+            loop {
+                if right {
+                    right = self.value(cursor, shape, items, depth + 1)?;
+                } else {
+                    text::walk(cursor, depth + 1, self.depth_max, &mut Discard)?;
+                }
+                cursor.skip_blanks();
+                match cursor.peek() {
+                    b',' => cursor.step(),
+                    b']' => break cursor.step(),
+                    _ => return Err(Reason::NotJson),
+                }
+                cursor.skip_blanks();
+            }
+        }
+        if right {
+            ends.push(i32::try_from(items.len()).map_err(|_| Reason::TooLong)?);
+        } else {
+            items.truncate(start);
+        }
+        Ok(right)
+    }
+
+    /// A map; `false` if any value is of another type. Keys that repeat are kept, as Spark's reader keeps them.
+    fn map(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        shape: &Shape,
+        ends: &mut Vec<i32>,
+        entries: &mut (Column, Column),
+        depth: usize,
+    ) -> Result<bool, Reason> {
+        let Shape::Items(shape) = shape else { unreachable!("a shape follows its column") };
+        if depth >= self.depth_max {
+            return Err(Reason::TooDeep);
+        }
+        let (keys, values) = entries;
+        let start = values.len();
+        let mut right = true;
+        cursor.step();
+        cursor.skip_blanks();
+        if !cursor.eat(b"}") {
+            loop {
+                let key = cursor.string()?;
+                cursor.skip_blanks();
+                if !cursor.eat(b":") {
+                    return Err(Reason::NotJson);
+                }
+                cursor.skip_blanks();
+                if right {
+                    right = self.value(cursor, shape, values, depth + 1)?;
+                } else {
+                    text::walk(cursor, depth + 1, self.depth_max, &mut Discard)?;
+                }
+                if right && let Data::String(out) = &mut keys.data {
+                    text::write_content(key, &mut out.bytes);
+                    let _ = out.end_value() || return Err(Reason::TooLong);
+                    keys.pushed();
+                }
+                cursor.skip_blanks();
+                match cursor.peek() {
+                    b',' => cursor.step(),
+                    b'}' => break cursor.step(),
+                    _ => return Err(Reason::NotJson),
+                }
+                cursor.skip_blanks();
+            }
+        }
+        if right {
+            ends.push(i32::try_from(values.len()).map_err(|_| Reason::TooLong)?);
+        } else {
+            keys.truncate(start);
+            values.truncate(start);
+        }
+        Ok(right)
+    }
+
+    /// A string's content, escapes resolved.
+    #[inline]
+    fn content<'s>(&'s mut self, text: Text<'s>) -> &'s [u8] {
+        if !text.escaped {
+            return text.raw;
+        }
+        self.scratch.clear();
+        text::write_content(text, &mut self.scratch);
+        &self.scratch
+    }
+}
+
+#[inline]
+fn push<T>(out: &mut Vec<T>, value: Option<T>) -> bool {
+    match value {
+        Some(value) => {
+            out.push(value);
+            true
+        }
+        None => false,
+    }
+}
+
+/// The numbers that may stand in a string.
+fn special(text: &[u8]) -> Option<f64> {
+    match text {
+        b"NaN" => Some(f64::NAN),
+        b"Infinity" | b"+Infinity" | b"+INF" => Some(f64::INFINITY),
+        b"-Infinity" | b"-INF" => Some(f64::NEG_INFINITY),
+        _ => None,
+    }
+}

@@ -1,0 +1,309 @@
+//! From chunks of lines to batches of rows, for every format.
+//!
+//! Lines are found, judged by length and encoding, and handed on in blocks; what a line means is its format's [`RowParser`]. Here
+//! too is everything that formats share: malformed lines, metadata columns, batches of bounded size.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+
+use super::column::nullable_field;
+use super::{DecodeRequest, Decoded, Decoder, Malformed, MetadataColumn, OnMalformed};
+use crate::error::{Attempt, Error, ErrorKind, Result};
+use crate::source::{LineChunk, LineEnd};
+
+/// Rows of a batch at most.
+const ROWS_MAX: usize = 8192;
+/// Lines that a parser gets at once.
+const BLOCK_LINES: usize = 64;
+/// A batch ends early once its lines have this many bytes: offsets have 32 bits.
+const BATCH_BYTES: usize = 64 << 20;
+
+/// What a line means.
+///
+/// # Contract
+/// - Every line gives one row, malformed or not, except that a malformed one gives none if the decode request says
+///   [`OnMalformed::Drop`].
+/// - The row of a line depends on that line alone.
+pub(super) trait RowParser: Send {
+    /// Appends the rows of `lines` (ranges of `text`, without line ends, valid UTF-8 each) and tells which were malformed.
+    fn parse(&mut self, text: &[u8], lines: &[Range<usize>], faults: &mut Vec<LineFault>);
+    /// Appends the row of a line that is malformed whatever it says; with `salvage` its fields are read as far as they go.
+    fn malformed(&mut self, text: &str, salvage: bool);
+    /// The rows since the last call, a column per projected field.
+    fn take(&mut self) -> Result<Vec<ArrayRef>>;
+}
+
+/// Why a line of a block is malformed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LineFault {
+    /// Index within the block.
+    pub(super) line: usize,
+    /// The top-level field that was wrong, where one was.
+    pub(super) field: Option<Arc<str>>,
+    /// Why.
+    pub(super) reason: Arc<str>,
+}
+
+/// A [`Decoder`] for any [`RowParser`].
+pub(super) struct LineDecoder<P> {
+    parser: P,
+    request: DecodeRequest,
+    schema: SchemaRef,
+    /// Of the batch in the making.
+    rows: usize,
+    bytes: usize,
+    metadata: Metadata,
+    decoded: Decoded,
+    block: Vec<Range<usize>>,
+    faults: Vec<LineFault>,
+}
+
+impl<P: RowParser> LineDecoder<P> {
+    pub(super) fn new(request: DecodeRequest, parser: P) -> Self {
+        let declared = request.projection.iter().map(|at| nullable_field(&request.schema.fields()[*at]));
+        let metadata = request.metadata.iter().map(|column| Arc::new(column.field()));
+        let schema = Arc::new(Schema::new(declared.chain(metadata).collect::<Vec<_>>()));
+        Self {
+            parser,
+            schema,
+            rows: 0,
+            bytes: 0,
+            metadata: Metadata::default(),
+            decoded: nothing(),
+            block: Vec::with_capacity(BLOCK_LINES),
+            faults: Vec::new(),
+            request,
+        }
+    }
+
+    fn parse_block(&mut self, chunk: &LineChunk, text: &[u8]) -> Result<()> {
+        if self.block.is_empty() {
+            return Ok(());
+        }
+        self.faults.clear();
+        self.parser.parse(text, &self.block, &mut self.faults);
+        let mut faults = std::mem::take(&mut self.faults);
+        let mut next_fault = faults.drain(..).peekable();
+        for at in 0..self.block.len() {
+            let line = self.block[at].clone();
+            self.bytes += line.len();
+            match next_fault.next_if(|fault| fault.line == at) {
+                None => self.keep_row(chunk, line.start),
+                Some(fault) => self.count_malformed(chunk, line.start, &text[line], fault.field, fault.reason)?,
+            }
+        }
+        drop(next_fault);
+        self.faults = faults;
+        self.block.clear();
+        self.end_batch_if(ROWS_MAX - BLOCK_LINES + 1)
+    }
+
+    /// A line that is malformed before anything is parsed.
+    fn reject(&mut self, chunk: &LineChunk, start: usize, line: &[u8], reason: &str, salvage: bool) -> Result<()> {
+        let raw = &line[..line.len().min(self.request.limits.line_bytes_max)];
+        if self.request.on_malformed == OnMalformed::Permissive {
+            self.parser.malformed(&String::from_utf8_lossy(raw), salvage);
+        }
+        self.bytes += raw.len();
+        self.count_malformed(chunk, start, raw, None, reason.into())?;
+        self.end_batch_if(ROWS_MAX - BLOCK_LINES + 1)
+    }
+
+    fn keep_row(&mut self, chunk: &LineChunk, start: usize) {
+        self.decoded.lines_read += 1;
+        self.rows += 1;
+        self.metadata.push(&self.request.metadata, chunk, start);
+    }
+
+    fn count_malformed(
+        &mut self,
+        chunk: &LineChunk,
+        start: usize,
+        raw: &[u8],
+        field: Option<Arc<str>>,
+        reason: Arc<str>,
+    ) -> Result<()> {
+        self.decoded.lines_malformed += 1;
+        match self.request.on_malformed {
+            OnMalformed::Permissive => self.keep_row(chunk, start),
+            OnMalformed::Drop => {
+                self.decoded.lines_read += 1;
+                self.decoded.lines_dropped += 1;
+            }
+            OnMalformed::Fail => {
+                let field = field.map(|name| format!(", field {name:?}")).unwrap_or_default();
+                let position = chunk.position + start as u64;
+                return Err(Error::spark(
+                    ErrorKind::Data,
+                    "MALFORMED_RECORD_IN_PARSING",
+                    format!("malformed line at byte {position} of {}{field}: {reason}", chunk.origin),
+                ));
+            }
+        }
+        if self.request.keep_malformed {
+            let position = chunk.position + start as u64;
+            self.decoded.malformed.push(Malformed {
+                origin: Arc::clone(&chunk.origin),
+                position,
+                field,
+                reason,
+                raw: raw.to_vec(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Ends the batch once it has `rows` rows, or as many bytes as a batch may have.
+    fn end_batch_if(&mut self, rows: usize) -> Result<()> {
+        if self.rows < rows && self.bytes < BATCH_BYTES {
+            return Ok(());
+        }
+        let mut columns = self.parser.take()?;
+        columns.extend(self.metadata.take(&self.request.metadata, &self.request.source));
+        let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
+        let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
+            .attempting(ErrorKind::Internal, || "build a batch of rows".to_owned())?;
+        self.decoded.rows.push(batch);
+        (self.rows, self.bytes) = (0, 0);
+        Ok(())
+    }
+
+    /// Takes in one line; `whole` says whether every byte of the chunk is known to be UTF-8.
+    fn line(&mut self, chunk: &LineChunk, text: &[u8], line: Range<usize>, whole: bool) -> Result<()> {
+        let bytes = &text[line.clone()];
+        if bytes.len() > self.request.limits.line_bytes_max {
+            self.parse_block(chunk, text)?;
+            return self.reject(chunk, line.start, bytes, "too long", false);
+        }
+        if !whole && simdutf8::basic::from_utf8(bytes).is_err() {
+            self.parse_block(chunk, text)?;
+            return self.reject(chunk, line.start, bytes, "invalid UTF-8", true);
+        }
+        if self.block.first().is_some_and(|first| line.end - first.start > BATCH_BYTES) {
+            self.parse_block(chunk, text)?;
+        }
+        self.block.push(line);
+        if self.block.len() == BLOCK_LINES { self.parse_block(chunk, text) } else { Ok(()) }
+    }
+
+    fn lines(&mut self, chunk: &LineChunk) -> Result<()> {
+        let text = chunk.bytes.as_ref();
+        let whole = simdutf8::basic::from_utf8(text).is_ok();
+        // Files have no time of receipt; theirs alone may begin with a byte order mark.
+        let marked = chunk.position == 0 && chunk.received_at_us.is_none() && text.starts_with(b"\xef\xbb\xbf");
+        let mut start = if marked { 3 } else { 0 };
+        for end in memchr::memchr_iter(b'\n', text) {
+            let line_end = if end > start && text[end - 1] == b'\r' { end - 1 } else { end };
+            self.line(chunk, text, start..line_end, whole)?;
+            start = end + 1;
+        }
+        if start < text.len() {
+            match chunk.end {
+                LineEnd::Clean => self.line(chunk, text, start..text.len(), whole)?,
+                LineEnd::Truncated | LineEnd::TooLong => {
+                    self.parse_block(chunk, text)?;
+                    let reason = if chunk.end == LineEnd::Truncated { "truncated" } else { "too long" };
+                    self.reject(chunk, start, &text[start..], reason, false)?;
+                }
+            }
+        }
+        self.parse_block(chunk, text)
+    }
+
+    /// Forgets everything since the last `finish`.
+    fn reset(&mut self) {
+        self.block.clear();
+        self.faults.clear();
+        self.metadata = Metadata::default();
+        self.decoded = nothing();
+        (self.rows, self.bytes) = (0, 0);
+    }
+}
+
+impl<P: RowParser> Decoder for LineDecoder<P> {
+    fn push(&mut self, chunk: &LineChunk) -> Result<()> {
+        let result = self.lines(chunk);
+        if result.is_err() {
+            self.reset();
+            self.parser.take()?;
+        }
+        result
+    }
+
+    fn finish(&mut self) -> Result<Decoded> {
+        if self.rows > 0 || self.decoded.rows.is_empty() {
+            self.end_batch_if(0)?;
+        }
+        Ok(std::mem::replace(&mut self.decoded, nothing()))
+    }
+}
+
+fn nothing() -> Decoded {
+    Decoded { rows: Vec::new(), lines_read: 0, lines_malformed: 0, lines_dropped: 0, malformed: Vec::new() }
+}
+
+impl MetadataColumn {
+    /// The column's name and type.
+    pub fn field(self) -> Field {
+        match self {
+            Self::Source => Field::new("_source", DataType::Utf8, true),
+            Self::Position => Field::new("_position", DataType::Int64, true),
+            Self::ReceivedAt => Field::new("_received_at", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true),
+            Self::File => Field::new("_file", DataType::Utf8, true),
+        }
+    }
+}
+
+/// The metadata of the rows of a batch, as far as it is asked for.
+#[derive(Default)]
+struct Metadata {
+    rows: usize,
+    positions: Vec<i64>,
+    received_at_us: Vec<Option<i64>>,
+    /// Files and the rows of each, in order.
+    files: Vec<(Option<Arc<str>>, usize)>,
+}
+
+impl Metadata {
+    fn push(&mut self, wanted: &[MetadataColumn], chunk: &LineChunk, start: usize) {
+        self.rows += 1;
+        for column in wanted {
+            match column {
+                MetadataColumn::Source => {}
+                MetadataColumn::Position => self.positions.push((chunk.position + start as u64) as i64),
+                MetadataColumn::ReceivedAt => self.received_at_us.push(chunk.received_at_us),
+                MetadataColumn::File => {
+                    let file = chunk.received_at_us.is_none().then_some(&chunk.origin);
+                    match self.files.last_mut() {
+                        Some((last, rows)) if last.as_ref() == file => *rows += 1,
+                        _ => self.files.push((file.cloned(), 1)),
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, wanted: &[MetadataColumn], source: &Arc<str>) -> Vec<ArrayRef> {
+        let taken = std::mem::take(self);
+        let repeat = |value: Option<&Arc<str>>, rows: usize| std::iter::repeat_n(value.map(Arc::as_ref).map(str::to_owned), rows);
+        wanted
+            .iter()
+            .map(|column| -> ArrayRef {
+                match column {
+                    MetadataColumn::Source => Arc::new(repeat(Some(source), taken.rows).collect::<StringArray>()),
+                    MetadataColumn::Position => Arc::new(Int64Array::from(taken.positions.clone())),
+                    MetadataColumn::ReceivedAt => {
+                        let times = TimestampMicrosecondArray::from(taken.received_at_us.clone());
+                        Arc::new(times.with_timezone("UTC"))
+                    }
+                    MetadataColumn::File => Arc::new(
+                        taken.files.iter().flat_map(|(file, rows)| repeat(file.as_ref(), *rows)).collect::<StringArray>(),
+                    ),
+                }
+            })
+            .collect()
+    }
+}
