@@ -161,13 +161,7 @@ fn csv(values: &Values, problems: &mut Problems) -> Option<CsvSpec> {
             problems.add(values.place_of(name), values.about(name, "expected another character than the separator"));
         }
     }
-    Some(CsvSpec {
-        header: values.bool("header")?,
-        separator,
-        quote,
-        escape,
-        null_value: values.text("null_value")?.expose().to_owned(),
-    })
+    Some(CsvSpec { header: values.bool("header")?, separator, quote, escape, null_value: values.word("null_value")? })
 }
 
 fn parquet_is_here(values: &Values, problems: &mut Problems) -> bool {

@@ -145,7 +145,12 @@ pub(super) fn glob(path: &FilePath, values: &Values, problems: &mut Problems) {
     }
 }
 
+/// What exists under this very name is no pattern.
 fn is_glob(path: &Path) -> bool {
+    has_wildcards(path) && !path.exists()
+}
+
+fn has_wildcards(path: &Path) -> bool {
     path.to_string_lossy().contains(['*', '?', '[', '{'])
 }
 
@@ -205,7 +210,7 @@ fn reads_from(path: &Path, folder: &Path) -> bool {
     let mut base = PathBuf::new();
     let mut pattern = PathBuf::new();
     for component in path.components() {
-        if pattern.as_os_str().is_empty() && !is_glob(Path::new(component.as_os_str())) {
+        if pattern.as_os_str().is_empty() && !has_wildcards(Path::new(component.as_os_str())) {
             base.push(component);
         } else {
             pattern.push(component);

@@ -46,7 +46,8 @@ then letters, digits, `_` or `-`, at most 100.
 - **References**: `${env:NAME}` stands for an environment variable, `${env:NAME:-default}` gives a default for one that is unset or
   empty, `${file:/run/secrets/x}` stands for a file's text; `$${` is a literal `${`. They are replaced inside values after the file
   has been read, so they can never change its structure. What came from a reference is a secret: messages, logs and pages show the
-  reference. Names, SQL, schemas and columns are shown everywhere and take none.
+  reference. Names, SQL, schemas, columns and other text are shown everywhere and take none; numbers, durations, sizes and words may
+  come from one and are shown as what they are.
 - **Overrides**: `tidemill run FILE --set queries.suspicious.trigger=once` puts a value over the file's. The path is dotted, a list's
   items are numbered from 0 (`queries.q.to.0.console.num_rows=5`), the value is YAML.
 - Anchors and aliases may be used; merge keys, tags, repeated keys and a second document are refused.

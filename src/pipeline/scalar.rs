@@ -28,7 +28,6 @@ pub(super) enum Scalar {
     OutputMode(OutputMode),
     Trigger(Trigger),
     Width(Option<usize>),
-    Text(Text),
     Character(Option<u8>),
     Word(String),
     Schema(SchemaRef),
@@ -55,7 +54,9 @@ impl From<String> for Refused {
 /// The value that `raw` stands for.
 pub(super) fn read(kind: Kind, raw: &str, lookup: Lookup<'_>) -> Result<Scalar, Refused> {
     match kind {
-        Kind::Name | Kind::Columns | Kind::Sql | Kind::Schema => Ok(read_shown(kind, &reference::resolve_literal(raw)?)?),
+        Kind::Name | Kind::Columns | Kind::Sql | Kind::Schema | Kind::Text => {
+            Ok(read_shown(kind, &reference::resolve_literal(raw)?)?)
+        }
         _ => read_text(kind, reference::resolve(raw, lookup)?, lookup),
     }
 }
@@ -69,6 +70,7 @@ fn read_shown(kind: Kind, text: &str) -> Result<Scalar, String> {
             Ok(schema) => Ok(Scalar::Schema(Arc::new(schema))),
             Err(error) => Err(format!("expected columns as \"name STRING, amount DOUBLE\": {}", error.chain())),
         },
+        Kind::Text => Ok(Scalar::Word(text.to_owned())),
         _ if text.trim().is_empty() => Err(format!("expected {}, found nothing", describe(kind))),
         _ => Ok(Scalar::Word(text.to_owned())),
     }
@@ -117,8 +119,9 @@ fn read_text(kind: Kind, text: Text, lookup: Lookup<'_>) -> Result<Scalar, Refus
         Kind::Path => Ok(Scalar::Path(FilePath::resolve(&text, lookup.folder))),
         Kind::Address => Address::parse(&text).map(Scalar::Address).map_err(found),
         Kind::Networks => network(value).map(Scalar::Network).ok_or_else(expected),
-        Kind::Text => Ok(Scalar::Text(text)),
-        Kind::Name | Kind::Columns | Kind::Sql | Kind::Schema => unreachable!("read before references were replaced"),
+        Kind::Name | Kind::Columns | Kind::Sql | Kind::Schema | Kind::Text => {
+            unreachable!("read before references were replaced")
+        }
         Kind::Table(_) | Kind::Named(_) | Kind::OneOrMore(_) => Err(expected()),
     }
 }

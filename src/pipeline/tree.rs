@@ -3,6 +3,7 @@
 //! The tree is bounded before anything is copied: nesting, size and what aliases expand to. A key that appears twice, a tag, a
 //! merge key and a second document are refused, because each would let a setting be read otherwise than it looks.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span, StrInput};
@@ -87,7 +88,7 @@ pub(super) fn parse(text: &str, problems: &mut Problems) -> Option<Node> {
         return None;
     }
     let mut builder = Builder::default();
-    let read = builder.run(text.strip_prefix('\u{feff}').unwrap_or(text));
+    let read = builder.run(&without_surrogates(text.strip_prefix('\u{feff}').unwrap_or(text)));
     let fatal = read.is_err();
     for (place, message) in builder.refusals.into_iter().chain(read.err()) {
         problems.add(&place, message);
@@ -233,6 +234,40 @@ fn key(entries: &[(Key, Node)], node: Node, refusals: &mut Vec<Refusal>) -> Resu
         refusals.push((node.place.clone(), format!("\"{}\" is given twice, first on line {line}", text.escape_debug())));
     }
     Ok(Key { place: node.place, text })
+}
+
+/// JSON writes characters beyond the first 65,536 as two escapes (`\ud83d\ude00`), the one thing in it that is not YAML: in a file
+/// that is JSON they are put as YAML has them (`\U0001f600`).
+fn without_surrogates(text: &str) -> Cow<'_, str> {
+    let is_json = text.contains("\\u") && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+    if !is_json {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find('\\') {
+        let (before, escape) = rest.split_at(start);
+        out.push_str(before);
+        let unit = |at: usize| escape.get(at..at + 4).and_then(|digits| u16::from_str_radix(digits, 16).ok());
+        let pair = match (escape.get(..2), unit(2), escape.get(6..8), unit(8)) {
+            (Some("\\u"), Some(high), Some("\\u"), Some(low)) => char::decode_utf16([high, low]).next().and_then(Result::ok),
+            _ => None,
+        };
+        match pair.filter(|c| *c > '\u{ffff}') {
+            Some(c) => {
+                out.push_str(&format!("\\U{:08x}", u32::from(c)));
+                rest = &escape[12..];
+            }
+            None => {
+                // The escape and what it escapes, so that an escaped backslash escapes nothing.
+                let length = 1 + escape[1..].chars().next().map_or(0, char::len_utf8);
+                out.push_str(&escape[..length]);
+                rest = &escape[length..];
+            }
+        }
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
 }
 
 fn text_weight(text: &str) -> usize {

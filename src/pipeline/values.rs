@@ -285,11 +285,9 @@ getters! {
     trigger: Trigger(super::spec::Trigger);
     /// A width; `None` inside is unlimited.
     width: Width(Option<usize>);
-    /// Text.
-    text: Text(Text);
     /// A character; `None` inside is none.
     character: Character(Option<u8>);
-    /// A name, a time zone or SQL.
+    /// A name, a time zone, SQL or other text.
     word: Word(String);
     /// Columns.
     schema: Schema(arrow::datatypes::SchemaRef);

@@ -46,9 +46,9 @@ fn every_setting_is_read() {
 
 #[test]
 fn json_is_read_too() {
-    let text = "{\n\t\"sources\": {\"r\": {\"from\": {\"rate\": {\"rows_per_second\": 3}}}},\n\t\"queries\": {\"q\": {\"sql\": \"SELECT '\\u00e9'\", \"to\": {\"console\": {}}}}\n}";
+    let text = "{\n\t\"sources\": {\"r\": {\"from\": {\"rate\": {\"rows_per_second\": 3}}}},\n\t\"queries\": {\"q\": {\"sql\": \"SELECT '\\u00e9\\ud83d\\ude00\\\\ud83d\\/'\", \"to\": {\"console\": {}}}}\n}";
     let QueryText::Sql(sql) = &read(text).queries[0].text else { panic!("a plan from a file") };
-    assert_eq!(sql, "SELECT 'é'");
+    assert_eq!(sql, "SELECT 'é😀\\ud83d/'");
 }
 
 #[test]
