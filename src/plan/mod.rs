@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::format::MetadataColumn;
 
+pub mod batch_time;
 pub mod spark;
 pub mod streaming;
 

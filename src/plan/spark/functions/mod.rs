@@ -1,7 +1,22 @@
 //! The functions that SQL may call: an allow-list, each with Spark's meaning.
+//!
+//! A family of functions is a file with a table `FUNCTIONS`; an alias is an entry of its own. What is not on a table is refused, so
+//! that no function is ever only nearly Spark's.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use super::{Call, Typed};
 use crate::error::Result;
+
+mod native;
+mod arguments;
+mod math;
+mod conditional;
+mod string;
+mod regex;
+mod collection;
+mod aggregate;
 
 /// How a function is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,10 +37,28 @@ pub struct FunctionSpec {
     pub build: fn(Call<'_>) -> Result<Typed>,
 }
 
-/// Every function there is. A new one is its spec in one of this folder's files and one line here.
-pub static FUNCTIONS: &[&FunctionSpec] = &[];
+const fn scalar(name: &'static str, build: fn(Call<'_>) -> Result<Typed>) -> FunctionSpec {
+    FunctionSpec { name, kind: FunctionKind::Scalar, build }
+}
+
+const fn aggregate(name: &'static str, build: fn(Call<'_>) -> Result<Typed>) -> FunctionSpec {
+    FunctionSpec { name, kind: FunctionKind::Aggregate, build }
+}
+
+/// Every family's table. A new function is a line in its family's.
+static FAMILIES: &[&[FunctionSpec]] =
+    &[math::FUNCTIONS, conditional::FUNCTIONS, string::FUNCTIONS, regex::FUNCTIONS, collection::FUNCTIONS, aggregate::FUNCTIONS];
+
+/// Every function there is.
+pub static FUNCTIONS: LazyLock<Vec<&'static FunctionSpec>> = LazyLock::new(|| FAMILIES.iter().copied().flatten().collect());
+
+static BY_NAME: LazyLock<HashMap<&'static str, &'static FunctionSpec>> =
+    LazyLock::new(|| FUNCTIONS.iter().map(|spec| (spec.name, *spec)).collect());
 
 /// The function called `name` (any case), if it is on the list.
 pub fn find(name: &str) -> Option<&'static FunctionSpec> {
-    FUNCTIONS.iter().find(|spec| spec.name.eq_ignore_ascii_case(name)).copied()
+    BY_NAME.get(name).or_else(|| BY_NAME.get(name.to_lowercase().as_str())).copied()
 }
+
+#[cfg(test)]
+mod tests;

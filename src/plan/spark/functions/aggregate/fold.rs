@@ -1,0 +1,280 @@
+//! Aggregates of our own: one adapter for all of them.
+//!
+//! An aggregate is a [`Fold`]: a cell of state per group that takes rows in, merges with stored states, and becomes a value. The
+//! adapter makes both of DataFusion's accumulators from it, so that every fold works in each aggregation mode and its state can be
+//! kept between batches.
+
+use std::any::Any;
+use std::fmt::Debug;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BooleanArray};
+use arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::utils::format_state_name;
+use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility};
+use datafusion::scalar::ScalarValue;
+
+use crate::error::Result;
+
+/// One aggregate function with its types settled.
+///
+/// # Contract
+/// - A default cell is a group without rows; merging it changes nothing.
+/// - `state` and `merge` are inverse: the state of merged cells is what one cell with all rows would have.
+/// - `Debug` shows every parameter: two folds that print alike compute alike.
+pub(super) trait Fold: Debug + Send + Sync + 'static {
+    /// A group's state.
+    type Cell: Default + Clone + Send + Sync + 'static;
+    /// The columns that hold the state of one group.
+    fn state_types(&self) -> Vec<DataType>;
+    /// Takes argument rows into their groups. Gives the bytes that cells grew by on the heap.
+    fn update(&self, cells: &mut [Self::Cell], rows: &GroupRows<'_>, values: &[ArrayRef]) -> Result<usize>;
+    /// Takes stored states, one per row, into their groups. Gives the bytes that cells grew by on the heap.
+    fn merge(&self, cells: &mut [Self::Cell], rows: &GroupRows<'_>, states: &[ArrayRef]) -> Result<usize>;
+    /// The state columns of the cells.
+    fn state(&self, cells: &[Self::Cell]) -> Result<Vec<ArrayRef>>;
+    /// The results of the cells.
+    fn finish(&self, cells: &[Self::Cell]) -> Result<ArrayRef>;
+}
+
+/// Which group each row belongs to, and which rows count.
+pub(super) struct GroupRows<'a> {
+    groups: &'a [usize],
+    filter: Option<&'a BooleanArray>,
+}
+
+impl GroupRows<'_> {
+    /// Calls `visit` with every row that counts and whose `values` are not null, and its group.
+    #[inline]
+    pub(super) fn each(&self, values: &dyn Array, mut visit: impl FnMut(usize, usize)) {
+        let nulls = values.nulls().filter(|n| n.null_count() > 0);
+        match (nulls, self.filter) {
+            (None, None) => self.groups.iter().enumerate().for_each(|(row, group)| visit(row, *group)),
+            (nulls, filter) => {
+                for (row, group) in self.groups.iter().enumerate() {
+                    let counts = filter.is_none_or(|f| f.is_valid(row) && f.value(row));
+                    if counts && nulls.is_none_or(|n| n.is_valid(row)) {
+                        visit(row, *group);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Calls `visit` with every row that counts, null or not, and its group.
+    pub(super) fn all(&self, mut visit: impl FnMut(usize, usize)) {
+        for (row, group) in self.groups.iter().enumerate() {
+            if self.filter.is_none_or(|f| f.is_valid(row) && f.value(row)) {
+                visit(row, *group);
+            }
+        }
+    }
+}
+
+/// A fold as a function that plans can hold.
+pub(super) fn udaf<F: Fold>(name: &str, fold: F, data_type: DataType, nullable: bool) -> Arc<AggregateUDF> {
+    let identity = format!("{name} {fold:?}");
+    let signature = Signature::user_defined(Volatility::Immutable);
+    Arc::new(AggregateUDF::new_from_impl(Udaf {
+        name: name.to_owned(),
+        identity,
+        fold: Arc::new(fold),
+        data_type,
+        nullable,
+        signature,
+    }))
+}
+
+#[derive(Debug)]
+struct Udaf<F: Fold> {
+    name: String,
+    identity: String,
+    fold: Arc<F>,
+    data_type: DataType,
+    nullable: bool,
+    signature: Signature,
+}
+
+impl<F: Fold> PartialEq for Udaf<F> {
+    fn eq(&self, other: &Self) -> bool {
+        self.identity == other.identity && self.data_type == other.data_type && self.nullable == other.nullable
+    }
+}
+
+impl<F: Fold> Eq for Udaf<F> {}
+
+impl<F: Fold> Hash for Udaf<F> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.identity.hash(state);
+    }
+}
+
+impl<F: Fold> AggregateUDFImpl for Udaf<F> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, arg_types: &[DataType]) -> DataFusionResult<Vec<DataType>> {
+        Ok(arg_types.to_vec())
+    }
+
+    fn return_type(&self, _: &[DataType]) -> DataFusionResult<DataType> {
+        Ok(self.data_type.clone())
+    }
+
+    fn return_field(&self, _: &[FieldRef]) -> DataFusionResult<FieldRef> {
+        Ok(Arc::new(Field::new(&self.name, self.data_type.clone(), self.nullable)))
+    }
+
+    fn is_nullable(&self) -> bool {
+        self.nullable
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs<'_>) -> DataFusionResult<Box<dyn Accumulator>> {
+        refuse_distinct(&self.name, args.is_distinct)?;
+        Ok(Box::new(Single(Grouped::new(Arc::clone(&self.fold)))))
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs<'_>) -> DataFusionResult<Vec<FieldRef>> {
+        let types = self.fold.state_types().into_iter().enumerate();
+        Ok(types.map(|(i, t)| Arc::new(Field::new(format_state_name(args.name, &format!("state{i}")), t, true))).collect())
+    }
+
+    fn groups_accumulator_supported(&self, _: AccumulatorArgs<'_>) -> bool {
+        true
+    }
+
+    fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> DataFusionResult<Box<dyn GroupsAccumulator>> {
+        refuse_distinct(&self.name, args.is_distinct)?;
+        Ok(Box::new(Grouped::new(Arc::clone(&self.fold))))
+    }
+}
+
+/// Functions that a repeated value does not change.
+const IDEMPOTENT: &[&str] = &["min", "max", "bool_and", "bool_or", "bit_and", "bit_or", "collect_set", "approx_count_distinct"];
+
+fn refuse_distinct(name: &str, distinct: bool) -> DataFusionResult<()> {
+    if distinct && !IDEMPOTENT.contains(&name) {
+        return Err(DataFusionError::NotImplemented(format!("{name}(DISTINCT …) beside other aggregates")));
+    }
+    Ok(())
+}
+
+struct Grouped<F: Fold> {
+    fold: Arc<F>,
+    cells: Vec<F::Cell>,
+    heap_bytes: usize,
+}
+
+impl<F: Fold> Grouped<F> {
+    fn new(fold: Arc<F>) -> Self {
+        Self { fold, cells: Vec::new(), heap_bytes: 0 }
+    }
+
+    fn take(&mut self, emit: EmitTo) -> Vec<F::Cell> {
+        let before = self.cells.len();
+        let taken = emit.take_needed(&mut self.cells);
+        // An even share of the heap goes with the cells: their own sizes are not tracked one by one.
+        self.heap_bytes = if before == 0 { 0 } else { self.heap_bytes / before * self.cells.len() };
+        taken
+    }
+}
+
+impl<F: Fold> GroupsAccumulator for Grouped<F> {
+    fn update_batch(
+        &mut self,
+        values: &[ArrayRef],
+        groups: &[usize],
+        filter: Option<&BooleanArray>,
+        total_groups: usize,
+    ) -> DataFusionResult<()> {
+        self.cells.resize_with(total_groups.max(self.cells.len()), F::Cell::default);
+        self.heap_bytes += self.fold.update(&mut self.cells, &GroupRows { groups, filter }, values)?;
+        Ok(())
+    }
+
+    fn evaluate(&mut self, emit: EmitTo) -> DataFusionResult<ArrayRef> {
+        let cells = self.take(emit);
+        Ok(self.fold.finish(&cells)?)
+    }
+
+    fn state(&mut self, emit: EmitTo) -> DataFusionResult<Vec<ArrayRef>> {
+        let cells = self.take(emit);
+        Ok(self.fold.state(&cells)?)
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef], groups: &[usize], total_groups: usize) -> DataFusionResult<()> {
+        self.cells.resize_with(total_groups.max(self.cells.len()), F::Cell::default);
+        self.heap_bytes += self.fold.merge(&mut self.cells, &GroupRows { groups, filter: None }, states)?;
+        Ok(())
+    }
+
+    fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> DataFusionResult<Vec<ArrayRef>> {
+        let rows = values.first().map_or(0, |v| v.len());
+        let groups: Vec<usize> = (0..rows).collect();
+        let mut cells = vec![F::Cell::default(); rows];
+        self.fold.update(&mut cells, &GroupRows { groups: &groups, filter }, values)?;
+        Ok(self.fold.state(&cells)?)
+    }
+
+    fn size(&self) -> usize {
+        size_of::<Self>() + self.cells.capacity() * size_of::<F::Cell>() + self.heap_bytes
+    }
+}
+
+/// The accumulator of an aggregation without keys: one group.
+struct Single<F: Fold>(Grouped<F>);
+
+impl<F: Fold> Debug for Single<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Single").field(&self.0.fold).finish()
+    }
+}
+
+impl<F: Fold> Single<F> {
+    fn cells(&mut self) -> &[F::Cell] {
+        self.0.cells.resize_with(1, F::Cell::default);
+        &self.0.cells
+    }
+}
+
+impl<F: Fold> Accumulator for Single<F> {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> DataFusionResult<()> {
+        let groups = vec![0; values.first().map_or(0, |v| v.len())];
+        GroupsAccumulator::update_batch(&mut self.0, values, &groups, None, 1)
+    }
+
+    fn evaluate(&mut self) -> DataFusionResult<ScalarValue> {
+        self.cells();
+        ScalarValue::try_from_array(&self.0.fold.finish(&self.0.cells)?, 0)
+    }
+
+    fn size(&self) -> usize {
+        GroupsAccumulator::size(&self.0)
+    }
+
+    fn state(&mut self) -> DataFusionResult<Vec<ScalarValue>> {
+        self.cells();
+        let columns = self.0.fold.state(&self.0.cells)?;
+        columns.iter().map(|column| ScalarValue::try_from_array(column, 0)).collect()
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> DataFusionResult<()> {
+        let groups = vec![0; states.first().map_or(0, |v| v.len())];
+        GroupsAccumulator::merge_batch(&mut self.0, states, &groups, 1)
+    }
+}
+
+/// A column of the wrong type, which only a defect of ours can cause.
+pub(super) fn typed<A: Any>(array: &ArrayRef) -> Result<&A> {
+    array.as_any().downcast_ref::<A>().ok_or_else(|| {
+        crate::Error::internal(format!("an aggregate's column is {}, another type than was settled", array.data_type()))
+    })
+}

@@ -1,0 +1,317 @@
+//! Aggregate functions. Whatever holds state is a [`fold`], or DataFusion's own where that means the same.
+
+use std::cmp::Ordering;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use arrow::datatypes::{
+    ArrowPrimitiveType, DataType, Decimal128Type, DurationMicrosecondType, Float32Type, Float64Type, Int8Type, Int16Type,
+    Int32Type, Int64Type, IntervalUnit, IntervalYearMonthType,
+};
+use datafusion::functions_aggregate::{count::count_udaf, min_max};
+use datafusion::logical_expr::expr::{AggregateFunction, Case};
+use datafusion::logical_expr::{AggregateUDF, Expr, lit};
+use datafusion::scalar::ScalarValue;
+
+use super::super::types::sql_name;
+use super::super::{Call, Typed};
+use super::arguments::{Want, arity, coerce, coerce_one, coerce_optional, constant, mismatch, unexpected_type};
+use super::{FunctionSpec, aggregate};
+use crate::error::Result;
+
+mod collect;
+mod fold;
+mod number;
+mod pick;
+mod sum;
+
+use fold::{Fold, udaf};
+use number::{Absorb, Booleans, MomentCell, Moments, PairCell, Pairs};
+use pick::{End, Extreme, Pick};
+use sum::{Average, DecimalAverage, OnOverflow, Sum};
+
+/// The functions of this family.
+pub(super) const FUNCTIONS: &[FunctionSpec] = &[
+    aggregate("count", count),
+    aggregate("count_if", count_if),
+    aggregate("sum", |c| sum_of(c, OnOverflow::Fail)),
+    aggregate("try_sum", |c| sum_of(c, OnOverflow::Null)),
+    aggregate("avg", |c| average(c, OnOverflow::Fail)),
+    aggregate("mean", |c| average(c, OnOverflow::Fail)),
+    aggregate("try_avg", |c| average(c, OnOverflow::Null)),
+    aggregate("min", |c| extreme(c, Ordering::Less)),
+    aggregate("max", |c| extreme(c, Ordering::Greater)),
+    aggregate("min_by", |c| extreme_by(c, Ordering::Less)),
+    aggregate("max_by", |c| extreme_by(c, Ordering::Greater)),
+    aggregate("first", |c| pick(c, End::First)),
+    aggregate("first_value", |c| pick(c, End::First)),
+    aggregate("any_value", |c| pick(c, End::First)),
+    aggregate("last", |c| pick(c, End::Last)),
+    aggregate("last_value", |c| pick(c, End::Last)),
+    aggregate("bool_and", |c| booleans(c, "bool_and", false)),
+    aggregate("every", |c| booleans(c, "bool_and", false)),
+    aggregate("bool_or", |c| booleans(c, "bool_or", true)),
+    aggregate("some", |c| booleans(c, "bool_or", true)),
+    aggregate("any", |c| booleans(c, "bool_or", true)),
+    aggregate("bit_and", |c| bits(c, "bit_and")),
+    aggregate("bit_or", |c| bits(c, "bit_or")),
+    aggregate("bit_xor", |c| bits(c, "bit_xor")),
+    aggregate("stddev", |c| moments(c, "stddev_samp", |m| sample(m).map(f64::sqrt))),
+    aggregate("std", |c| moments(c, "stddev_samp", |m| sample(m).map(f64::sqrt))),
+    aggregate("stddev_samp", |c| moments(c, "stddev_samp", |m| sample(m).map(f64::sqrt))),
+    aggregate("stddev_pop", |c| moments(c, "stddev_pop", |m| population(m).map(f64::sqrt))),
+    aggregate("variance", |c| moments(c, "var_samp", sample)),
+    aggregate("var_samp", |c| moments(c, "var_samp", sample)),
+    aggregate("var_pop", |c| moments(c, "var_pop", population)),
+    aggregate("skewness", |c| moments(c, "skewness", skewness)),
+    aggregate("kurtosis", |c| moments(c, "kurtosis", kurtosis)),
+    aggregate("covar_pop", |c| pairs(c, "covar_pop", |p| (p.n > 0.0).then(|| p.c / p.n))),
+    aggregate("covar_samp", |c| pairs(c, "covar_samp", |p| (p.n > 1.0).then(|| p.c / (p.n - 1.0)))),
+    aggregate("corr", |c| pairs(c, "corr", |p| (p.n > 1.0).then(|| p.c / (p.x2 * p.y2).sqrt()))),
+    aggregate("collect_list", collect::list),
+    aggregate("array_agg", collect::list),
+    aggregate("collect_set", collect::set),
+];
+
+/// The call of `function` with the call's DISTINCT and FILTER.
+fn expression(
+    c: &mut Call<'_>,
+    function: Arc<AggregateUDF>,
+    args: Vec<Typed>,
+    data_type: DataType,
+    nullable: bool,
+) -> Result<Typed> {
+    let filter = match c.filter.take() {
+        None => None,
+        Some(filter) if filter.data_type == DataType::Boolean => Some(Box::new(filter.expr)),
+        Some(filter) => {
+            return Err(mismatch("FILTER_NOT_BOOLEAN", format!("the filter of {} is {}", c.name, sql_name(&filter.data_type))));
+        }
+    };
+    let args = args.into_iter().map(|a| a.expr).collect();
+    let function = AggregateFunction::new_udf(function, args, c.distinct, filter, vec![], None);
+    Ok(Typed { expr: Expr::AggregateFunction(function), data_type, nullable })
+}
+
+/// The call of a fold.
+fn folded<F: Fold>(c: &mut Call<'_>, name: &str, fold: F, args: Vec<Typed>, data_type: DataType) -> Result<Typed> {
+    let function = udaf(name, fold, data_type.clone(), true);
+    expression(c, function, args, data_type, true)
+}
+
+fn count(mut c: Call<'_>) -> Result<Typed> {
+    arity(&c, 1, None)?;
+    let mut args = std::mem::take(&mut c.args);
+    if args.len() > 1 && !c.distinct {
+        // Rows count whose arguments are all there.
+        let all = args.into_iter().map(|a| a.expr.is_not_null()).reduce(Expr::and).unwrap_or_else(|| lit(true));
+        args = vec![one_where(all)];
+    }
+    expression(&mut c, count_udaf(), args, DataType::Int64, false)
+}
+
+/// 1 where `condition` is true, else null.
+fn one_where(condition: Expr) -> Typed {
+    let when = vec![(Box::new(condition), Box::new(lit(1_i32)))];
+    let expr = Expr::Case(Case::new(None, when, Some(Box::new(lit(ScalarValue::Int32(None))))));
+    Typed { expr, data_type: DataType::Int32, nullable: true }
+}
+
+fn count_if(mut c: Call<'_>) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Boolean])?;
+    let args = args.into_iter().map(|a| one_where(a.expr)).collect();
+    expression(&mut c, count_udaf(), args, DataType::Int64, false)
+}
+
+const SUMMABLE: Want = Want::OneOf(&[Want::Numeric, Want::DayTime, Want::YearMonth]);
+
+/// The argument as it is summed: whole numbers as BIGINT, FLOAT as DOUBLE.
+fn summand(c: &mut Call<'_>) -> Result<Typed> {
+    let arg = coerce(c, &[SUMMABLE])?.remove(0);
+    let want = match arg.data_type {
+        DataType::Int8 | DataType::Int16 | DataType::Int32 => Want::Long,
+        DataType::Float32 => Want::Double,
+        _ => SUMMABLE,
+    };
+    coerce_one(c, 0, arg, &want)
+}
+
+fn sum_of(mut c: Call<'_>, on_overflow: OnOverflow) -> Result<Typed> {
+    let arg = summand(&mut c)?;
+    match arg.data_type {
+        DataType::Int64 => sum_typed::<Int64Type>(c, on_overflow, arg, DataType::Int64),
+        DataType::Float64 => sum_typed::<Float64Type>(c, on_overflow, arg, DataType::Float64),
+        DataType::Duration(unit) => sum_typed::<DurationMicrosecondType>(c, on_overflow, arg, DataType::Duration(unit)),
+        DataType::Interval(_) => {
+            sum_typed::<IntervalYearMonthType>(c, on_overflow, arg, DataType::Interval(IntervalUnit::YearMonth))
+        }
+        DataType::Decimal128(p, s) => sum_typed::<Decimal128Type>(c, on_overflow, arg, DataType::Decimal128((p + 10).min(38), s)),
+        other => Err(unexpected_type(&c, 0, &other, &SUMMABLE)),
+    }
+}
+
+fn sum_typed<T: sum::Addable>(mut c: Call<'_>, on_overflow: OnOverflow, arg: Typed, data_type: DataType) -> Result<Typed> {
+    let fold = Sum::<T> { data_type: data_type.clone(), on_overflow, kind: PhantomData };
+    folded(&mut c, "sum", fold, vec![arg], data_type)
+}
+
+fn average(mut c: Call<'_>, on_overflow: OnOverflow) -> Result<Typed> {
+    let arg = coerce(&mut c, &[Want::Numeric])?.remove(0);
+    if let DataType::Decimal128(p, scale) = arg.data_type {
+        let (precision_out, scale_out) = ((p + 4).min(38), (scale + 4).min(38));
+        let fold = DecimalAverage { scale, precision_out, scale_out, on_overflow };
+        return folded(&mut c, "avg", fold, vec![arg], DataType::Decimal128(precision_out, scale_out));
+    }
+    let arg = coerce_one(&c, 0, arg, &Want::Double)?;
+    folded(&mut c, "avg", Average, vec![arg], DataType::Float64)
+}
+
+/// Whether values of the type have an order.
+fn orderable(c: &Call<'_>, t: &DataType) -> Result<()> {
+    let ordered = match t {
+        DataType::Map(..) => false,
+        DataType::List(item) => orderable(c, item.data_type()).is_ok(),
+        DataType::Struct(fields) => fields.iter().all(|f| orderable(c, f.data_type()).is_ok()),
+        _ => true,
+    };
+    if ordered {
+        return Ok(());
+    }
+    Err(mismatch("INVALID_ORDERING_TYPE", format!("`{}` does not take {}", c.name, sql_name(t))))
+}
+
+fn absorb<T: ArrowPrimitiveType>(
+    name: &'static str,
+    data_type: &DataType,
+    with: fn(T::Native, T::Native) -> T::Native,
+) -> Absorb<T> {
+    Absorb { name, data_type: data_type.clone(), with }
+}
+
+fn extreme(mut c: Call<'_>, wins: Ordering) -> Result<Typed> {
+    arity(&c, 1, 1)?;
+    let arg = c.args.remove(0);
+    orderable(&c, &arg.data_type)?;
+    let data_type = arg.data_type.clone();
+    let name = if wins == Ordering::Greater { "max" } else { "min" };
+    match (&data_type, wins) {
+        // NaN is the greatest value, which it is not for DataFusion.
+        (DataType::Float64, Ordering::Greater) => folded(
+            &mut c,
+            name,
+            absorb::<Float64Type>(name, &data_type, |a, b| if b > a || b.is_nan() { b } else { a }),
+            vec![arg],
+            data_type,
+        ),
+        (DataType::Float64, _) => folded(
+            &mut c,
+            name,
+            absorb::<Float64Type>(name, &data_type, |a, b| if b < a || a.is_nan() { b } else { a }),
+            vec![arg],
+            data_type,
+        ),
+        (DataType::Float32, Ordering::Greater) => folded(
+            &mut c,
+            name,
+            absorb::<Float32Type>(name, &data_type, |a, b| if b > a || b.is_nan() { b } else { a }),
+            vec![arg],
+            data_type,
+        ),
+        (DataType::Float32, _) => folded(
+            &mut c,
+            name,
+            absorb::<Float32Type>(name, &data_type, |a, b| if b < a || a.is_nan() { b } else { a }),
+            vec![arg],
+            data_type,
+        ),
+        (DataType::List(_) | DataType::Struct(_) | DataType::Null, _) => {
+            let fold = Extreme { wins, value: data_type.clone(), key: data_type.clone() };
+            folded(&mut c, name, fold, vec![arg.clone(), arg], data_type)
+        }
+        (_, Ordering::Greater) => expression(&mut c, min_max::max_udaf(), vec![arg], data_type, true),
+        (_, _) => expression(&mut c, min_max::min_udaf(), vec![arg], data_type, true),
+    }
+}
+
+fn extreme_by(mut c: Call<'_>, wins: Ordering) -> Result<Typed> {
+    arity(&c, 2, 2)?;
+    let args = std::mem::take(&mut c.args);
+    orderable(&c, &args[1].data_type)?;
+    let (value, key) = (args[0].data_type.clone(), args[1].data_type.clone());
+    let name = if wins == Ordering::Greater { "max_by" } else { "min_by" };
+    folded(&mut c, name, Extreme { wins, value: value.clone(), key }, args, value)
+}
+
+fn pick(mut c: Call<'_>, end: End) -> Result<Typed> {
+    let mut args = coerce_optional(&mut c, 1, &[Want::Any, Want::Boolean])?;
+    let mut ignore_nulls = c.ignore_nulls;
+    if args.len() == 2 {
+        match constant(&args.remove(1))? {
+            Some(ScalarValue::Boolean(Some(ignore))) => ignore_nulls |= ignore,
+            _ => {
+                return Err(mismatch(
+                    "UNEXPECTED_INPUT_TYPE",
+                    format!("the second argument of `{}` must be true or false", c.name),
+                ));
+            }
+        }
+    }
+    let data_type = args[0].data_type.clone();
+    let name = if end == End::First { "first" } else { "last" };
+    folded(&mut c, name, Pick { end, ignore_nulls, data_type: data_type.clone() }, args, data_type)
+}
+
+fn booleans(mut c: Call<'_>, name: &str, decides: bool) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Boolean])?;
+    folded(&mut c, name, Booleans { decides }, args, DataType::Boolean)
+}
+
+fn bits(mut c: Call<'_>, name: &'static str) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Integral])?;
+    match &args[0].data_type {
+        DataType::Int8 => bits_typed::<Int8Type>(c, name, args),
+        DataType::Int16 => bits_typed::<Int16Type>(c, name, args),
+        DataType::Int32 => bits_typed::<Int32Type>(c, name, args),
+        _ => bits_typed::<Int64Type>(c, name, args),
+    }
+}
+
+fn bits_typed<T: ArrowPrimitiveType>(mut c: Call<'_>, name: &'static str, args: Vec<Typed>) -> Result<Typed>
+where
+    T::Native: std::ops::BitAnd<Output = T::Native> + std::ops::BitOr<Output = T::Native> + std::ops::BitXor<Output = T::Native>,
+{
+    let data_type = args[0].data_type.clone();
+    let with: fn(T::Native, T::Native) -> T::Native = match name {
+        "bit_and" => |a, b| a & b,
+        "bit_or" => |a, b| a | b,
+        _ => |a, b| a ^ b,
+    };
+    folded(&mut c, name, absorb::<T>(name, &data_type, with), args, data_type)
+}
+
+fn moments(mut c: Call<'_>, name: &'static str, result: fn(&MomentCell) -> Option<f64>) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Double])?;
+    folded(&mut c, name, Moments { name, result }, args, DataType::Float64)
+}
+
+fn pairs(mut c: Call<'_>, name: &'static str, result: fn(&PairCell) -> Option<f64>) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Double, Want::Double])?;
+    folded(&mut c, name, Pairs { name, result }, args, DataType::Float64)
+}
+
+fn sample(m: &MomentCell) -> Option<f64> {
+    (m.n > 1.0).then(|| m.m2 / (m.n - 1.0))
+}
+
+fn population(m: &MomentCell) -> Option<f64> {
+    (m.n > 0.0).then(|| m.m2 / m.n)
+}
+
+/// Null where all values are one.
+fn skewness(m: &MomentCell) -> Option<f64> {
+    (m.n > 0.0 && m.m2 != 0.0).then(|| m.n.sqrt() * m.m3 / (m.m2 * m.m2 * m.m2).sqrt())
+}
+
+fn kurtosis(m: &MomentCell) -> Option<f64> {
+    (m.n > 0.0 && m.m2 != 0.0).then(|| m.n * m.m4 / (m.m2 * m.m2) - 3.0)
+}

@@ -1,0 +1,279 @@
+//! Functions that choose between their arguments.
+//!
+//! Spark evaluates an argument only if it is needed. An argument that cannot fail is evaluated at once with the others; one that can
+//! is put behind a CASE.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BooleanArray, Float32Array, Float64Array};
+use arrow::compute::kernels::cmp::not_distinct;
+use arrow::compute::kernels::zip::zip;
+use arrow::datatypes::DataType;
+use datafusion::logical_expr::expr::Case;
+use datafusion::logical_expr::{Expr, lit};
+use datafusion::scalar::ScalarValue;
+
+use super::super::expression::coercion::{common_type, common_type_without_strings};
+use super::super::types::sql_name;
+use super::super::{Call, Typed, is_fallible};
+use super::arguments::{Want, any_nullable, arity, coerce, convert, literal, mismatch, null_of};
+use super::native::{Args, Returns, call, from_arrow};
+use super::{FunctionSpec, scalar};
+use crate::error::Result;
+
+/// The functions of this family.
+pub(super) const FUNCTIONS: &[FunctionSpec] = &[
+    scalar("coalesce", |c| {
+        arity(&c, 1, None)?;
+        coalesce(c)
+    }),
+    scalar("nvl", |c| {
+        arity(&c, 2, 2)?;
+        coalesce(c)
+    }),
+    scalar("ifnull", |c| {
+        arity(&c, 2, 2)?;
+        coalesce(c)
+    }),
+    scalar("nvl2", nvl2),
+    scalar("if", if_then_else),
+    scalar("iff", if_then_else),
+    scalar("nullif", nullif),
+    scalar("nullifzero", nullifzero),
+    scalar("zeroifnull", zeroifnull),
+    scalar("nanvl", nanvl),
+    scalar("isnull", |c| is_null(c, false)),
+    scalar("isnotnull", |c| is_null(c, true)),
+    scalar("isnan", isnan),
+    scalar("equal_null", equal_null),
+    scalar("greatest", |c| extreme(c, true)),
+    scalar("least", |c| extreme(c, false)),
+];
+
+/// The type that all `args` share, or Spark's refusal.
+pub(super) fn common_of(c: &Call<'_>, args: &[Typed]) -> Result<DataType> {
+    common_type(args).ok_or_else(|| differ(c, args))
+}
+
+fn differ(c: &Call<'_>, args: &[Typed]) -> crate::Error {
+    let types: Vec<String> = args.iter().map(|a| format!("\"{}\"", sql_name(&a.data_type))).collect();
+    mismatch("DATA_DIFF_TYPES", format!("input to `{}` should all be the same type, but it's [{}]", c.name, types.join(", ")))
+}
+
+/// All arguments cast to the type they share.
+fn unify(c: &Call<'_>, args: Vec<Typed>) -> Result<(Vec<Typed>, DataType)> {
+    let to = common_of(c, &args)?;
+    let args = args.into_iter().map(|a| convert(c, a, &to)).collect::<Result<Vec<_>>>()?;
+    Ok((args, to))
+}
+
+fn case(when: Vec<(Expr, Expr)>, otherwise: Expr) -> Expr {
+    let when = when.into_iter().map(|(w, t)| (Box::new(w), Box::new(t))).collect();
+    Expr::Case(Case::new(None, when, Some(Box::new(otherwise))))
+}
+
+fn coalesce(mut c: Call<'_>) -> Result<Typed> {
+    let args = std::mem::take(&mut c.args);
+    let (mut args, data_type) = unify(&c, args)?;
+    let nullable = args.iter().all(|a| a.nullable);
+    // What follows an argument that is never null is never looked at.
+    if let Some(first) = args.iter().position(|a| !a.nullable) {
+        args.truncate(first + 1);
+    }
+    if args.len() == 1 || data_type == DataType::Null {
+        return Ok(args.swap_remove(0));
+    }
+    if args[1..].iter().any(|a| is_fallible(&a.expr)) {
+        let last = args.pop().map(|a| a.expr).unwrap_or_else(|| lit(ScalarValue::Null));
+        let when = args.into_iter().map(|a| (a.expr.clone().is_not_null(), a.expr)).collect();
+        return Ok(Typed { expr: case(when, last), data_type, nullable });
+    }
+    Ok(call("coalesce", args, Returns::new(data_type, nullable), |a| {
+        let mut result = a.expanded(0)?;
+        for index in 1..a.count() {
+            if result.logical_null_count() == 0 {
+                break;
+            }
+            let mask = arrow::compute::is_not_null(&result).map_err(from_arrow)?;
+            result = zip(&mask, &result, &a.expanded(index)?).map_err(from_arrow)?;
+        }
+        Ok(result)
+    }))
+}
+
+fn condition(c: &Call<'_>, arg: Typed) -> Result<Typed> {
+    if arg.data_type == DataType::Boolean {
+        return Ok(arg);
+    }
+    Err(super::arguments::unexpected_type(c, 0, &arg.data_type, &Want::Boolean))
+}
+
+fn if_then_else(mut c: Call<'_>) -> Result<Typed> {
+    arity(&c, 3, 3)?;
+    let mut args = std::mem::take(&mut c.args);
+    let test = condition(&c, args.remove(0))?;
+    let (branches, data_type) = unify(&c, args)?;
+    let nullable = any_nullable(&branches);
+    let [then, otherwise] = <[Typed; 2]>::try_from(branches).map_err(|_| crate::Error::internal("two branches"))?;
+    Ok(Typed { expr: case(vec![(test.expr, then.expr)], otherwise.expr), data_type, nullable })
+}
+
+fn nvl2(mut c: Call<'_>) -> Result<Typed> {
+    arity(&c, 3, 3)?;
+    let test = c.args.remove(0);
+    let test = Typed { expr: test.expr.is_not_null(), data_type: DataType::Boolean, nullable: false };
+    c.args.insert(0, test);
+    if_then_else(c)
+}
+
+/// `left` and `right`, each cast to the type they are compared as.
+fn comparable(c: &Call<'_>, left: Typed, right: Typed) -> Result<(Typed, Typed)> {
+    let mut pair = vec![left, right];
+    let to = common_type(&pair).ok_or_else(|| {
+        mismatch(
+            "BINARY_OP_DIFF_TYPES",
+            format!("\"{}\" and \"{}\" cannot be compared", sql_name(&pair[0].data_type), sql_name(&pair[1].data_type)),
+        )
+    })?;
+    if has_map(&to) {
+        return Err(mismatch("INVALID_ORDERING_TYPE", format!("`{}` does not take {}", c.name, sql_name(&to))));
+    }
+    let right = convert(c, pair.remove(1), &to)?;
+    let left = convert(c, pair.remove(0), &to)?;
+    Ok((left, right))
+}
+
+fn has_map(t: &DataType) -> bool {
+    match t {
+        DataType::Map(..) => true,
+        DataType::List(item) => has_map(item.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|f| has_map(f.data_type())),
+        _ => false,
+    }
+}
+
+/// Null-safe equality as a kernel.
+pub(super) fn same(c: &Call<'_>, left: Typed, right: Typed) -> Result<Typed> {
+    let (left, right) = comparable(c, left, right)?;
+    if left.data_type == DataType::Null {
+        return Ok(literal(true.into()));
+    }
+    Ok(call("equal_null", vec![left, right], Returns::new(DataType::Boolean, false), |a| {
+        let (left, right) =
+            (super::collection::comparable_values(&a.expanded(0)?)?, super::collection::comparable_values(&a.expanded(1)?)?);
+        if left.data_type().is_nested() {
+            let rows = super::collection::Rows::of(&[&left, &right])?;
+            return a.booleans(|row| Some(rows.row(0, row) == rows.row(1, row)));
+        }
+        let equal: BooleanArray = not_distinct(&left, &right).map_err(from_arrow)?;
+        Ok(Arc::new(equal))
+    }))
+}
+
+fn equal_null(mut c: Call<'_>) -> Result<Typed> {
+    arity(&c, 2, 2)?;
+    let (right, left) = (c.args.remove(1), c.args.remove(0));
+    same(&c, left, right)
+}
+
+fn nullif(mut c: Call<'_>) -> Result<Typed> {
+    arity(&c, 2, 2)?;
+    let (right, left) = (c.args.remove(1), c.args.remove(0));
+    null_where_same(&c, left, right)
+}
+
+fn null_where_same(c: &Call<'_>, left: Typed, right: Typed) -> Result<Typed> {
+    let data_type = left.data_type.clone();
+    // Where one side is null the equality is not true, and the left side stands.
+    let both = left.expr.clone().is_not_null().and(right.expr.clone().is_not_null());
+    let equal = same(c, left.clone(), right)?;
+    let expr = case(vec![(both.and(equal.expr), null_of(data_type.clone())?.expr)], left.expr);
+    Ok(Typed { expr, data_type, nullable: true })
+}
+
+fn nullifzero(mut c: Call<'_>) -> Result<Typed> {
+    arity(&c, 1, 1)?;
+    let left = c.args.remove(0);
+    null_where_same(&c, left, literal(0_i32.into()))
+}
+
+fn zeroifnull(mut c: Call<'_>) -> Result<Typed> {
+    arity(&c, 1, 1)?;
+    c.args.push(literal(0_i32.into()));
+    coalesce(c)
+}
+
+fn is_null(mut c: Call<'_>, negated: bool) -> Result<Typed> {
+    arity(&c, 1, 1)?;
+    let arg = c.args.remove(0);
+    let expr = if negated { arg.expr.is_not_null() } else { arg.expr.is_null() };
+    Ok(Typed { expr, data_type: DataType::Boolean, nullable: false })
+}
+
+const FLOATING: Want = Want::OneOf(&[Want::Double, Want::Float]);
+
+fn isnan(mut c: Call<'_>) -> Result<Typed> {
+    let args = coerce(&mut c, &[FLOATING])?;
+    let double = args[0].data_type == DataType::Float64;
+    Ok(call("isnan", args, Returns::new(DataType::Boolean, false), move |a| {
+        if double {
+            let d = a.column::<Float64Array>(0)?;
+            return a.booleans(|row| Some(d.get(row).is_some_and(f64::is_nan)));
+        }
+        let d = a.column::<Float32Array>(0)?;
+        a.booleans(|row| Some(d.get(row).is_some_and(f32::is_nan)))
+    }))
+}
+
+fn nanvl(mut c: Call<'_>) -> Result<Typed> {
+    let args = coerce(&mut c, &[FLOATING, FLOATING])?;
+    let (mut args, to) = unify(&c, args)?;
+    let nullable = any_nullable(&args);
+    if is_fallible(&args[1].expr) {
+        let (right, left) = (args.remove(1), args.remove(0));
+        let nan = if to == DataType::Float32 { lit(f32::NAN) } else { lit(f64::NAN) };
+        return Ok(Typed { expr: case(vec![(left.expr.clone().eq(nan), right.expr)], left.expr), data_type: to, nullable });
+    }
+    let double = to == DataType::Float64;
+    Ok(call("nanvl", args, Returns::new(to, nullable), move |a| {
+        use arrow::datatypes::{Float32Type, Float64Type};
+        if double {
+            let (left, right) = (a.column::<Float64Array>(0)?, a.column::<Float64Array>(1)?);
+            return a
+                .primitive::<Float64Type>(|row| left.get(row).and_then(|d| if d.is_nan() { right.get(row) } else { Some(d) }));
+        }
+        let (left, right) = (a.column::<Float32Array>(0)?, a.column::<Float32Array>(1)?);
+        a.primitive::<Float32Type>(|row| left.get(row).and_then(|d| if d.is_nan() { right.get(row) } else { Some(d) }))
+    }))
+}
+
+/// `greatest`, `least`: nulls are passed over, NaN is the greatest.
+fn extreme(mut c: Call<'_>, greatest: bool) -> Result<Typed> {
+    arity(&c, 2, None)?;
+    let args = std::mem::take(&mut c.args);
+    let to = common_type_without_strings(&args).ok_or_else(|| differ(&c, &args))?;
+    if has_map(&to) {
+        return Err(mismatch("INVALID_ORDERING_TYPE", format!("`{}` does not take {}", c.name, sql_name(&to))));
+    }
+    let args = args.into_iter().map(|a| convert(&c, a, &to)).collect::<Result<Vec<_>>>()?;
+    let nullable = args.iter().all(|a| a.nullable);
+    Ok(call(c.name, args, Returns::new(to, nullable), move |a| choose(a, greatest)))
+}
+
+fn choose(a: &Args<'_>, greatest: bool) -> Result<ArrayRef> {
+    let mut best = a.expanded(0)?;
+    for index in 1..a.count() {
+        let other = a.expanded(index)?;
+        let (left, right) = (super::collection::comparable_values(&best)?, super::collection::comparable_values(&other)?);
+        let rows = super::collection::Rows::of(&[&left, &right])?;
+        // The first of equals stays (0.0 and -0.0 are equal).
+        let keep: BooleanArray = (0..a.rows())
+            .map(|row| {
+                let better = if greatest { rows.row(1, row) > rows.row(0, row) } else { rows.row(1, row) < rows.row(0, row) };
+                Some(right.is_null(row) || (left.is_valid(row) && !better))
+            })
+            .collect();
+        best = zip(&keep, &best, &other).map_err(from_arrow)?;
+    }
+    Ok(best)
+}

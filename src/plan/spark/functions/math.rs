@@ -1,0 +1,4 @@
+//! Arithmetic as functions.
+use super::FunctionSpec;
+/// The functions of this family.
+pub(super) const FUNCTIONS: &[FunctionSpec] = &[];

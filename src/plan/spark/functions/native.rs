@@ -1,0 +1,363 @@
+//! Scalar functions of our own: one adapter for all of them.
+//!
+//! A function's builder settles the types and hands over a *kernel*, a closure from argument columns to a result column. A constant
+//! argument is a column of one row, so that kernels neither expand nor special-case it; when every argument is constant the
+//! kernel runs over one row.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayAccessor, ArrayRef, ArrowPrimitiveType, BinaryBuilder, BooleanArray, PrimitiveArray, StringBuilder,
+    new_empty_array,
+};
+use arrow::datatypes::{DataType, FieldRef};
+use datafusion::config::ConfigOptions;
+use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use datafusion::scalar::ScalarValue;
+
+use super::super::Typed;
+use crate::error::{Error, ErrorKind, Result};
+
+/// From argument columns to the result column.
+type Kernel = Arc<dyn Fn(&Args<'_>) -> Result<ArrayRef> + Send + Sync>;
+
+/// What a function gives back.
+#[derive(Debug, Clone)]
+pub(super) struct Returns {
+    /// The result's type.
+    pub data_type: DataType,
+    /// Whether it can be null.
+    pub nullable: bool,
+    /// Volatile if some row can make it fail, immutable otherwise.
+    pub volatility: Volatility,
+}
+
+impl Returns {
+    /// A result that can be null if `nullable`, and that never fails.
+    pub(super) fn new(data_type: DataType, nullable: bool) -> Self {
+        Self { data_type, nullable, volatility: Volatility::Immutable }
+    }
+
+    /// The same, but some row can make it fail (or it is not the same each time).
+    pub(super) fn fallible(data_type: DataType, nullable: bool) -> Self {
+        Self { data_type, nullable, volatility: Volatility::Volatile }
+    }
+
+    /// Fallible only where `fallible` holds.
+    pub(super) fn fallible_if(fallible: bool, data_type: DataType, nullable: bool) -> Self {
+        if fallible { Self::fallible(data_type, nullable) } else { Self::new(data_type, nullable) }
+    }
+}
+
+/// Calls `kernel` on `args`. Within one query, `name`, the result type and the arguments must determine what the kernel computes.
+pub(super) fn call(
+    name: &str,
+    args: Vec<Typed>,
+    returns: Returns,
+    kernel: impl Fn(&Args<'_>) -> Result<ArrayRef> + Send + Sync + 'static,
+) -> Typed {
+    let Returns { data_type, nullable, volatility } = returns;
+    let native = Native {
+        name: name.to_owned(),
+        data_type: data_type.clone(),
+        nullable,
+        signature: Signature::user_defined(volatility),
+        kernel: Arc::new(kernel),
+    };
+    let args = args.into_iter().map(|a| a.expr).collect();
+    Typed {
+        expr: Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::new_from_impl(native)), args)),
+        data_type,
+        nullable,
+    }
+}
+
+struct Native {
+    name: String,
+    data_type: DataType,
+    nullable: bool,
+    signature: Signature,
+    kernel: Kernel,
+}
+
+impl fmt::Debug for Native {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Native").field("name", &self.name).field("data_type", &self.data_type).finish_non_exhaustive()
+    }
+}
+
+// The kernel is left out: it follows from the name and the types.
+impl PartialEq for Native {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.data_type == other.data_type && self.nullable == other.nullable
+    }
+}
+
+impl Eq for Native {}
+
+impl Hash for Native {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+        self.data_type.hash(state);
+    }
+}
+
+impl ScalarUDFImpl for Native {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, arg_types: &[DataType]) -> DataFusionResult<Vec<DataType>> {
+        Ok(arg_types.to_vec())
+    }
+
+    fn return_type(&self, _: &[DataType]) -> DataFusionResult<DataType> {
+        Ok(self.data_type.clone())
+    }
+
+    fn return_field_from_args(&self, _: ReturnFieldArgs<'_>) -> DataFusionResult<FieldRef> {
+        Ok(Arc::new(arrow::datatypes::Field::new(&self.name, self.data_type.clone(), self.nullable)))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DataFusionResult<ColumnarValue> {
+        // Constant arguments that fail (`1 / 0`) must not fail where there is no row.
+        if args.number_rows == 0 {
+            return Ok(ColumnarValue::Array(new_empty_array(&self.data_type)));
+        }
+        // No arguments: the result may differ from row to row (`rand()`).
+        let constant = !args.args.is_empty() && args.args.iter().all(|a| matches!(a, ColumnarValue::Scalar(_)));
+        let columns = args.args.iter().map(Column::new).collect::<DataFusionResult<Vec<_>>>()?;
+        let rows = if constant { 1 } else { args.number_rows };
+        let result = (self.kernel)(&Args { columns: &columns, rows, returns: &self.data_type, config: &args.config_options })
+            .map_err(DataFusionError::from)?;
+        if constant {
+            Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?))
+        } else {
+            Ok(ColumnarValue::Array(result))
+        }
+    }
+}
+
+/// One argument's values: as many rows as there are, or one that stands for all.
+pub(super) struct Column {
+    array: ArrayRef,
+    constant: bool,
+}
+
+impl Column {
+    fn new(value: &ColumnarValue) -> DataFusionResult<Self> {
+        Ok(match value {
+            ColumnarValue::Array(array) => Self { array: Arc::clone(array), constant: false },
+            ColumnarValue::Scalar(scalar) => Self { array: scalar.to_array()?, constant: true },
+        })
+    }
+}
+
+/// The arguments of one invocation.
+pub(super) struct Args<'a> {
+    columns: &'a [Column],
+    rows: usize,
+    returns: &'a DataType,
+    config: &'a ConfigOptions,
+}
+
+impl<'a> Args<'a> {
+    /// How many rows the result has.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// How many arguments there are.
+    pub(super) fn count(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// The declared result type.
+    pub(super) fn returns(&self) -> &'a DataType {
+        self.returns
+    }
+
+    /// Session settings at execution.
+    pub(super) fn config(&self) -> &'a ConfigOptions {
+        self.config
+    }
+
+    /// Argument `index` as a typed column.
+    pub(super) fn column<A: Array + 'static>(&self, index: usize) -> Result<Reader<'a, A>>
+    where
+        &'a A: ArrayAccessor,
+    {
+        let column = &self.columns[index];
+        let array = column.array.as_any().downcast_ref::<A>().ok_or_else(|| {
+            Error::internal(format!("argument {index} is {}, another type than was settled", column.array.data_type()))
+        })?;
+        Ok(Reader { array, mask: mask(column.constant) })
+    }
+
+    /// Argument `index` of any type.
+    pub(super) fn any(&self, index: usize) -> AnyReader<'a> {
+        let column = &self.columns[index];
+        AnyReader { array: &column.array, mask: mask(column.constant), nulls: column.array.logical_nulls() }
+    }
+
+    /// Argument `index` with one row per row of the result.
+    pub(super) fn expanded(&self, index: usize) -> Result<ArrayRef> {
+        let column = &self.columns[index];
+        if !column.constant || self.rows == 1 {
+            return Ok(Arc::clone(&column.array));
+        }
+        let indices = arrow::array::UInt32Array::from_value(0, self.rows);
+        arrow::compute::take(&column.array, &indices, None).map_err(from_arrow)
+    }
+
+    /// The value that argument `index` has in every row, if it is constant and not null.
+    pub(super) fn constant_text(&self, index: usize) -> Option<&'a str> {
+        use arrow::array::AsArray;
+        let column = &self.columns[index];
+        let array = column.constant.then(|| column.array.as_string_opt::<i32>()).flatten()?;
+        array.is_valid(0).then(|| array.value(0))
+    }
+
+    /// A column of numbers, dates, …; its type is the declared one.
+    pub(super) fn primitive<T: ArrowPrimitiveType>(&self, value: impl FnMut(usize) -> Option<T::Native>) -> Result<ArrayRef> {
+        let array: PrimitiveArray<T> = (0..self.rows).map(value).collect();
+        Ok(Arc::new(array.with_data_type(self.returns.clone())))
+    }
+
+    /// Like [`Args::primitive`] where a row can fail.
+    pub(super) fn try_primitive<T: ArrowPrimitiveType>(
+        &self,
+        value: impl FnMut(usize) -> Result<Option<T::Native>>,
+    ) -> Result<ArrayRef> {
+        let array = (0..self.rows).map(value).collect::<Result<PrimitiveArray<T>>>()?;
+        Ok(Arc::new(array.with_data_type(self.returns.clone())))
+    }
+
+    /// A column of booleans.
+    pub(super) fn booleans(&self, value: impl FnMut(usize) -> Option<bool>) -> Result<ArrayRef> {
+        Ok(Arc::new((0..self.rows).map(value).collect::<BooleanArray>()))
+    }
+
+    /// A column of text: `write` appends a row's text to the empty buffer and gives `None` for null.
+    pub(super) fn strings(&self, mut write: impl FnMut(usize, &mut String) -> Option<()>) -> Result<ArrayRef> {
+        self.try_strings(|row, text| Ok(write(row, text)))
+    }
+
+    /// Like [`Args::strings`] where a row can fail.
+    pub(super) fn try_strings(&self, mut write: impl FnMut(usize, &mut String) -> Result<Option<()>>) -> Result<ArrayRef> {
+        let mut result = StringBuilder::with_capacity(self.rows, 0);
+        let mut text = String::new();
+        let mut bytes = 0;
+        for row in 0..self.rows {
+            text.clear();
+            match write(row, &mut text)? {
+                Some(()) => {
+                    bytes = within_column(bytes + text.len())?;
+                    result.append_value(&text);
+                }
+                None => result.append_null(),
+            }
+        }
+        Ok(Arc::new(result.finish()))
+    }
+
+    /// A column of bytes, written as in [`Args::strings`].
+    pub(super) fn binaries(&self, mut write: impl FnMut(usize, &mut Vec<u8>) -> Result<Option<()>>) -> Result<ArrayRef> {
+        let mut result = BinaryBuilder::with_capacity(self.rows, 0);
+        let mut value = Vec::new();
+        let mut bytes = 0;
+        for row in 0..self.rows {
+            value.clear();
+            match write(row, &mut value)? {
+                Some(()) => {
+                    bytes = within_column(bytes + value.len())?;
+                    result.append_value(&value);
+                }
+                None => result.append_null(),
+            }
+        }
+        Ok(Arc::new(result.finish()))
+    }
+}
+
+fn mask(constant: bool) -> usize {
+    if constant { 0 } else { usize::MAX }
+}
+
+/// `bytes` if one column can hold as many, an error otherwise.
+pub(super) fn within_column(bytes: usize) -> Result<usize> {
+    if bytes > i32::MAX as usize {
+        return Err(Error::new(ErrorKind::Limit, "a text column of one batch would exceed 2 GiB"));
+    }
+    Ok(bytes)
+}
+
+/// An Arrow error inside a kernel.
+pub(super) fn from_arrow(error: arrow::error::ArrowError) -> Error {
+    crate::error::from_datafusion(error.into(), ErrorKind::Data)
+}
+
+/// One argument's values by row.
+#[derive(Clone, Copy)]
+pub(super) struct Reader<'a, A> {
+    array: &'a A,
+    mask: usize,
+}
+
+impl<'a, A: Array> Reader<'a, A>
+where
+    &'a A: ArrayAccessor,
+{
+    /// The value of a row, `None` for null.
+    #[inline]
+    pub(super) fn get(&self, row: usize) -> Option<<&'a A as ArrayAccessor>::Item> {
+        let row = row & self.mask;
+        // Masked rows are within the array: it has one row, or as many as the result.
+        self.array.is_valid(row).then(|| self.array.value(row))
+    }
+
+    /// The array itself, and which of its rows a row of the result means.
+    pub(super) fn array(&self) -> &'a A {
+        self.array
+    }
+
+    /// The row of [`Reader::array`] that a row of the result means.
+    pub(super) fn row(&self, row: usize) -> usize {
+        row & self.mask
+    }
+
+    /// Whether one value stands for all rows.
+    pub(super) fn is_constant(&self) -> bool {
+        self.mask == 0
+    }
+}
+
+/// One argument of any type.
+pub(super) struct AnyReader<'a> {
+    /// Its values.
+    pub(super) array: &'a ArrayRef,
+    mask: usize,
+    nulls: Option<arrow::buffer::NullBuffer>,
+}
+
+impl AnyReader<'_> {
+    /// Whether the row's value is null.
+    pub(super) fn is_null(&self, row: usize) -> bool {
+        self.nulls.as_ref().is_some_and(|n| n.is_null(row & self.mask))
+    }
+
+    /// The row of `array` that a row of the result means.
+    pub(super) fn row(&self, row: usize) -> usize {
+        row & self.mask
+    }
+}

@@ -1,0 +1,377 @@
+//! Functions of regular expressions, which are Java's (see [`pattern`]).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int32Array, ListBuilder, StringArray, StringBuilder};
+use arrow::datatypes::{DataType, Int32Type};
+use datafusion::scalar::ScalarValue;
+
+use super::super::{Call, Typed};
+use super::arguments::{Want, any_nullable, array_of, coerce, coerce_optional, data_error, literal, mismatch, require_constant};
+use super::native::{Args, Returns, call};
+use super::{FunctionSpec, scalar};
+use crate::error::Result;
+
+mod pattern;
+
+use pattern::{Groups, Pattern, next_start};
+
+/// The functions of this family.
+pub(super) const FUNCTIONS: &[FunctionSpec] = &[
+    scalar("regexp_replace", replace),
+    scalar("regexp_extract", extract),
+    scalar("regexp_extract_all", extract_all),
+    scalar("regexp_like", like),
+    scalar("regexp", like),
+    scalar("rlike", like),
+    scalar("regexp_count", count),
+    scalar("regexp_instr", instr),
+    scalar("regexp_substr", substr),
+    scalar("split", split),
+];
+
+/// Patterns of one invocation, each compiled once. Bounded: a column of distinct patterns does not pile up.
+struct Patterns<'a> {
+    function: &'a str,
+    compiled: HashMap<String, Arc<Pattern>>,
+}
+
+const PATTERNS_MAX: usize = 64;
+
+impl<'a> Patterns<'a> {
+    fn new(function: &'a str) -> Self {
+        Self { function, compiled: HashMap::new() }
+    }
+
+    fn get(&mut self, pattern: &str) -> Result<Arc<Pattern>> {
+        if let Some(found) = self.compiled.get(pattern) {
+            return Ok(Arc::clone(found));
+        }
+        if self.compiled.len() >= PATTERNS_MAX {
+            self.compiled.clear();
+        }
+        let compiled = Arc::new(Pattern::compile(pattern, self.function)?);
+        self.compiled.insert(pattern.to_owned(), Arc::clone(&compiled));
+        Ok(compiled)
+    }
+}
+
+/// A function of a text and a pattern, by the pattern that a row has.
+fn per_pattern(
+    name: &str,
+    args: Vec<Typed>,
+    returns: Returns,
+    kernel: impl Fn(&Args<'_>, &mut dyn FnMut(&str) -> Result<Arc<Pattern>>) -> Result<ArrayRef> + Send + Sync + 'static,
+) -> Typed {
+    let function = name.to_owned();
+    call(name, args, returns, move |a| {
+        let mut patterns = Patterns::new(&function);
+        kernel(a, &mut |pattern| patterns.get(pattern))
+    })
+}
+
+/// Whether `pattern` occurs in `text`: `RLIKE`, as a function.
+pub(in crate::plan::spark) fn like(mut c: Call<'_>) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Text, Want::Text])?;
+    let returns = Returns::fallible(DataType::Boolean, any_nullable(&args));
+    Ok(per_pattern(c.name, args, returns, |a, pattern_of| {
+        let (s, pattern) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?);
+        let mut found = arrow::array::BooleanBuilder::with_capacity(a.rows());
+        for row in 0..a.rows() {
+            match (s.get(row), pattern.get(row)) {
+                (Some(s), Some(pattern)) => found.append_value(pattern_of(pattern)?.is_match(s)?),
+                _ => found.append_null(),
+            }
+        }
+        Ok(Arc::new(found.finish()))
+    }))
+}
+
+fn replace(mut c: Call<'_>) -> Result<Typed> {
+    let mut args = coerce_optional(&mut c, 3, &[Want::Text, Want::Text, Want::Text, Want::Int])?;
+    if args.len() == 3 {
+        args.push(literal(1_i32.into()));
+    }
+    let position = require_constant(&c, "position", &args[3])?;
+    if matches!(position, ScalarValue::Int32(Some(..=0))) {
+        return Err(mismatch("VALUE_OUT_OF_RANGE", "the `position` must be between (0, 2147483647]"));
+    }
+    let returns = Returns::fallible(DataType::Utf8, any_nullable(&args));
+    Ok(per_pattern(c.name, args, returns, |a, pattern_of| {
+        let (s, pattern) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?);
+        let (with, position) = (a.column::<StringArray>(2)?, a.column::<Int32Array>(3)?);
+        a.try_strings(|row, out| {
+            let (Some(s), Some(pattern), Some(with), Some(position)) =
+                (s.get(row), pattern.get(row), with.get(row), position.get(row))
+            else {
+                return Ok(None);
+            };
+            let pattern = pattern_of(pattern)?;
+            let from = s.char_indices().nth(position as usize - 1).map(|(offset, _)| offset);
+            // A position behind the end replaces nothing, but an empty text has its one position.
+            let Some(from) = from.or(if position == 1 { Some(0) } else { None }) else {
+                out.push_str(s);
+                return Ok(Some(()));
+            };
+            replace_all(s, from, &pattern, with, out)?;
+            Ok(Some(()))
+        })
+    }))
+}
+
+fn replace_all(s: &str, from: usize, pattern: &Pattern, with: &str, out: &mut String) -> Result<()> {
+    let plain = !with.contains(['$', '\\']);
+    let (mut copied, mut start) = (0, Some(from));
+    while let Some(at) = start {
+        let found = if plain { pattern.find(s, at)?.map(Groups::single) } else { pattern.captures(s, at)? };
+        let Some(groups) = found else { break };
+        let (begin, end) = groups.whole();
+        out.push_str(&s[copied..begin]);
+        if plain {
+            out.push_str(with);
+        } else {
+            expand(with, s, pattern, &groups, out)?;
+        }
+        super::native::within_column(out.len())?;
+        copied = end;
+        start = next_start(s, (begin, end));
+    }
+    out.push_str(&s[copied..]);
+    Ok(())
+}
+
+/// Appends a replacement: `$1`, `${name}` are groups, a backslash takes the next character literally.
+fn expand(with: &str, s: &str, pattern: &Pattern, groups: &Groups, out: &mut String) -> Result<()> {
+    let invalid = |reason: &str| {
+        data_error("INVALID_REGEXP_REPLACE", format!("could not perform regexp_replace with the replacement '{with}': {reason}"))
+    };
+    let mut chars = with.chars().peekable();
+    while let Some(ch) = chars.next() {
+        match ch {
+            '\\' => out.push(chars.next().ok_or_else(|| invalid("a character to be escaped is missing"))?),
+            '$' if chars.peek() == Some(&'{') => {
+                chars.next();
+                let mut name = String::new();
+                loop {
+                    match chars.next() {
+                        Some('}') => break,
+                        Some(ch) if ch.is_ascii_alphanumeric() => name.push(ch),
+                        _ => return Err(invalid("a named group is missing its closing brace")),
+                    }
+                }
+                let group = pattern.group_named(&name).ok_or_else(|| invalid("no such named group"))?;
+                push_group(groups, group, s, out);
+            }
+            '$' => {
+                let digit = |ch: Option<&char>| ch.and_then(|ch| ch.to_digit(10)).map(|d| d as usize);
+                let mut group = digit(chars.peek()).ok_or_else(|| invalid("an illegal group reference"))?;
+                chars.next();
+                if group > pattern.group_count() {
+                    return Err(invalid("no such group"));
+                }
+                // Further digits belong to the number as long as there is such a group.
+                while let Some(longer) = digit(chars.peek()).map(|d| group * 10 + d).filter(|g| *g <= pattern.group_count()) {
+                    group = longer;
+                    chars.next();
+                }
+                push_group(groups, group, s, out);
+            }
+            ch => out.push(ch),
+        }
+    }
+    Ok(())
+}
+
+fn push_group(groups: &Groups, group: usize, s: &str, out: &mut String) {
+    if let Some((begin, end)) = groups.get(group) {
+        out.push_str(&s[begin..end]);
+    }
+}
+
+/// The text, the pattern and the group (1 unless given).
+fn extraction(c: &mut Call<'_>) -> Result<Vec<Typed>> {
+    let mut args = coerce_optional(c, 2, &[Want::Text, Want::Text, Want::Int])?;
+    if args.len() == 2 {
+        args.push(literal(1_i32.into()));
+    }
+    Ok(args)
+}
+
+fn group_index(function: &str, pattern: &Pattern, group: i32) -> Result<usize> {
+    usize::try_from(group).ok().filter(|g| *g <= pattern.group_count()).ok_or_else(|| {
+        data_error(
+            "INVALID_PARAMETER_VALUE.REGEX_GROUP_INDEX",
+            format!(
+                "the value of `idx` in `{function}` must be between 0 and {}, the number of groups, but is {group}",
+                pattern.group_count()
+            ),
+        )
+    })
+}
+
+fn extract(mut c: Call<'_>) -> Result<Typed> {
+    let args = extraction(&mut c)?;
+    let returns = Returns::fallible(DataType::Utf8, any_nullable(&args));
+    Ok(per_pattern(c.name, args, returns, |a, pattern_of| {
+        let (s, pattern, group) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?, a.column::<Int32Array>(2)?);
+        a.try_strings(|row, out| {
+            let (Some(s), Some(pattern), Some(group)) = (s.get(row), pattern.get(row), group.get(row)) else { return Ok(None) };
+            let pattern = pattern_of(pattern)?;
+            if let Some(groups) = pattern.captures(s, 0)? {
+                push_group(&groups, group_index("regexp_extract", &pattern, group)?, s, out);
+            }
+            Ok(Some(()))
+        })
+    }))
+}
+
+/// Calls `visit` with every match of `pattern` in `s`.
+fn each_match(s: &str, pattern: &Pattern, mut visit: impl FnMut((usize, usize)) -> Result<()>) -> Result<()> {
+    let mut start = Some(0);
+    while let Some(at) = start {
+        let Some(found) = pattern.find(s, at)? else { break };
+        visit(found)?;
+        start = next_start(s, found);
+    }
+    Ok(())
+}
+
+fn extract_all(mut c: Call<'_>) -> Result<Typed> {
+    let args = extraction(&mut c)?;
+    let returns = Returns::fallible(array_of(DataType::Utf8), any_nullable(&args));
+    Ok(per_pattern(c.name, args, returns, |a, pattern_of| {
+        let (s, pattern, group) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?, a.column::<Int32Array>(2)?);
+        let mut lists = ListBuilder::new(StringBuilder::new());
+        for row in 0..a.rows() {
+            let (Some(s), Some(pattern), Some(group)) = (s.get(row), pattern.get(row), group.get(row)) else {
+                lists.append_null();
+                continue;
+            };
+            let pattern = pattern_of(pattern)?;
+            let mut start = Some(0);
+            while let Some(groups) = start.map(|at| pattern.captures(s, at)).transpose()?.flatten() {
+                let index = group_index("regexp_extract_all", &pattern, group)?;
+                let (begin, end) = groups.get(index).unwrap_or((0, 0));
+                lists.values().append_value(&s[begin..end]);
+                start = next_start(s, groups.whole());
+            }
+            lists.append(true);
+        }
+        Ok(Arc::new(lists.finish()))
+    }))
+}
+
+fn count(mut c: Call<'_>) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Text, Want::Text])?;
+    let returns = Returns::fallible(DataType::Int32, any_nullable(&args));
+    Ok(per_pattern(c.name, args, returns, |a, pattern_of| {
+        let (s, pattern) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?);
+        a.try_primitive::<Int32Type>(|row| {
+            let (Some(s), Some(pattern)) = (s.get(row), pattern.get(row)) else { return Ok(None) };
+            let mut matches = 0;
+            each_match(s, pattern_of(pattern)?.as_ref(), |_| {
+                matches += 1;
+                Ok(())
+            })?;
+            Ok(Some(matches))
+        })
+    }))
+}
+
+fn instr(mut c: Call<'_>) -> Result<Typed> {
+    let mut args = coerce_optional(&mut c, 2, &[Want::Text, Want::Text, Want::Int])?;
+    // Spark takes a group index, and pays it no attention beyond its being null.
+    if args.len() == 2 {
+        args.push(literal(0_i32.into()));
+    }
+    let returns = Returns::fallible(DataType::Int32, any_nullable(&args));
+    Ok(per_pattern(c.name, args, returns, |a, pattern_of| {
+        let (s, pattern, group) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?, a.column::<Int32Array>(2)?);
+        a.try_primitive::<Int32Type>(|row| {
+            let (Some(s), Some(pattern), Some(_)) = (s.get(row), pattern.get(row), group.get(row)) else { return Ok(None) };
+            let found = pattern_of(pattern)?.find(s, 0)?;
+            Ok(Some(found.map_or(0, |(begin, _)| s[..begin].chars().count() as i32 + 1)))
+        })
+    }))
+}
+
+fn substr(mut c: Call<'_>) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Text, Want::Text])?;
+    Ok(per_pattern(c.name, args, Returns::fallible(DataType::Utf8, true), |a, pattern_of| {
+        let (s, pattern) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?);
+        a.try_strings(|row, out| {
+            let (Some(s), Some(pattern)) = (s.get(row), pattern.get(row)) else { return Ok(None) };
+            Ok(pattern_of(pattern)?
+                .find(s, 0)?
+                .filter(|(begin, end)| end > begin)
+                .map(|(begin, end)| out.push_str(&s[begin..end])))
+        })
+    }))
+}
+
+fn split(mut c: Call<'_>) -> Result<Typed> {
+    let mut args = coerce_optional(&mut c, 2, &[Want::Text, Want::Text, Want::Int])?;
+    if args.len() == 2 {
+        args.push(literal((-1_i32).into()));
+    }
+    let returns = Returns::fallible(array_of(DataType::Utf8), any_nullable(&args));
+    Ok(per_pattern(c.name, args, returns, |a, pattern_of| {
+        let (s, pattern, limit) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?, a.column::<Int32Array>(2)?);
+        let mut lists = ListBuilder::new(StringBuilder::new());
+        for row in 0..a.rows() {
+            let (Some(s), Some(pattern), Some(limit)) = (s.get(row), pattern.get(row), limit.get(row)) else {
+                lists.append_null();
+                continue;
+            };
+            let limit = if limit > 0 { limit as usize } else { usize::MAX };
+            let parts = lists.values();
+            if is_plain(pattern) {
+                for part in s.splitn(limit, pattern) {
+                    parts.append_value(part);
+                }
+            } else if pattern.is_empty() && !s.is_empty() {
+                split_chars(s, limit, parts);
+            } else {
+                split_pattern(s, pattern_of(pattern)?.as_ref(), limit, parts)?;
+            }
+            lists.append(true);
+        }
+        Ok(Arc::new(lists.finish()))
+    }))
+}
+
+/// A pattern that means itself.
+fn is_plain(pattern: &str) -> bool {
+    !pattern.is_empty() && !pattern.contains(['\\', '[', ']', '(', ')', '{', '}', '.', '*', '+', '?', '^', '$', '|'])
+}
+
+/// One part per code point, the last with all that is left.
+fn split_chars(s: &str, limit: usize, parts: &mut StringBuilder) {
+    let mut rest = s;
+    for _ in 1..limit {
+        let Some(ch) = rest.chars().next() else { return };
+        if ch.len_utf8() == rest.len() {
+            break;
+        }
+        let (first, others) = rest.split_at(ch.len_utf8());
+        parts.append_value(first);
+        rest = others;
+    }
+    parts.append_value(rest);
+}
+
+fn split_pattern(s: &str, pattern: &Pattern, limit: usize, parts: &mut StringBuilder) -> Result<()> {
+    let (mut done, mut count) = (0, 1);
+    each_match(s, pattern, |(begin, end)| {
+        // An empty match at the very beginning does not cut off an empty part.
+        if count < limit && !(begin == 0 && end == 0) {
+            parts.append_value(&s[done..begin]);
+            done = end;
+            count += 1;
+        }
+        Ok(())
+    })?;
+    parts.append_value(&s[done..]);
+    Ok(())
+}

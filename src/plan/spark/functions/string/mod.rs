@@ -1,0 +1,550 @@
+//! Text functions. Positions and lengths count code points, as in Spark's UTF8_BINARY collation.
+
+use arrow::array::{Array, BinaryArray, Int32Array, ListArray, StringArray};
+use arrow::datatypes::{DataType, Int32Type};
+
+use super::super::{Call, Typed};
+use super::arguments::{Want, any_nullable, arity, coerce, coerce_one, coerce_optional, convert, mismatch, null_of, text};
+use super::native::{Args, Reader, Returns, call};
+use super::{FunctionSpec, scalar};
+use crate::error::Result;
+
+mod case;
+mod concat;
+mod pad;
+
+const TEXT_OR_BINARY: Want = Want::OneOf(&[Want::Text, Want::Binary]);
+
+/// The functions of this family.
+pub(super) const FUNCTIONS: &[FunctionSpec] = &[
+    scalar("upper", |c| to_text(c, |s, out| out.push_str(&s.to_uppercase()))),
+    scalar("ucase", |c| to_text(c, |s, out| out.push_str(&s.to_uppercase()))),
+    scalar("lower", |c| to_text(c, |s, out| out.push_str(&s.to_lowercase()))),
+    scalar("lcase", |c| to_text(c, |s, out| out.push_str(&s.to_lowercase()))),
+    scalar("initcap", |c| to_text(c, case::initcap)),
+    scalar("soundex", |c| to_text(c, case::soundex)),
+    scalar("length", length),
+    scalar("len", length),
+    scalar("char_length", length),
+    scalar("character_length", length),
+    scalar("octet_length", |c| byte_length(c, 1)),
+    scalar("bit_length", |c| byte_length(c, 8)),
+    scalar("concat", concat::concat),
+    scalar("concat_ws", concat::concat_ws),
+    scalar("substring", substring),
+    scalar("substr", substring),
+    scalar("left", left),
+    scalar("right", right),
+    scalar("trim", |c| trim_reversed(c, Side::Both)),
+    scalar("ltrim", |c| trim_reversed(c, Side::Left)),
+    scalar("rtrim", |c| trim_reversed(c, Side::Right)),
+    scalar("btrim", |c| trim(c, Side::Both)),
+    scalar("lpad", |c| pad::pad(c, Side::Left)),
+    scalar("rpad", |c| pad::pad(c, Side::Right)),
+    scalar("repeat", pad::repeat),
+    scalar("space", pad::space),
+    scalar("reverse", reverse),
+    scalar("replace", replace),
+    scalar("translate", translate),
+    scalar("instr", instr),
+    scalar("locate", locate),
+    scalar("position", locate),
+    scalar("split_part", split_part),
+    scalar("substring_index", substring_index),
+    scalar("startswith", |c| test(c, |s, t| s.starts_with(t))),
+    scalar("endswith", |c| test(c, |s, t| s.ends_with(t))),
+    scalar("contains", |c| test(c, |s, t| memchr::memmem::find(s, t).is_some())),
+    scalar("ascii", ascii),
+    scalar("char", char),
+    scalar("chr", char),
+    scalar("levenshtein", case::levenshtein),
+    scalar("overlay", pad::overlay),
+    scalar("find_in_set", find_in_set),
+    scalar("elt", elt),
+    scalar("mask", case::mask),
+    scalar("luhn_check", luhn_check),
+    scalar("quote", |c| to_text(c, case::quote)),
+];
+
+/// Which end of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Left,
+    Right,
+    Both,
+}
+
+/// STRING → STRING.
+fn to_text(mut c: Call<'_>, write: fn(&str, &mut String)) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Text])?;
+    let returns = Returns::new(DataType::Utf8, args[0].nullable);
+    Ok(call(c.name, args, returns, move |a| {
+        let s = a.column::<StringArray>(0)?;
+        a.strings(|row, out| {
+            write(s.get(row)?, out);
+            Some(())
+        })
+    }))
+}
+
+fn length(mut c: Call<'_>) -> Result<Typed> {
+    let args = coerce(&mut c, &[TEXT_OR_BINARY])?;
+    let (nullable, is_text) = (args[0].nullable, args[0].data_type == DataType::Utf8);
+    Ok(call(c.name, args, Returns::new(DataType::Int32, nullable), move |a| {
+        if is_text {
+            let s = a.column::<StringArray>(0)?;
+            a.primitive::<Int32Type>(|row| Some(count_chars(s.get(row)?)))
+        } else {
+            let s = a.column::<BinaryArray>(0)?;
+            a.primitive::<Int32Type>(|row| Some(s.get(row)?.len() as i32))
+        }
+    }))
+}
+
+fn byte_length(mut c: Call<'_>, factor: i32) -> Result<Typed> {
+    let args = coerce(&mut c, &[TEXT_OR_BINARY])?;
+    let returns = Returns::new(DataType::Int32, args[0].nullable);
+    Ok(call(c.name, args, returns, move |a| {
+        let bytes = Bytes::of(a, 0)?;
+        a.primitive::<Int32Type>(|row| Some((bytes.get(row)?.len() as i32).wrapping_mul(factor)))
+    }))
+}
+
+/// A text or binary column, by its bytes.
+enum Bytes<'a> {
+    Text(Reader<'a, StringArray>),
+    Binary(Reader<'a, BinaryArray>),
+}
+
+impl<'a> Bytes<'a> {
+    fn of(a: &Args<'a>, index: usize) -> Result<Self> {
+        Ok(match a.any(index).array.data_type() {
+            DataType::Utf8 => Self::Text(a.column(index)?),
+            _ => Self::Binary(a.column(index)?),
+        })
+    }
+
+    fn get(&self, row: usize) -> Option<&'a [u8]> {
+        match self {
+            Self::Text(s) => s.get(row).map(str::as_bytes),
+            Self::Binary(b) => b.get(row),
+        }
+    }
+}
+
+/// Code points; lengths of one value fit an INT since a column holds at most 2 GiB.
+fn count_chars(s: &str) -> i32 {
+    s.chars().count() as i32
+}
+
+/// The byte offset of code point `index` (0-based), or the length if there are fewer.
+fn offset_of(s: &str, index: usize) -> usize {
+    if s.is_ascii() {
+        return index.min(s.len());
+    }
+    s.char_indices().nth(index).map_or(s.len(), |(offset, _)| offset)
+}
+
+/// Code points `start..end` of `s`, both clamped.
+fn slice_chars(s: &str, start: i64, end: i64) -> &str {
+    let (start, end) = (start.max(0) as usize, end.max(0) as usize);
+    if end <= start {
+        return "";
+    }
+    let from = offset_of(s, start);
+    let rest = &s[from..];
+    &rest[..offset_of(rest, end - start)]
+}
+
+/// SQL's `substring`: 1-based, negative positions count from the end, 0 is like 1.
+fn sql_slice(s: &str, position: i32, length: i32) -> &str {
+    let start = match position {
+        1.. => i64::from(position) - 1,
+        0 => 0,
+        _ => i64::from(count_chars(s)) + i64::from(position),
+    };
+    slice_chars(s, start, (start + i64::from(length)).clamp(i64::from(i32::MIN), i64::from(i32::MAX)))
+}
+
+/// The same of bytes.
+fn sql_slice_bytes(b: &[u8], position: i32, length: i32) -> &[u8] {
+    let size = b.len() as i64;
+    if i64::from(position) > size {
+        return &[];
+    }
+    let start = match position {
+        1.. => i64::from(position) - 1,
+        0 => 0,
+        _ => size + i64::from(position),
+    };
+    let end = if size - start < i64::from(length) { size } else { start + i64::from(length) };
+    let start = start.max(0);
+    if start >= end { &[] } else { &b[start as usize..end as usize] }
+}
+
+fn substring(mut c: Call<'_>) -> Result<Typed> {
+    let mut args = coerce_optional(&mut c, 2, &[TEXT_OR_BINARY, Want::Int, Want::Int])?;
+    if args.len() == 2 {
+        args.push(super::arguments::literal(i32::MAX.into()));
+    }
+    slice("substring", args)
+}
+
+fn left(mut c: Call<'_>) -> Result<Typed> {
+    let mut args = coerce(&mut c, &[TEXT_OR_BINARY, Want::Int])?;
+    args.insert(1, super::arguments::literal(1_i32.into()));
+    slice("left", args)
+}
+
+fn slice(name: &str, args: Vec<Typed>) -> Result<Typed> {
+    let (data_type, nullable) = (args[0].data_type.clone(), any_nullable(&args));
+    let is_text = data_type == DataType::Utf8;
+    Ok(call(name, args, Returns::new(data_type, nullable), move |a| {
+        let (position, length) = (a.column::<Int32Array>(1)?, a.column::<Int32Array>(2)?);
+        if is_text {
+            let s = a.column::<StringArray>(0)?;
+            return a.strings(|row, out| {
+                out.push_str(sql_slice(s.get(row)?, position.get(row)?, length.get(row)?));
+                Some(())
+            });
+        }
+        let b = a.column::<BinaryArray>(0)?;
+        a.binaries(|row, out| {
+            let (Some(b), Some(position), Some(length)) = (b.get(row), position.get(row), length.get(row)) else {
+                return Ok(None);
+            };
+            out.extend_from_slice(sql_slice_bytes(b, position, length));
+            Ok(Some(()))
+        })
+    }))
+}
+
+fn right(mut c: Call<'_>) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Text, Want::Int])?;
+    let returns = Returns::new(DataType::Utf8, any_nullable(&args));
+    Ok(call(c.name, args, returns, |a| {
+        let (s, length) = (a.column::<StringArray>(0)?, a.column::<Int32Array>(1)?);
+        a.strings(|row, out| {
+            let (s, length) = (s.get(row)?, length.get(row)?);
+            if length > 0 {
+                out.push_str(sql_slice(s, -length, i32::MAX));
+            }
+            Some(())
+        })
+    }))
+}
+
+/// `trim(characters, text)`: the characters come first, as in `TRIM(characters FROM text)`.
+fn trim_reversed(mut c: Call<'_>, side: Side) -> Result<Typed> {
+    if c.args.len() == 2 {
+        c.args.reverse();
+    }
+    trim(c, side)
+}
+
+fn trim(mut c: Call<'_>, side: Side) -> Result<Typed> {
+    let mut args = coerce_optional(&mut c, 1, &[Want::Text, Want::Text])?;
+    if args.len() == 1 {
+        args.push(text(" "));
+    }
+    let returns = Returns::new(DataType::Utf8, any_nullable(&args));
+    Ok(call(c.name, args, returns, move |a| {
+        let (s, set) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?);
+        a.strings(|row, out| {
+            let (mut s, set) = (s.get(row)?, set.get(row)?);
+            let within = |ch: char| set.contains(ch);
+            if side != Side::Right {
+                s = s.trim_start_matches(within);
+            }
+            if side != Side::Left {
+                s = s.trim_end_matches(within);
+            }
+            out.push_str(s);
+            Some(())
+        })
+    }))
+}
+
+/// `reverse` of a text, of bytes or of an array.
+fn reverse(mut c: Call<'_>) -> Result<Typed> {
+    const WANT: Want = Want::OneOf(&[Want::Text, Want::Array, Want::Binary]);
+    let args = coerce(&mut c, &[WANT])?;
+    let returns = Returns::new(args[0].data_type.clone(), args[0].nullable);
+    if args[0].data_type == DataType::Utf8 {
+        return Ok(call(c.name, args, returns, |a| {
+            let s = a.column::<StringArray>(0)?;
+            a.strings(|row, out| {
+                out.extend(s.get(row)?.chars().rev());
+                Some(())
+            })
+        }));
+    }
+    if args[0].data_type == DataType::Binary {
+        return Ok(call(c.name, args, returns, |a| {
+            let b = a.column::<BinaryArray>(0)?;
+            a.binaries(|row, out| Ok(b.get(row).map(|b| out.extend(b.iter().rev()))))
+        }));
+    }
+    Ok(call(c.name, args, returns, |a| {
+        let lists = a.column::<ListArray>(0)?;
+        super::collection::gather(a, lists.array(), |row, items| {
+            let row = lists.row(row);
+            lists.get(row)?;
+            let offsets = lists.array().value_offsets();
+            items.extend((offsets[row]..offsets[row + 1]).rev().map(|i| Some(i as u32)));
+            Some(())
+        })
+    }))
+}
+
+fn replace(mut c: Call<'_>) -> Result<Typed> {
+    let mut args = coerce_optional(&mut c, 2, &[Want::Text, Want::Text, Want::Text])?;
+    if args.len() == 2 {
+        args.push(text(""));
+    }
+    let returns = Returns::new(DataType::Utf8, any_nullable(&args));
+    Ok(call(c.name, args, returns, |a| {
+        let (s, search, with) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?, a.column::<StringArray>(2)?);
+        a.strings(|row, out| {
+            let (s, search, with) = (s.get(row)?, search.get(row)?, with.get(row)?);
+            if search.is_empty() {
+                out.push_str(s);
+                return Some(());
+            }
+            let mut done = 0;
+            for (at, found) in s.match_indices(search) {
+                out.push_str(&s[done..at]);
+                out.push_str(with);
+                done = at + found.len();
+            }
+            out.push_str(&s[done..]);
+            Some(())
+        })
+    }))
+}
+
+fn translate(mut c: Call<'_>) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Text, Want::Text, Want::Text])?;
+    let returns = Returns::new(DataType::Utf8, any_nullable(&args));
+    Ok(call(c.name, args, returns, |a| {
+        let (s, from, to) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?, a.column::<StringArray>(2)?);
+        a.strings(|row, out| {
+            let (s, from, to) = (s.get(row)?, from.get(row)?, to.get(row)?);
+            out.extend(s.chars().filter_map(|ch| match from.chars().position(|f| f == ch) {
+                Some(index) => to.chars().nth(index),
+                None => Some(ch),
+            }));
+            Some(())
+        })
+    }))
+}
+
+/// Code point position (1-based) of `part` in `s` from code point `from` (0-based) on; 0 if it is not there.
+fn position_from(s: &str, part: &str, from: usize) -> i32 {
+    if part.is_empty() {
+        return 1;
+    }
+    let start = offset_of(s, from);
+    s[start..].find(part).map_or(0, |at| count_chars(&s[..start + at]) + 1)
+}
+
+fn instr(mut c: Call<'_>) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Text, Want::Text])?;
+    let returns = Returns::new(DataType::Int32, any_nullable(&args));
+    Ok(call(c.name, args, returns, |a| {
+        let (s, part) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?);
+        a.primitive::<Int32Type>(|row| Some(position_from(s.get(row)?, part.get(row)?, 0)))
+    }))
+}
+
+fn locate(mut c: Call<'_>) -> Result<Typed> {
+    let mut args = coerce_optional(&mut c, 2, &[Want::Text, Want::Text, Want::Int])?;
+    if args.len() == 2 {
+        args.push(super::arguments::literal(1_i32.into()));
+    }
+    let returns = Returns::new(DataType::Int32, args[0].nullable || args[1].nullable);
+    Ok(call(c.name, args, returns, |a| {
+        let (part, s, from) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?, a.column::<Int32Array>(2)?);
+        a.primitive::<Int32Type>(|row| {
+            // A null start position finds nothing, before anything else is looked at.
+            let Some(from) = from.get(row) else { return Some(0) };
+            let (part, s) = (part.get(row)?, s.get(row)?);
+            Some(if from < 1 { 0 } else { position_from(s, part, from as usize - 1) })
+        })
+    }))
+}
+
+fn split_part(mut c: Call<'_>) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Text, Want::Text, Want::Int])?;
+    let returns = Returns::fallible(DataType::Utf8, any_nullable(&args));
+    Ok(call(c.name, args, returns, |a| {
+        let (s, by, part) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?, a.column::<Int32Array>(2)?);
+        a.try_strings(|row, out| {
+            let (Some(s), Some(by), Some(part)) = (s.get(row), by.get(row), part.get(row)) else { return Ok(None) };
+            if part == 0 {
+                return Err(super::arguments::data_error(
+                    "INVALID_INDEX_OF_ZERO",
+                    "the index 0 is invalid: an index counts from 1, or from -1 for the last",
+                ));
+            }
+            let index = part.unsigned_abs() as usize - 1;
+            let found = if by.is_empty() {
+                (index == 0).then_some(s)
+            } else if part > 0 {
+                s.split(by).nth(index)
+            } else {
+                // From the front, since overlapping delimiters (`aa` in `aaa`) are cut from there.
+                let count = s.split(by).count();
+                count.checked_sub(index + 1).and_then(|index| s.split(by).nth(index))
+            };
+            out.push_str(found.unwrap_or(""));
+            Ok(Some(()))
+        })
+    }))
+}
+
+fn substring_index(mut c: Call<'_>) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Text, Want::Text, Want::Int])?;
+    let returns = Returns::new(DataType::Utf8, any_nullable(&args));
+    Ok(call(c.name, args, returns, |a| {
+        let (s, by, count) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?, a.column::<Int32Array>(2)?);
+        a.strings(|row, out| {
+            let (s, by, count) = (s.get(row)?, by.get(row)?, count.get(row)?);
+            out.push_str(before_delimiter(s, by, count));
+            Some(())
+        })
+    }))
+}
+
+/// What precedes the `count`-th `by`, or for a negative count what follows the `-count`-th from the end. Delimiters may overlap.
+fn before_delimiter<'s>(s: &'s str, by: &str, count: i32) -> &'s str {
+    if by.is_empty() || count == 0 {
+        return "";
+    }
+    let mut left = count.unsigned_abs();
+    let first = by.chars().next().map_or(1, char::len_utf8);
+    let (mut low, mut high) = (0, s.len());
+    loop {
+        let found = if count > 0 { s[low..].find(by).map(|at| low + at) } else { s[..high].rfind(by) };
+        let Some(at) = found else { return s };
+        left -= 1;
+        if left == 0 {
+            return if count > 0 { &s[..at] } else { &s[at + by.len()..] };
+        }
+        if count > 0 {
+            low = at + first;
+        } else {
+            // One code point before the end of this match, so that an overlapping one is found.
+            high = at + by.len() - by.chars().next_back().map_or(1, char::len_utf8);
+        }
+    }
+}
+
+fn test(mut c: Call<'_>, holds: fn(&[u8], &[u8]) -> bool) -> Result<Typed> {
+    let args = coerce(&mut c, &[TEXT_OR_BINARY, TEXT_OR_BINARY])?;
+    let binary = args.iter().all(|a| a.data_type == DataType::Binary);
+    let to = if binary { DataType::Binary } else { DataType::Utf8 };
+    let args = args.into_iter().map(|a| convert(&c, a, &to)).collect::<Result<Vec<_>>>()?;
+    let returns = Returns::new(DataType::Boolean, any_nullable(&args));
+    Ok(call(c.name, args, returns, move |a| {
+        let (s, part) = (Bytes::of(a, 0)?, Bytes::of(a, 1)?);
+        a.booleans(|row| Some(holds(s.get(row)?, part.get(row)?)))
+    }))
+}
+
+fn ascii(mut c: Call<'_>) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Text])?;
+    let returns = Returns::new(DataType::Int32, args[0].nullable);
+    Ok(call(c.name, args, returns, |a| {
+        let s = a.column::<StringArray>(0)?;
+        a.primitive::<Int32Type>(|row| Some(s.get(row)?.chars().next().map_or(0, |ch| ch as i32)))
+    }))
+}
+
+fn char(mut c: Call<'_>) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Long])?;
+    let returns = Returns::new(DataType::Utf8, args[0].nullable);
+    Ok(call(c.name, args, returns, |a| {
+        let n = a.column::<arrow::array::Int64Array>(0)?;
+        a.strings(|row, out| {
+            let n = n.get(row)?;
+            if n >= 0 {
+                out.push(char::from((n & 0xFF) as u8));
+            }
+            Some(())
+        })
+    }))
+}
+
+fn find_in_set(mut c: Call<'_>) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Text, Want::Text])?;
+    let returns = Returns::new(DataType::Int32, any_nullable(&args));
+    Ok(call(c.name, args, returns, |a| {
+        let (word, set) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?);
+        a.primitive::<Int32Type>(|row| {
+            let (word, set) = (word.get(row)?, set.get(row)?);
+            let found = if word.contains(',') { None } else { set.split(',').position(|s| s == word) };
+            Some(found.map_or(0, |at| at as i32 + 1))
+        })
+    }))
+}
+
+fn elt(mut c: Call<'_>) -> Result<Typed> {
+    arity(&c, 2, None)?;
+    let args = std::mem::take(&mut c.args);
+    let binary = args[1..].iter().all(|a| a.data_type == DataType::Binary);
+    let value = if binary { Want::Binary } else { Want::Text };
+    let args = args
+        .into_iter()
+        .enumerate()
+        .map(|(index, arg)| coerce_one(&c, index, arg, if index == 0 { &Want::Int } else { &value }))
+        .collect::<Result<Vec<_>>>()?;
+    let returns = Returns::fallible(args[1].data_type.clone(), true);
+    Ok(call(c.name, args, returns, move |a| {
+        let index = a.column::<Int32Array>(0)?;
+        let values = (1..a.count()).map(|i| Bytes::of(a, i)).collect::<Result<Vec<_>>>()?;
+        let pick = |row: usize| -> Result<Option<&[u8]>> {
+            let Some(index) = index.get(row) else { return Ok(None) };
+            match usize::try_from(index).ok().and_then(|i| i.checked_sub(1)).and_then(|i| values.get(i)) {
+                Some(value) => Ok(value.get(row)),
+                None => Err(super::arguments::data_error(
+                    "INVALID_ARRAY_INDEX",
+                    format!("the index {index} is out of bounds: there are {} values", values.len()),
+                )),
+            }
+        };
+        if binary {
+            return a.binaries(|row, out| Ok(pick(row)?.map(|value| out.extend_from_slice(value))));
+        }
+        a.try_strings(|row, out| Ok(pick(row)?.map(|value| out.push_str(&String::from_utf8_lossy(value)))))
+    }))
+}
+
+fn luhn_check(mut c: Call<'_>) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Text])?;
+    let returns = Returns::new(DataType::Boolean, args[0].nullable);
+    Ok(call(c.name, args, returns, |a| {
+        let s = a.column::<StringArray>(0)?;
+        a.booleans(|row| Some(is_luhn(s.get(row)?)))
+    }))
+}
+
+fn is_luhn(s: &str) -> bool {
+    if s.is_empty() || !s.bytes().all(|b| b.is_ascii_digit()) {
+        return false;
+    }
+    let sum: u64 = s
+        .bytes()
+        .rev()
+        .enumerate()
+        .map(|(i, b)| {
+            let digit = u64::from(b - b'0');
+            match (i % 2, digit * 2) {
+                (0, _) => digit,
+                (_, doubled) if doubled > 9 => doubled - 9,
+                (_, doubled) => doubled,
+            }
+        })
+        .sum();
+    sum.is_multiple_of(10)
+}
