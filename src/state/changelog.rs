@@ -1,0 +1,140 @@
+//! What one batch changed, as bytes: Arrow pages behind a header.
+//!
+//! ```text
+//! "TMST" | version u16 | sections u16 | xxh3 of the rest u64 | { kind u8, length u64, Arrow IPC stream }…
+//! ```
+//! Integers are little-endian. A *put* section holds key and state columns, a *remove* section key columns. A snapshot is the same
+//! with nothing but puts. The checksum comes first, so that damaged bytes never reach the Arrow reader.
+
+use std::io::Cursor;
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use bytes::Bytes;
+use twox_hash::XxHash3_64;
+
+use super::StateSchema;
+use crate::error::{Attempt, Error, ErrorKind, Result};
+
+const MAGIC: &[u8; 4] = b"TMST";
+const VERSION: u16 = 1;
+const HEADER_LENGTH: usize = 16;
+const SECTION_HEADER_LENGTH: usize = 9;
+
+/// One step of what a batch did to a store; steps are applied in order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// Key and state columns that were set.
+    Put(RecordBatch),
+    /// Key columns that were removed.
+    Remove(RecordBatch),
+}
+
+impl Change {
+    fn kind(&self) -> u8 {
+        match self {
+            Self::Put(_) => 1,
+            Self::Remove(_) => 2,
+        }
+    }
+
+    fn rows(&self) -> &RecordBatch {
+        match self {
+            Self::Put(rows) | Self::Remove(rows) => rows,
+        }
+    }
+}
+
+/// Writes `changes`; neighbours of one kind share a section.
+pub fn encode(changes: &[Change]) -> Result<Bytes> {
+    let mut bytes = Vec::new();
+    bytes.extend_from_slice(MAGIC);
+    bytes.extend_from_slice(&VERSION.to_le_bytes());
+    bytes.resize(HEADER_LENGTH, 0);
+    let mut sections = 0u16;
+    for group in changes.chunk_by(|a, b| a.kind() == b.kind()) {
+        sections = sections.checked_add(1).ok_or_else(|| Error::internal("a batch changed its state in too many steps"))?;
+        let start = bytes.len();
+        bytes.push(group[0].kind());
+        bytes.extend_from_slice(&[0; 8]);
+        bytes = encode_section(bytes, group).attempting(ErrorKind::Internal, || "encode a state page".to_owned())?;
+        let length = (bytes.len() - start - SECTION_HEADER_LENGTH) as u64;
+        bytes[start + 1..start + SECTION_HEADER_LENGTH].copy_from_slice(&length.to_le_bytes());
+    }
+    bytes[6..8].copy_from_slice(&sections.to_le_bytes());
+    let checksum = checksum(&bytes);
+    bytes[8..16].copy_from_slice(&checksum.to_le_bytes());
+    Ok(bytes.into())
+}
+
+fn encode_section(bytes: Vec<u8>, group: &[Change]) -> Result<Vec<u8>, arrow::error::ArrowError> {
+    let mut writer = StreamWriter::try_new(bytes, &group[0].rows().schema())?;
+    for change in group {
+        writer.write(change.rows())?;
+    }
+    writer.into_inner()
+}
+
+/// The section count and everything behind the checksum.
+fn checksum(bytes: &[u8]) -> u64 {
+    XxHash3_64::oneshot_with_seed(u64::from(u16::from_le_bytes([bytes[6], bytes[7]])), &bytes[HEADER_LENGTH..])
+}
+
+/// Reads what [`encode`] wrote. Kind `Corrupt` if it is damaged, of another format version, or not of `schema`.
+pub fn decode(bytes: &Bytes, schema: &StateSchema) -> Result<Vec<Change>> {
+    if bytes.len() < HEADER_LENGTH || &bytes[..4] != MAGIC {
+        return Err(corrupt("has no header"));
+    }
+    let version = u16::from_le_bytes([bytes[4], bytes[5]]);
+    if version != VERSION {
+        return Err(corrupt(format!("is of format version {version}, this program knows version {VERSION}")));
+    }
+    let stored = u64::from_le_bytes(bytes[8..16].try_into().expect("eight bytes"));
+    if stored != checksum(bytes) {
+        return Err(corrupt("fails its checksum"));
+    }
+    let mut changes = Vec::new();
+    let mut rest = bytes.slice(HEADER_LENGTH..);
+    for _ in 0..u16::from_le_bytes([bytes[6], bytes[7]]) {
+        if rest.len() < SECTION_HEADER_LENGTH {
+            return Err(corrupt("ends early"));
+        }
+        let header = rest.split_to(SECTION_HEADER_LENGTH);
+        let length = u64::from_le_bytes(header[1..].try_into().expect("eight bytes"));
+        let length = usize::try_from(length).ok().filter(|l| *l <= rest.len()).ok_or_else(|| corrupt("ends early"))?;
+        decode_section(header[0], &rest.split_to(length), schema, &mut changes)?;
+    }
+    if rest.is_empty() { Ok(changes) } else { Err(corrupt("has bytes behind its end")) }
+}
+
+fn decode_section(kind: u8, bytes: &[u8], schema: &StateSchema, changes: &mut Vec<Change>) -> Result<()> {
+    let (wrap, expected): (fn(RecordBatch) -> Change, SchemaRef) = match kind {
+        1 => (Change::Put, schema.columns().clone()),
+        2 => (Change::Remove, Arc::new(Schema::new(schema.keys().to_vec()))),
+        other => return Err(corrupt(format!("has a section of unknown kind {other}"))),
+    };
+    let unreadable = |cause: arrow::error::ArrowError| corrupt("cannot be read").because(cause);
+    let reader = StreamReader::try_new(Cursor::new(bytes), None).map_err(unreadable)?;
+    if !same_types(&reader.schema(), &expected) {
+        return Err(corrupt(format!("holds other columns than the query's: {} instead of {expected}", reader.schema())));
+    }
+    for rows in reader {
+        let rows = rows.map_err(unreadable)?;
+        // Names may differ (an alias was changed); types may not.
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+        let rows = RecordBatch::try_new_with_options(expected.clone(), rows.columns().to_vec(), &options);
+        changes.push(wrap(rows.map_err(unreadable)?));
+    }
+    Ok(())
+}
+
+fn same_types(a: &Schema, b: &Schema) -> bool {
+    a.fields().len() == b.fields().len() && a.fields().iter().zip(b.fields()).all(|(a, b)| a.data_type() == b.data_type())
+}
+
+fn corrupt(what: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("a state page {what}"))
+}
