@@ -3,8 +3,6 @@
 //! Only what the stored offsets and states depend on is in it. Filters, projections, aliases, sinks, limits, trigger and output mode
 //! may change between runs; the time zone, the sources and each stateful operator's key and state may not.
 
-#![allow(dead_code)]
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};

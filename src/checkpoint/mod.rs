@@ -4,13 +4,24 @@
 //! output is decided, *committed* when every sink has it. At most one batch lies between, so the newest frame says what to do.
 //! The checkpoint never interprets an offset, a state page or a staged output: they are bytes with a length and a checksum.
 
-pub mod storage;
 mod root;
-mod identity;
-mod recovery;
 mod query;
+mod recovery;
+mod identity;
+mod meta;
+mod inspect;
+mod reader;
+mod history;
+mod chain;
+mod log;
+mod segment;
+mod frame;
+mod step;
+mod blob;
+pub mod storage;
 
 pub use identity::Identity;
+pub use inspect::{FrameInfo, Inspection, inspect, list_queries};
 pub use query::{Checkpoint, compare};
 pub use recovery::{FirstStep, LastBatch, Recovered};
 pub use root::CheckpointRoot;
@@ -106,3 +117,6 @@ pub struct InputChecksum {
     /// xxh3 of their bytes in order.
     pub xxh3: u64,
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,8 +3,6 @@
 //! A batch is *planned* when its ranges are logged, *prepared* when its output is decided, *committed* when every sink has it. At
 //! most one batch lies between, so the newest step in the log is all there is to know.
 
-#![allow(dead_code)]
-
 use std::collections::BTreeMap;
 
 use bytes::Bytes;

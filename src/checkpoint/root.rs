@@ -1,7 +1,5 @@
 //! The folder that one process owns: a log per query, an ingest log per source, and one lock over both.
 
-#![allow(dead_code)]
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,7 +33,8 @@ impl CheckpointRoot {
     /// A root for a pipeline without `checkpoint:`, which [`CheckpointRoot::finish`] removes.
     pub fn temporary() -> Result<Self> {
         let made = tempfile::Builder::new().prefix("tidemill-").tempdir();
-        let path = made.map_err(|cause| Error::new(ErrorKind::Unavailable, "could not create a temporary folder").because(cause))?;
+        let path =
+            made.map_err(|cause| Error::new(ErrorKind::Unavailable, "could not create a temporary folder").because(cause))?;
         Self::open_as(LocalVfs::shared(), &path.keep(), true)
     }
 
@@ -167,11 +166,9 @@ fn lock(vfs: &SharedVfs, root: &Path) -> Result<Box<dyn LockFile>> {
     let owner = format!("pid {}\nhost {host}\nboot {boot}\nsince {since}\n", std::process::id());
     match vfs.lock(&root.join(LOCK), &owner)? {
         Lock::Held(lock) => Ok(lock),
-        Lock::Taken(owner) => Err(Error::spark(
-            ErrorKind::Fenced,
-            "FENCED",
-            format!("checkpoint {} is in use{}", root.display(), describe(&owner)),
-        )),
+        Lock::Taken(owner) => {
+            Err(Error::spark(ErrorKind::Fenced, "FENCED", format!("checkpoint {} is in use{}", root.display(), describe(&owner))))
+        }
     }
 }
 

@@ -3,10 +3,10 @@
 //! Everything that must survive a crash goes through [`Vfs`], so that a test can stand in for the disk and lose exactly what a
 //! power cut may lose. Each call says what is durable after it; whatever it does not say may be gone.
 
-#![allow(dead_code)]
-
 mod local;
+pub mod fault;
 
+pub use fault::FaultVfs;
 pub use local::LocalVfs;
 
 use std::fmt::Debug;
