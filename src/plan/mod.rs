@@ -17,6 +17,7 @@ use crate::format::MetadataColumn;
 
 pub mod batch_time;
 pub mod spark;
+pub mod catalog;
 pub mod streaming;
 
 /// Which rows of a stateful result a batch emits (Spark's output modes).

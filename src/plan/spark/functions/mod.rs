@@ -48,8 +48,15 @@ const fn aggregate(name: &'static str, build: fn(Call<'_>) -> Result<Typed>) -> 
 }
 
 /// Every family's table. A new function is a line in its family's.
-static FAMILIES: &[&[FunctionSpec]] =
-    &[math::FUNCTIONS, conditional::FUNCTIONS, string::FUNCTIONS, regex::FUNCTIONS, collection::FUNCTIONS, aggregate::FUNCTIONS];
+static FAMILIES: &[&[FunctionSpec]] = &[
+    math::FUNCTIONS,
+    conditional::FUNCTIONS,
+    string::FUNCTIONS,
+    regex::FUNCTIONS,
+    collection::FUNCTIONS,
+    aggregate::FUNCTIONS,
+    super::relation::FUNCTIONS,
+];
 
 /// Every function there is.
 pub static FUNCTIONS: LazyLock<Vec<&'static FunctionSpec>> = LazyLock::new(|| FAMILIES.iter().copied().flatten().collect());

@@ -1,0 +1,266 @@
+//! What SQL reads: the leaf of a stream, which yields the current batch's rows, and static tables.
+//!
+//! A streaming leaf is a `TableScan` of a [`StreamScan`]. Its physical scan holds no rows: each execution takes them from the
+//! [`BatchRows`] of the task context, so one physical plan serves every batch. A scan names the columns it needs, and
+//! [`scan_requests`] gathers from an optimised plan what the engine must decode.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::datasource::{DefaultTableSource, MemTable, provider_as_source};
+use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::{Expr, LogicalPlan, TableScan, TableSource, TableType};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::memory::MemoryStream;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, ReplaceChildrenOptions,
+};
+
+use super::spark::types;
+use super::{ScanRequest, StaticTable, StreamTable};
+use crate::error::{Error, ErrorKind, Result, from_datafusion};
+use crate::format::MetadataColumn;
+
+/// The current batch's rows of each source, their columns as in its [`ScanRequest`]. Put into the session configuration of the
+/// task context with `SessionConfig::with_extension`.
+#[derive(Debug, Default)]
+pub struct BatchRows(pub BTreeMap<String, Vec<RecordBatch>>);
+
+/// A stream as a table: its declared columns, then its metadata columns.
+#[derive(Debug)]
+pub struct StreamScan {
+    name: String,
+    declared: usize,
+    metadata: Vec<MetadataColumn>,
+    schema: SchemaRef,
+}
+
+impl StreamScan {
+    /// The stream `table`. A metadata column that the declared schema has a column of the same name for is left out.
+    pub fn new(table: &StreamTable) -> Self {
+        let mut fields: Vec<Arc<Field>> = table.schema.fields().iter().cloned().collect();
+        let mut metadata = Vec::new();
+        for &column in &table.metadata {
+            if !table.schema.fields().iter().any(|field| field.name().eq_ignore_ascii_case(metadata_name(column))) {
+                metadata.push(column);
+                fields.push(Arc::new(metadata_field(column)));
+            }
+        }
+        let declared = table.schema.fields().len();
+        Self { name: table.name.clone(), declared, metadata, schema: Arc::new(Schema::new(fields)) }
+    }
+
+    /// The source's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How many of the columns are declared ones; metadata columns follow.
+    pub fn declared(&self) -> usize {
+        self.declared
+    }
+}
+
+/// Name of a metadata column in SQL.
+pub fn metadata_name(column: MetadataColumn) -> &'static str {
+    match column {
+        MetadataColumn::Source => "_source",
+        MetadataColumn::Position => "_position",
+        MetadataColumn::ReceivedAt => "_received_at",
+        MetadataColumn::File => "_file",
+    }
+}
+
+/// Name and type of a metadata column.
+pub fn metadata_field(column: MetadataColumn) -> Field {
+    use arrow::datatypes::DataType;
+    let (data_type, nullable) = match column {
+        MetadataColumn::Source => (DataType::Utf8, false),
+        MetadataColumn::Position => (DataType::Int64, false),
+        MetadataColumn::ReceivedAt => (types::timestamp(), true),
+        MetadataColumn::File => (DataType::Utf8, true),
+    };
+    Field::new(metadata_name(column), data_type, nullable)
+}
+
+/// The stream that a scan reads, if it reads one.
+pub fn stream_of(scan: &TableScan) -> Option<&StreamScan> {
+    let source = (scan.source.as_ref() as &dyn Any).downcast_ref::<DefaultTableSource>()?;
+    (source.table_provider.as_ref() as &dyn Any).downcast_ref::<StreamScan>()
+}
+
+/// Whether any leaf of `plan`, subqueries included, is a stream.
+pub fn is_streaming(plan: &LogicalPlan) -> bool {
+    let mut found = false;
+    let walked = plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            found |= stream_of(scan).is_some();
+        }
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    debug_assert!(walked.is_ok(), "the visitor never fails");
+    found
+}
+
+/// What each source must bring for an optimised plan, one entry per source, by name.
+pub fn scan_requests(plan: &LogicalPlan) -> Result<Vec<ScanRequest>> {
+    let mut wanted: BTreeMap<String, (Vec<bool>, usize, Vec<MetadataColumn>)> = BTreeMap::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            if let Some(stream) = stream_of(scan) {
+                let (columns, ..) = wanted
+                    .entry(stream.name.clone())
+                    .or_insert_with(|| (vec![false; stream.schema.fields().len()], stream.declared, stream.metadata.clone()));
+                match &scan.projection {
+                    Some(projection) => projection.iter().for_each(|&index| columns[index] = true),
+                    None => columns.fill(true),
+                }
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })
+    .map_err(|error| from_datafusion(error, ErrorKind::Internal))?;
+    Ok(wanted
+        .into_iter()
+        .map(|(source, (columns, declared, metadata))| ScanRequest {
+            source,
+            projection: (0..declared).filter(|&index| columns[index]).collect(),
+            metadata: metadata.into_iter().zip(&columns[declared..]).filter(|(_, wanted)| **wanted).map(|(m, _)| m).collect(),
+        })
+        .collect())
+}
+
+/// A stream as a plan's leaf.
+pub fn stream_source(table: &StreamTable) -> Arc<dyn TableSource> {
+    provider_as_source(Arc::new(StreamScan::new(table)))
+}
+
+/// A static table as a plan's leaf.
+pub fn static_source(table: &StaticTable) -> Result<Arc<dyn TableSource>> {
+    let provider = MemTable::try_new(table.schema.clone(), vec![table.rows.clone()])
+        .map_err(|error| from_datafusion(error, ErrorKind::Internal))?;
+    Ok(provider_as_source(Arc::new(provider)))
+}
+
+#[async_trait]
+impl TableProvider for StreamScan {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let schema = match projection {
+            Some(projection) => Arc::new(self.schema.project(projection)?),
+            None => self.schema.clone(),
+        };
+        Ok(Arc::new(StreamScanExec::new(self.name.as_str().into(), schema)))
+    }
+}
+
+/// Yields the current batch's rows of one source.
+#[derive(Debug)]
+pub struct StreamScanExec {
+    source: Arc<str>,
+    properties: Arc<PlanProperties>,
+}
+
+impl StreamScanExec {
+    fn new(source: Arc<str>, schema: SchemaRef) -> Self {
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(schema),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        );
+        Self { source, properties: Arc::new(properties) }
+    }
+
+    /// The columns of this scan out of rows that may have more.
+    fn pick(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        let schema = self.schema();
+        let mut columns = Vec::with_capacity(schema.fields().len());
+        for field in schema.fields() {
+            let column = rows.column_by_name(field.name());
+            let column = column.ok_or_else(|| Error::internal(format!("source {} brought no column {}", self.source, field.name())))?;
+            columns.push(column.clone());
+        }
+        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+        RecordBatch::try_new_with_options(schema, columns, &options)
+            .map_err(|error| Error::internal(format!("rows of source {} do not fit its schema", self.source)).because(error))
+    }
+}
+
+impl DisplayAs for StreamScanExec {
+    fn fmt_as(&self, _kind: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StreamScanExec: source={}, columns=[", self.source)?;
+        for (index, field) in self.schema().fields().iter().enumerate() {
+            write!(f, "{}{}", if index == 0 { "" } else { ", " }, field.name())?;
+        }
+        write!(f, "]")
+    }
+}
+
+impl ExecutionPlan for StreamScanExec {
+    fn name(&self) -> &'static str {
+        "StreamScanExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn apply_expressions(
+        &self,
+        _visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DataFusionResult<TreeNodeRecursion>,
+    ) -> DataFusionResult<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        _children: Vec<Arc<dyn ExecutionPlan>>,
+        _options: ReplaceChildrenOptions,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        _children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn execute(&self, _partition: usize, context: Arc<TaskContext>) -> DataFusionResult<SendableRecordBatchStream> {
+        let rows = context
+            .session_config()
+            .get_extension::<BatchRows>()
+            .ok_or_else(|| DataFusionError::from(Error::internal("a plan over streams was run outside a batch")))?;
+        let rows = rows.0.get(self.source.as_ref()).map(Vec::as_slice).unwrap_or_default();
+        let rows = rows.iter().map(|rows| self.pick(rows)).collect::<Result<Vec<_>>>()?;
+        Ok(Box::pin(MemoryStream::try_new(rows, self.schema(), None)?))
+    }
+}

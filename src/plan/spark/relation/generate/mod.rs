@@ -1,0 +1,238 @@
+//! Rows out of lists: `explode` and its like, in the select list, in LATERAL VIEW and in FROM.
+//!
+//! All of them are one plan node, [`node::Generate`]: it carries columns of its input along and adds a row per element of a list.
+
+pub mod exec;
+pub mod node;
+
+use arrow::datatypes::DataType;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::sql::sqlparser::ast::{self, Ident};
+
+use self::node::{Generate, Options};
+use super::super::{Typed, types};
+use super::columns::{Access, Attribute, Relation, column, place_of};
+use super::from::identifiers;
+use super::planner::{Env, Planner, broken};
+use super::scope::QueryScope;
+use super::select::Item;
+use super::join;
+use crate::error::{Error, ErrorKind, Result};
+
+/// A generator of the select list. Its list is an [`Item`]; the node comes after the projection.
+pub(super) struct Generator {
+    /// The item that is the list.
+    pub list_id: String,
+    /// What it yields, in order.
+    pub outputs: Vec<Attribute>,
+    options: Options,
+}
+
+/// A call of a generator.
+pub(super) struct GeneratorCall<'a> {
+    name: String,
+    args: Vec<&'a ast::Expr>,
+    shown: String,
+}
+
+/// What a generator makes of its argument.
+struct Shape {
+    list: Typed,
+    options: Options,
+    /// Name, type, nullability.
+    outputs: Vec<(String, DataType, bool)>,
+}
+
+const GENERATORS: [&str; 3] = ["explode", "posexplode", "inline"];
+
+/// The generator that `expr` calls, if it calls one.
+pub(super) fn call(expr: &ast::Expr) -> Option<GeneratorCall<'_>> {
+    match expr {
+        ast::Expr::Nested(inner) => call(inner),
+        ast::Expr::Function(function) => {
+            let ast::FunctionArguments::List(list) = &function.args else { return None };
+            named_call(&function.name, &list.args, expr.to_string())
+        }
+        _ => None,
+    }
+}
+
+fn named_call<'a>(name: &ast::ObjectName, args: &'a [ast::FunctionArg], shown: String) -> Option<GeneratorCall<'a>> {
+    let [ast::ObjectNamePart::Identifier(name)] = name.0.as_slice() else { return None };
+    let name = name.value.to_lowercase();
+    if !GENERATORS.contains(&name.strip_suffix("_outer").unwrap_or(&name)) {
+        return None;
+    }
+    let args = args.iter().filter_map(|arg| match arg {
+        ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) => Some(expr),
+        _ => None,
+    });
+    Some(GeneratorCall { name, args: args.collect(), shown })
+}
+
+impl GeneratorCall<'_> {
+    fn shape(&self, scope: &QueryScope<'_>) -> Result<Shape> {
+        let [argument] = self.args.as_slice() else {
+            let message = format!("{} takes one argument, not {}", self.name, self.args.len());
+            return Err(Error::spark(ErrorKind::Config, "WRONG_NUM_ARGS.WITHOUT_SUGGESTION", message));
+        };
+        let list = scope.resolve(argument)?;
+        let outer = self.name.ends_with("_outer");
+        let name = self.name.strip_suffix("_outer").unwrap_or(&self.name);
+        let refused = |expected: &str| {
+            let found = types::sql_name(&list.data_type);
+            let message = format!("{} needs {expected}, but {argument} is of type {found}", self.name);
+            Error::spark(ErrorKind::Config, "DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", message)
+        };
+        let position = name == "posexplode";
+        let mut outputs = Vec::new();
+        if position {
+            outputs.push(("pos".to_owned(), DataType::Int32, outer));
+        }
+        let mut flatten = false;
+        match (&list.data_type, name) {
+            (DataType::List(item), "inline") => {
+                let DataType::Struct(fields) = item.data_type() else { return Err(refused("an array of structs")) };
+                flatten = true;
+                let nullable = outer || item.is_nullable();
+                outputs.extend(fields.iter().map(|f| (f.name().clone(), f.data_type().clone(), nullable || f.is_nullable())));
+            }
+            (_, "inline") => return Err(refused("an array of structs")),
+            (DataType::List(item), _) => outputs.push(("col".into(), item.data_type().clone(), outer || item.is_nullable())),
+            (DataType::Map(entries, _), _) => {
+                let Some((key, value)) = types::map_fields(entries) else { return Err(refused("a map")) };
+                flatten = true;
+                outputs.push(("key".into(), key.data_type().clone(), outer));
+                outputs.push(("value".into(), value.data_type().clone(), outer || value.is_nullable()));
+            }
+            _ => return Err(refused("an array or a map")),
+        }
+        Ok(Shape { list, options: Options { position, flatten, outer }, outputs })
+    }
+}
+
+/// A shape's outputs as columns, called by `aliases` if there are any.
+fn named(planner: &Planner<'_>, shape: &Shape, aliases: &[Ident], table: Option<&str>, shown: &str) -> Result<Vec<Attribute>> {
+    if !aliases.is_empty() && aliases.len() != shape.outputs.len() {
+        let message = format!(
+            "the number of aliases does not match the number of columns: {shown} yields {} columns but {} names are given{}",
+            shape.outputs.len(),
+            aliases.len(),
+            place_of(aliases[0].span),
+        );
+        return Err(Error::spark(ErrorKind::Config, "UDTF_ALIAS_NUMBER_MISMATCH", message));
+    }
+    let attribute = |(index, (name, data_type, nullable)): (usize, &(String, DataType, bool))| {
+        let name = aliases.get(index).map_or_else(|| name.clone(), |alias| alias.value.clone());
+        Attribute {
+            id: planner.fresh(&name),
+            name,
+            qualifier: table.map(str::to_owned),
+            data_type: data_type.clone(),
+            nullable: *nullable,
+            access: Access::Listed,
+        }
+    };
+    Ok(shape.outputs.iter().enumerate().map(attribute).collect())
+}
+
+/// A generator in the select list: its list as an item, and what becomes of it.
+pub(super) fn in_list(scope: &QueryScope<'_>, call: &GeneratorCall<'_>, aliases: &[Ident]) -> Result<(Item, Generator)> {
+    let shape = call.shape(scope)?;
+    // One alias for several columns is refused; Spark takes it for `explode` of an array only.
+    let outputs = named(scope.planner, &shape, aliases, None, &call.shown)?;
+    let id = scope.planner.fresh("list");
+    let attribute = Attribute {
+        name: call.shown.clone(),
+        qualifier: None,
+        id: id.clone(),
+        data_type: shape.list.data_type,
+        nullable: shape.list.nullable,
+        access: Access::Named,
+    };
+    let item = Item { attribute, expr: shape.list.expr, aliased: false };
+    Ok((item, Generator { list_id: id, outputs, options: shape.options }))
+}
+
+/// The rows of the select list's generator, over a plan whose columns are the items; `keep` are the columns to carry along.
+pub(super) fn over_items(plan: LogicalPlan, generator: Generator, keep: Vec<String>) -> Result<LogicalPlan> {
+    let mut seen = std::collections::HashSet::new();
+    let keep = keep.into_iter().filter(|id| seen.insert(id.clone())).collect();
+    generated(plan, keep, column(&generator.list_id), generator.options, &generator.outputs)
+}
+
+fn generated(plan: LogicalPlan, keep: Vec<String>, list: Expr, options: Options, outputs: &[Attribute]) -> Result<LogicalPlan> {
+    let outputs = outputs.iter().map(|output| (output.id.clone(), output.data_type.clone(), output.nullable)).collect();
+    Generate::plan(plan, keep, list, options, outputs).map_err(broken)
+}
+
+fn all_columns(plan: &LogicalPlan) -> Vec<String> {
+    plan.schema().fields().iter().map(|field| field.name().clone()).collect()
+}
+
+/// `LATERAL VIEW [OUTER] explode(…) t AS a, b`.
+pub(super) fn lateral_view(planner: &Planner<'_>, input: Relation, view: &ast::LateralView, env: &Env<'_>) -> Result<Relation> {
+    let call = call(&view.lateral_view).ok_or_else(|| not_a_generator(&view.lateral_view.to_string()))?;
+    let table = identifiers(&view.lateral_view_name)?.pop().map(|name| name.value);
+    add(planner, input, &call, &view.lateral_col_alias, table.as_deref(), view.outer, env)
+}
+
+/// `left, LATERAL explode(…) t(a, b)` and `left LEFT JOIN LATERAL …`; a table function alone is over one row.
+pub(super) fn lateral_join(
+    planner: &Planner<'_>,
+    left: Relation,
+    name: &ast::ObjectName,
+    args: &[ast::FunctionArg],
+    alias: Option<&ast::TableAlias>,
+    kind: join::Kind,
+    env: &Env<'_>,
+) -> Result<Relation> {
+    let call = named_call(name, args, name.to_string()).ok_or_else(|| not_a_generator(&name.to_string()))?;
+    let outer = match kind {
+        join::Kind::Inner | join::Kind::Cross => false,
+        join::Kind::Left => true,
+        join::Kind::Right | join::Kind::Full | join::Kind::Semi | join::Kind::Anti => {
+            let message = "only INNER, CROSS and LEFT joins can be LATERAL";
+            return Err(Error::spark(ErrorKind::Config, "UNSUPPORTED_JOIN_TYPE", message));
+        }
+    };
+    let names: Vec<Ident> = alias.iter().flat_map(|alias| alias.columns.iter().map(|column| column.name.clone())).collect();
+    add(planner, left, &call, &names, alias.map(|alias| alias.name.value.as_str()), outer, env)
+}
+
+fn not_a_generator(name: &str) -> Error {
+    let message = format!("{name} is no table function here; known are {} and their _outer forms", GENERATORS.join(", "));
+    Error::spark(ErrorKind::Config, "UNRESOLVABLE_TABLE_VALUED_FUNCTION", message)
+}
+
+fn add(
+    planner: &Planner<'_>,
+    input: Relation,
+    call: &GeneratorCall<'_>,
+    aliases: &[Ident],
+    table: Option<&str>,
+    outer: bool,
+    env: &Env<'_>,
+) -> Result<Relation> {
+    let mut shape = call.shape(&QueryScope::new(planner, env, vec![&input.columns]))?;
+    if outer && !shape.options.outer {
+        shape.options.outer = true;
+        shape.outputs.iter_mut().for_each(|(_, _, nullable)| *nullable = true);
+    }
+    let outputs = named(planner, &shape, aliases, table, &call.shown)?;
+    let keep = all_columns(&input.plan);
+    let plan = generated(input.plan, keep, shape.list.expr, shape.options, &outputs)?;
+    let mut columns = input.columns;
+    columns.extend(outputs);
+    Ok(Relation { plan, columns })
+}
+
+/// Every row once per element of a literal list of BIGINT, with the element and, if asked for, its position.
+pub(super) fn literal(plan: LogicalPlan, list: Expr, position: Option<&str>, element: &str) -> Result<LogicalPlan> {
+    let keep = all_columns(&plan);
+    let mut outputs = Vec::new();
+    outputs.extend(position.map(|id| (id.to_owned(), DataType::Int32, false)));
+    outputs.push((element.to_owned(), DataType::Int64, false));
+    let options = Options { position: position.is_some(), flatten: false, outer: false };
+    Generate::plan(plan, keep, list, options, outputs).map_err(broken)
+}

@@ -1,0 +1,200 @@
+//! The select list: `*` expanded, names given, aliases of earlier entries at hand for later ones.
+
+use arrow::datatypes::DataType;
+use datafusion::logical_expr::Expr;
+use datafusion::sql::sqlparser::ast::{self, Ident, SelectItem};
+
+use super::super::expression;
+use super::aggregate::has_aggregate;
+use super::columns::{Access, Attribute, Relation, column, find, place, same_name, unresolved, written};
+use super::generate::{self, Generator};
+use super::planner::{Env, Planner, broken};
+use super::scope::QueryScope;
+use super::select::Item;
+use super::{fields, from};
+use crate::error::{Error, ErrorKind, Result};
+use datafusion::common::tree_node::TreeNode;
+
+/// A resolved select list.
+pub(super) struct Selection {
+    /// Its values. A generator's list is one of them.
+    pub items: Vec<Item>,
+    /// `explode` and its like: at most one.
+    pub generator: Option<Generator>,
+}
+
+impl Selection {
+    /// The columns of the result, in order.
+    pub(super) fn outputs(&self) -> Vec<Attribute> {
+        let mut outputs = Vec::with_capacity(self.items.len());
+        for item in &self.items {
+            match &self.generator {
+                Some(generator) if generator.list_id == item.attribute.id => outputs.extend(generator.outputs.iter().cloned()),
+                _ => outputs.push(item.attribute.clone()),
+            }
+        }
+        outputs
+    }
+
+    /// The plan columns that a generator yields.
+    pub(super) fn generated_ids(&self) -> impl Iterator<Item = String> {
+        self.generator.iter().flat_map(|generator| generator.outputs.iter().map(|output| output.id.clone()))
+    }
+}
+
+/// Resolves the list of `select` over `input`.
+pub(super) fn resolve(planner: &Planner<'_>, select: &ast::Select, input: &Relation, env: &Env<'_>) -> Result<Selection> {
+    let mut list = Selection { items: Vec::with_capacity(select.projection.len()), generator: None };
+    for entry in &select.projection {
+        match entry {
+            SelectItem::Wildcard(options) => {
+                if select.from.is_empty() {
+                    return Err(Error::spark(ErrorKind::Config, "INVALID_USAGE_OF_STAR_OR_REGEX", "`*` needs a FROM clause"));
+                }
+                let columns: Vec<Attribute> = input.listed().cloned().collect();
+                list.items.extend(excepted(columns, options)?.into_iter().map(plain));
+            }
+            SelectItem::QualifiedWildcard(kind, options) => list.items.extend(qualified_star(planner, kind, options, input, env)?),
+            SelectItem::UnnamedExpr(expr) => add(planner, &mut list, expr, &[], input, env)?,
+            SelectItem::ExprWithAlias { expr, alias } => add(planner, &mut list, expr, std::slice::from_ref(alias), input, env)?,
+            SelectItem::ExprWithAliases { expr, aliases } => add(planner, &mut list, expr, aliases, input, env)?,
+        }
+    }
+    Ok(list)
+}
+
+fn add(planner: &Planner<'_>, list: &mut Selection, expr: &ast::Expr, aliases: &[Ident], input: &Relation, env: &Env<'_>) -> Result<()> {
+    let earlier: Vec<Attribute> = list.items.iter().filter(|item| item.aliased).map(|item| item.attribute.clone()).collect();
+    let scope = QueryScope::new(planner, env, vec![&input.columns, &earlier]);
+    if let Some(call) = generate::call(expr) {
+        if list.generator.is_some() {
+            let message = format!("only one generator is allowed per SELECT clause, but found another: {expr}");
+            return Err(Error::spark(ErrorKind::Config, "UNSUPPORTED_GENERATOR.MULTI_GENERATOR", message));
+        }
+        let (item, generator) = generate::in_list(&scope, &call, aliases)?;
+        list.items.push(item);
+        list.generator = Some(generator);
+        return Ok(());
+    }
+    let alias = match aliases {
+        [] => None,
+        [alias] => Some(alias),
+        _ => {
+            let message = format!("{} names are given to one value: {expr}", aliases.len());
+            return Err(Error::spark(ErrorKind::Config, "MULTI_ALIAS_WITHOUT_GENERATOR", message));
+        }
+    };
+    let typed = scope.resolve(expr)?;
+    refuse_alias_in_aggregate(&typed.expr, &earlier)?;
+    let passed_on = match (&typed.expr, alias) {
+        (Expr::Column(name), None) => input.columns.iter().find(|attribute| attribute.id == name.name),
+        _ => None,
+    };
+    if let Some(attribute) = passed_on {
+        list.items.push(plain(Attribute { access: Access::Listed, ..attribute.clone() }));
+        return Ok(());
+    }
+    let name = alias.map_or_else(|| expression::spark_column_name(expr), |alias| alias.value.clone());
+    let id = planner.fresh(&name);
+    let attribute =
+        Attribute { name, qualifier: None, id, data_type: typed.data_type, nullable: typed.nullable, access: Access::Listed };
+    list.items.push(Item { attribute, expr: typed.expr, aliased: alias.is_some() });
+    Ok(())
+}
+
+/// An input column as it is.
+fn plain(attribute: Attribute) -> Item {
+    Item { expr: column(&attribute.id), attribute, aliased: false }
+}
+
+fn refuse_alias_in_aggregate(expr: &Expr, earlier: &[Attribute]) -> Result<()> {
+    if earlier.is_empty() || !has_aggregate(expr) {
+        return Ok(());
+    }
+    let is_alias = |node: &Expr| matches!(node, Expr::Column(name) if earlier.iter().any(|attribute| attribute.id == name.name));
+    let inside = expr.exists(|node| match node {
+        Expr::AggregateFunction(_) => node.exists(|inner| Ok(is_alias(inner))),
+        _ => Ok(false),
+    });
+    if inside.map_err(broken)? {
+        let message = "an alias of the same select list cannot be used inside an aggregate function";
+        return Err(Error::spark(ErrorKind::Config, "UNSUPPORTED_FEATURE.LATERAL_COLUMN_ALIAS_IN_AGGREGATE_FUNC", message));
+    }
+    Ok(())
+}
+
+/// `t.*`, or the fields of a struct column.
+fn qualified_star(
+    planner: &Planner<'_>,
+    kind: &ast::SelectItemQualifiedWildcardKind,
+    options: &ast::WildcardAdditionalOptions,
+    input: &Relation,
+    env: &Env<'_>,
+) -> Result<Vec<Item>> {
+    let parts = match kind {
+        ast::SelectItemQualifiedWildcardKind::ObjectName(name) => from::identifiers(name)?,
+        ast::SelectItemQualifiedWildcardKind::Expr(expr) => {
+            return Err(Error::spark(ErrorKind::Config, "PARSE_SYNTAX_ERROR", format!("({expr}).* is not supported")));
+        }
+    };
+    if let [table] = parts.as_slice() {
+        let of_table = |attribute: &&Attribute| attribute.qualifier.as_deref().is_some_and(|q| same_name(q, &table.value));
+        let hidden = input.columns.iter().filter(|attribute| attribute.access == Access::Qualified);
+        let columns: Vec<Attribute> = hidden
+            .chain(input.listed())
+            .filter(of_table)
+            .map(|attribute| Attribute { access: Access::Listed, ..attribute.clone() })
+            .collect();
+        if !columns.is_empty() {
+            return Ok(excepted(columns, options)?.into_iter().map(plain).collect());
+        }
+    }
+    if find(&input.columns, &parts)?.is_none() {
+        let known = input.columns.iter().filter_map(|attribute| attribute.qualifier.as_deref());
+        let near = super::super::suggest::nearest(&parts[0].value, known, 3).join(", ");
+        let message = format!("cannot resolve {}.* among the tables and struct columns here, nearest: [{near}]{}", written(&parts), place(&parts));
+        return Err(Error::spark(ErrorKind::Config, "CANNOT_RESOLVE_STAR_EXPAND", message));
+    }
+    let scope = QueryScope::new(planner, env, vec![&input.columns]);
+    let whole = super::super::Scope::column(&scope, &parts)?;
+    let DataType::Struct(members) = &whole.data_type else {
+        let message = format!("{}.* needs a struct or a table{}", written(&parts), place(&parts));
+        return Err(Error::spark(ErrorKind::Config, "CANNOT_RESOLVE_STAR_EXPAND", message));
+    };
+    let mut items = Vec::with_capacity(members.len());
+    for member in members {
+        let typed = fields::field(whole.clone(), &Ident::new(member.name()))?;
+        let attribute = Attribute {
+            name: member.name().clone(),
+            qualifier: None,
+            id: planner.fresh(member.name()),
+            data_type: typed.data_type,
+            nullable: typed.nullable,
+            access: Access::Listed,
+        };
+        items.push(Item { attribute, expr: typed.expr, aliased: false });
+    }
+    let kept = excepted(items.iter().map(|item| item.attribute.clone()).collect(), options)?;
+    items.retain(|item| kept.iter().any(|attribute| attribute.id == item.attribute.id));
+    Ok(items)
+}
+
+/// `* EXCEPT (a, b)`.
+fn excepted(mut columns: Vec<Attribute>, options: &ast::WildcardAdditionalOptions) -> Result<Vec<Attribute>> {
+    if options.opt_ilike.is_some()
+        || options.opt_exclude.is_some()
+        || options.opt_replace.is_some()
+        || options.opt_rename.is_some()
+        || options.opt_alias.is_some()
+    {
+        return Err(Error::spark(ErrorKind::Config, "PARSE_SYNTAX_ERROR", "after `*` only EXCEPT (…) is supported"));
+    }
+    let Some(except) = &options.opt_except else { return Ok(columns) };
+    for name in std::iter::once(&except.first_element).chain(&except.additional_elements) {
+        if find(&columns, std::slice::from_ref(name))?.is_none() {
+            return Err(unresolved(std::slice::from_ref(name), columns.iter()));
+        }
+        columns.retain(|attribute| !same_name(&attribute.name, &name.value));
+    }
+    Ok(columns)
+}

@@ -1,0 +1,124 @@
+//! What names and subqueries mean at one place of a query.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field};
+use datafusion::common::{Column, Spans};
+use datafusion::logical_expr::expr::{Exists, InSubquery};
+use datafusion::logical_expr::{Expr, Subquery};
+use datafusion::sql::sqlparser::ast;
+
+use super::super::{Context, Scope, SubqueryUsage, Typed, expression};
+use super::columns::{Attribute, Relation, column, find, unresolved};
+use super::planner::{Env, Planner};
+use super::{fields, widen};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Columns in the order in which they are tried, then the query around.
+pub(super) struct QueryScope<'a> {
+    pub planner: &'a Planner<'a>,
+    pub env: &'a Env<'a>,
+    /// Tried one after the other: the first that knows a name decides.
+    pub layers: Vec<&'a [Attribute]>,
+}
+
+impl<'a> QueryScope<'a> {
+    pub(super) fn new(planner: &'a Planner<'a>, env: &'a Env<'a>, layers: Vec<&'a [Attribute]>) -> Self {
+        Self { planner, env, layers }
+    }
+
+    /// Resolves an expression here.
+    pub(super) fn resolve(&self, expr: &ast::Expr) -> Result<Typed> {
+        expression::resolve(expr, &Context { scope: self, settings: self.planner.settings })
+    }
+
+    /// The column that `parts` begin with, without looking at the query around.
+    fn find(&self, parts: &[ast::Ident]) -> Result<Option<(&Attribute, usize)>> {
+        for layer in &self.layers {
+            if let Some(found) = find(layer, parts)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    fn find_outer(&self, parts: &[ast::Ident]) -> Result<Option<(Typed, usize)>> {
+        let Some(outer) = self.env.outer else { return Ok(None) };
+        let Some((attribute, used)) = outer.find(parts)? else { return Ok(None) };
+        let field = Field::new(&attribute.id, attribute.data_type.clone(), attribute.nullable);
+        let expr = Expr::OuterReferenceColumn(Arc::new(field), Column::new_unqualified(&attribute.id));
+        Ok(Some((Typed { expr, data_type: attribute.data_type.clone(), nullable: attribute.nullable }, used)))
+    }
+}
+
+impl Scope for QueryScope<'_> {
+    fn column(&self, parts: &[ast::Ident]) -> Result<Typed> {
+        let (mut typed, used) = match self.find(parts)? {
+            Some((attribute, used)) => (attribute.typed(), used),
+            None => match self.find_outer(parts)? {
+                Some(found) => found,
+                None => return Err(unresolved(parts, self.layers.iter().flat_map(|layer| layer.iter()))),
+            },
+        };
+        for field in &parts[used..] {
+            typed = fields::field(typed, field)?;
+        }
+        Ok(typed)
+    }
+
+    fn subquery(&self, query: &ast::Query, usage: SubqueryUsage<'_>) -> Result<Typed> {
+        let env = Env { outer: Some(self), ..self.env.deeper()? };
+        let relation = self.planner.query(query, &env)?;
+        match usage {
+            SubqueryUsage::Scalar => scalar(self.planner, relation),
+            SubqueryUsage::In { left, negated } => is_in(self.planner, relation, left, negated),
+            SubqueryUsage::Exists { negated } => {
+                let expr = Expr::Exists(Exists { subquery: subquery(self.planner, relation)?, negated });
+                Ok(Typed { expr, data_type: DataType::Boolean, nullable: false })
+            }
+        }
+    }
+}
+
+/// A subquery of the listed columns.
+fn subquery(planner: &Planner<'_>, relation: Relation) -> Result<Subquery> {
+    let mut exprs: Vec<Expr> = relation.listed().map(|attribute| column(&attribute.id)).collect();
+    exprs.dedup();
+    let plan = planner.project(relation.plan, exprs)?;
+    let outer_ref_columns = plan.all_out_ref_exprs();
+    Ok(Subquery { subquery: Arc::new(plan), outer_ref_columns, spans: Spans::new() })
+}
+
+fn scalar(planner: &Planner<'_>, relation: Relation) -> Result<Typed> {
+    let only = only_column(&relation, "INVALID_SUBQUERY_EXPRESSION.SCALAR_SUBQUERY_RETURN_MORE_THAN_ONE_OUTPUT_COLUMN")?;
+    Ok(Typed { expr: Expr::ScalarSubquery(subquery(planner, relation)?), data_type: only.data_type, nullable: true })
+}
+
+fn is_in(planner: &Planner<'_>, relation: Relation, left: &Typed, negated: bool) -> Result<Typed> {
+    let condition = "DATATYPE_MISMATCH.IN_SUBQUERY_LENGTH_MISMATCH";
+    let only = only_column(&relation, condition)?;
+    let common = widen::common(&left.data_type, &only.data_type).ok_or_else(|| {
+        let message = "the types of the two sides of IN do not go together";
+        Error::spark(ErrorKind::Config, "DATATYPE_MISMATCH.IN_SUBQUERY_DATA_TYPE_MISMATCH", message)
+    })?;
+    let left = widen::key(widen::cast(planner, left.clone(), &common)?);
+    let right = widen::key(widen::cast(planner, only.typed(), &common)?);
+    let id = planner.fresh(&only.name);
+    let plan = planner.project(relation.plan, vec![right.expr.alias(&id)])?;
+    let nullable = left.nullable || right.nullable;
+    let outer_ref_columns = plan.all_out_ref_exprs();
+    let subquery = Subquery { subquery: Arc::new(plan), outer_ref_columns, spans: Spans::new() };
+    let expr = Expr::InSubquery(InSubquery { expr: Box::new(left.expr), subquery, negated });
+    Ok(Typed { expr, data_type: DataType::Boolean, nullable })
+}
+
+fn only_column(relation: &Relation, condition: &'static str) -> Result<Attribute> {
+    let mut listed = relation.listed();
+    match (listed.next(), listed.next()) {
+        (Some(only), None) => Ok(only.clone()),
+        _ => {
+            let count = relation.listed().count();
+            Err(Error::spark(ErrorKind::Config, condition, format!("a subquery here must have one column, but it has {count}")))
+        }
+    }
+}

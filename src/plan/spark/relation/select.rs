@@ -1,0 +1,288 @@
+//! SELECT: its list, WHERE, DISTINCT; what groups is in `aggregate`, what sorts in `order`.
+//!
+//! The select list becomes [`Item`]s over the input's columns. An item may use the alias of an earlier one (lateral column alias):
+//! it then refers to that item's column, and the projection is built in layers. With groups, every item is rewritten over the
+//! aggregate's output before it is projected.
+
+use std::collections::HashSet;
+
+use arrow::datatypes::DataType;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::logical_expr::{Expr, Filter, LogicalPlan};
+use datafusion::sql::sqlparser::ast;
+
+use super::super::{Typed, types};
+use super::aggregate::{Aggregation, has_aggregate, has_nested_aggregate};
+use super::columns::{Access, Attribute, Relation, column};
+use super::planner::{Env, Planner, broken};
+use super::scope::QueryScope;
+use super::{generate, grouping, list, order};
+use crate::error::{Error, ErrorKind, Result};
+
+/// How often an alias may be replaced by what it stands for in one expression.
+const INLINED_MAX: usize = 10_000;
+
+/// One entry of the select list.
+#[derive(Debug, Clone)]
+pub(super) struct Item {
+    /// What it is called outside.
+    pub attribute: Attribute,
+    /// Its value over the input's columns and earlier items' columns.
+    pub expr: Expr,
+    /// Whether it has a name of its own, so that later items can use it.
+    pub aliased: bool,
+}
+
+impl Planner<'_> {
+    /// Plans a SELECT together with the ORDER BY that follows it, which may use more than the select list.
+    pub(super) fn select(&self, select: &ast::Select, env: &Env<'_>, order_by: Option<&ast::OrderBy>) -> Result<Relation> {
+        refuse_clauses(select)?;
+        let mut input = self.from(&select.from, env)?;
+        for view in &select.lateral_views {
+            input = generate::lateral_view(self, input, view, env)?;
+        }
+        if let Some(selection) = &select.selection {
+            let scope = QueryScope::new(self, env, vec![&input.columns]);
+            let condition = condition(&scope, selection, "WHERE")?;
+            input = filtered(self, input, condition)?;
+        }
+        let mut selection = list::resolve(self, select, &input, env)?;
+        let outputs = selection.outputs();
+        let mut keys = match order_by {
+            Some(order_by) => {
+                let outer_first = QueryScope::new(self, env, vec![&outputs, &input.columns]);
+                let inner_first = QueryScope::new(self, env, vec![&input.columns, &outputs]);
+                order::keys(order_by, &outputs, &[&outer_first, &inner_first])?
+            }
+            None => Vec::new(),
+        };
+        for key in keys.iter_mut().filter(|key| has_aggregate(&key.expr)) {
+            key.expr = inlined(key.expr.clone(), &selection.items)?;
+        }
+        let grouping = grouping::resolve(self, select, &selection.items, &input, env)?;
+        let having = match &select.having {
+            Some(having) => Some(self.having(having, &selection.items, &outputs, &input, env)?),
+            None => None,
+        };
+        let exprs = selection.items.iter().map(|item| &item.expr).chain(keys.iter().map(|key| &key.expr));
+        let aggregated = grouping.is_some() || having.is_some() || exprs.into_iter().any(has_aggregate);
+        let mut plan = input.plan;
+        if aggregated {
+            let computed = selection.items.iter().filter(|item| item.expr != column(&item.attribute.id));
+            let item_ids = computed.map(|item| item.attribute.id.clone()).chain(selection.generated_ids()).collect();
+            let mut aggregation = Aggregation::new(self, grouping, item_ids);
+            for item in &mut selection.items {
+                item.expr = aggregation.rewrite(item.expr.clone())?;
+            }
+            for key in &mut keys {
+                key.expr = aggregation.rewrite(key.expr.clone())?;
+            }
+            let having = having.map(|having| aggregation.rewrite(having)).transpose()?;
+            plan = aggregation.plan(plan)?;
+            if let Some(having) = having {
+                plan = LogicalPlan::Filter(Filter::try_new(having, plan.into()).map_err(broken)?);
+            }
+        }
+        self.finish(select, selection, keys, plan)
+    }
+
+    /// The condition of HAVING over the input's columns. Aliases of the select list are tried first, except where that would put
+    /// an aggregate into an aggregate.
+    fn having(&self, having: &ast::Expr, items: &[Item], outputs: &[Attribute], input: &Relation, env: &Env<'_>) -> Result<Expr> {
+        let outputs_first = QueryScope::new(self, env, vec![outputs, &input.columns]);
+        let first = boolean(outputs_first.resolve(having)?, "HAVING")?;
+        let inlined = inlined(first.expr, items)?;
+        if !has_nested_aggregate(&inlined) {
+            return Ok(inlined);
+        }
+        let input_first = QueryScope::new(self, env, vec![&input.columns, outputs]);
+        self::inlined(boolean(input_first.resolve(having)?, "HAVING")?.expr, items)
+    }
+
+    /// Projects the items, generates rows, removes duplicates and sorts.
+    fn finish(&self, select: &ast::Select, selection: list::Selection, keys: Vec<order::Key>, plan: LogicalPlan) -> Result<Relation> {
+        let distinct = match &select.distinct {
+            None | Some(ast::Distinct::All) => false,
+            Some(ast::Distinct::Distinct) => true,
+            Some(ast::Distinct::On(_)) => return Err(Error::spark(ErrorKind::Config, "PARSE_SYNTAX_ERROR", "DISTINCT ON is not supported")),
+        };
+        let columns = selection.outputs();
+        let generated: HashSet<String> = selection.generated_ids().collect();
+        let mut items = selection.items;
+        let mut later = Vec::new();
+        let mut sort = Vec::with_capacity(keys.len());
+        for mut key in keys {
+            let known = items.iter().find(|item| item.expr == key.expr || column(&item.attribute.id) == key.expr);
+            let is_generated = matches!(&key.expr, Expr::Column(column) if generated.contains(&column.name));
+            if let Some(item) = known {
+                key.expr = column(&item.attribute.id);
+            } else if !is_generated {
+                if distinct {
+                    let message = "with SELECT DISTINCT, ORDER BY can only use what is selected";
+                    return Err(Error::spark(ErrorKind::Config, "UNRESOLVED_COLUMN.WITH_SUGGESTION", message));
+                }
+                let item = hidden(self, &key);
+                let after_rows = key.expr.column_refs().iter().any(|column| generated.contains(&column.name));
+                key.expr = column(&item.attribute.id);
+                if after_rows { later.push(item) } else { items.push(item) }
+            }
+            sort.push(key);
+        }
+        let mut plan = project_items(self, plan, &items)?;
+        if let Some(generator) = selection.generator {
+            let keep = items.iter().map(|item| item.attribute.id.clone()).filter(|id| *id != generator.list_id).collect();
+            plan = generate::over_items(plan, generator, keep)?;
+        }
+        if !later.is_empty() {
+            let mut exprs: Vec<Expr> = plan.schema().fields().iter().map(|field| column(field.name())).collect();
+            exprs.extend(later.into_iter().map(|item| item.expr.alias(item.attribute.id)));
+            plan = self.project(plan, exprs)?;
+        }
+        let mut relation = Relation { plan, columns };
+        if distinct {
+            relation = self.distinct(relation)?;
+        }
+        order::sort(relation, sort)
+    }
+}
+
+fn hidden(planner: &Planner<'_>, key: &order::Key) -> Item {
+    let id = planner.fresh("sort");
+    let attribute = Attribute {
+        name: id.clone(),
+        qualifier: None,
+        id,
+        data_type: key.data_type.clone(),
+        nullable: true,
+        access: Access::Named,
+    };
+    Item { attribute, expr: key.expr.clone(), aliased: false }
+}
+
+/// A projection of exactly the items, in as many layers as their use of each other's aliases takes.
+fn project_items(planner: &Planner<'_>, mut plan: LogicalPlan, items: &[Item]) -> Result<LogicalPlan> {
+    let mut pending: Vec<&Item> = items.iter().collect();
+    loop {
+        let known: HashSet<String> = plan.schema().fields().iter().map(|field| field.name().clone()).collect();
+        let ready = |item: &Item| item.expr.column_refs().iter().all(|column| known.contains(&column.name));
+        let (now, after): (Vec<&Item>, Vec<&Item>) = pending.iter().partition(|item| ready(item));
+        if after.is_empty() {
+            let mut seen = HashSet::new();
+            let items = items.iter().filter(|item| seen.insert(item.attribute.id.as_str()));
+            let exprs = items.map(|item| {
+                let done = known.contains(&item.attribute.id) && !pending.iter().any(|other| other.attribute.id == item.attribute.id);
+                if done { column(&item.attribute.id) } else { named(item) }
+            });
+            let exprs = exprs.collect();
+            return planner.project(plan, exprs);
+        }
+        if now.is_empty() {
+            return Err(Error::internal("a select list refers to columns that nothing yields"));
+        }
+        let mut exprs: Vec<Expr> = known_columns(&plan);
+        exprs.extend(now.iter().filter(|item| !known.contains(&item.attribute.id)).map(|item| named(item)));
+        plan = planner.project(plan, exprs)?;
+        pending = after;
+    }
+}
+
+fn known_columns(plan: &LogicalPlan) -> Vec<Expr> {
+    plan.schema().fields().iter().map(|field| column(field.name())).collect()
+}
+
+fn named(item: &Item) -> Expr {
+    if item.expr == column(&item.attribute.id) { item.expr.clone() } else { item.expr.clone().alias(&item.attribute.id) }
+}
+
+/// `expr` with the items' columns replaced by what they stand for.
+pub(super) fn inlined(mut expr: Expr, items: &[Item]) -> Result<Expr> {
+    let mut replaced = 0_usize;
+    loop {
+        let once = expr.transform_up(|node| match &node {
+            Expr::Column(name) => match items.iter().find(|item| item.attribute.id == name.name && item.expr != node) {
+                Some(item) => {
+                    replaced += 1;
+                    Ok(Transformed::yes(item.expr.clone()))
+                }
+                None => Ok(Transformed::no(node)),
+            },
+            _ => Ok(Transformed::no(node)),
+        });
+        let once = once.map_err(broken)?;
+        if !once.transformed {
+            return Ok(once.data);
+        }
+        if replaced > INLINED_MAX {
+            return Err(Error::config("aliases of the select list refer to each other too often"));
+        }
+        expr = once.data;
+    }
+}
+
+/// A condition that stands where nothing is grouped: of type boolean, without aggregates.
+pub(super) fn condition(scope: &QueryScope<'_>, expr: &ast::Expr, clause: &str) -> Result<Typed> {
+    let typed = boolean(scope.resolve(expr)?, clause)?;
+    if has_aggregate(&typed.expr) {
+        let message = format!("aggregate functions are not allowed in {clause}; HAVING is the place for them: {expr}");
+        return Err(Error::spark(ErrorKind::Config, "INVALID_WHERE_CONDITION", message));
+    }
+    grouping::refuse_markers(&typed.expr)?;
+    Ok(typed)
+}
+
+fn boolean(typed: Typed, clause: &str) -> Result<Typed> {
+    match &typed.data_type {
+        DataType::Boolean => Ok(typed),
+        DataType::Null => {
+            let expr = super::query::null_of(&DataType::Boolean)?;
+            Ok(Typed { expr, data_type: DataType::Boolean, nullable: true })
+        }
+        other => {
+            let name = types::sql_name(other);
+            let (condition, message) = match clause {
+                "JOIN" => ("JOIN_CONDITION_IS_NOT_BOOLEAN_TYPE", format!("a join condition must be a BOOLEAN, but it is of type {name}")),
+                _ => ("DATATYPE_MISMATCH.FILTER_NOT_BOOLEAN", format!("the condition of {clause} must be a BOOLEAN, but it is of type {name}")),
+            };
+            Err(Error::spark(ErrorKind::Config, condition, message))
+        }
+    }
+}
+
+/// The rows for which `condition` is true.
+pub(super) fn filtered(_planner: &Planner<'_>, relation: Relation, condition: Typed) -> Result<Relation> {
+    let filter = Filter::try_new(condition.expr, relation.plan.into()).map_err(broken)?;
+    Ok(Relation { plan: LogicalPlan::Filter(filter), columns: relation.columns })
+}
+
+/// Whether a subquery is part of `expr`.
+pub(super) fn has_subquery(expr: &Expr) -> bool {
+    expr.exists(|node| Ok(matches!(node, Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_)))).unwrap_or(true)
+}
+
+fn refuse_clauses(select: &ast::Select) -> Result<()> {
+    let clause = if select.top.is_some() {
+        "TOP"
+    } else if select.into.is_some() {
+        "INTO"
+    } else if select.prewhere.is_some() {
+        "PREWHERE"
+    } else if !select.connect_by.is_empty() {
+        "CONNECT BY"
+    } else if !select.cluster_by.is_empty() {
+        "CLUSTER BY"
+    } else if !select.distribute_by.is_empty() {
+        "DISTRIBUTE BY"
+    } else if !select.sort_by.is_empty() {
+        "SORT BY"
+    } else if !select.named_window.is_empty() {
+        let message = "non-time-based windows are not supported on streaming DataFrames/Datasets: WINDOW";
+        return Err(Error::spark(ErrorKind::Config, "NON_TIME_WINDOW_NOT_SUPPORTED_IN_STREAMING", message));
+    } else if select.qualify.is_some() {
+        "QUALIFY"
+    } else if select.value_table_mode.is_some() || select.select_modifiers.is_some() || select.exclude.is_some() {
+        "this form of SELECT"
+    } else {
+        return Ok(());
+    };
+    Err(Error::config(format!("{clause} is not supported")))
+}
