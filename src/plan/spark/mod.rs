@@ -26,8 +26,9 @@ use crate::error::Result;
 /// An expression whose type is settled.
 ///
 /// Spark's types are Arrow's: TIMESTAMP is `Timestamp(Microsecond, "UTC")`, TIMESTAMP_NTZ `Timestamp(Microsecond, None)`, STRING
-/// `Utf8`, BINARY `Binary`, DECIMAL `Decimal128`, VOID `Null`, day-time intervals `Duration(Microsecond)`, year-month intervals
-/// `Interval(YearMonth)`, ARRAY `List` (field `item`), MAP `Map` (field `entries` of `key`, `value`), STRUCT `Struct`.
+/// `Utf8`, BINARY `Binary`, DECIMAL `Decimal128`, VOID `Null`, INTERVAL DAY `Duration(Second)`, every other day-time interval
+/// `Duration(Microsecond)`, year-month intervals `Interval(YearMonth)`, ARRAY `List` (field `item`), MAP `Map` (field `entries` of
+/// `key`, `value`), STRUCT `Struct`.
 #[derive(Debug, Clone)]
 pub struct Typed {
     /// The expression, casts included.

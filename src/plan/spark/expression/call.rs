@@ -2,10 +2,14 @@
 
 use datafusion::sql::sqlparser::ast;
 
+use super::literal::text;
+use super::logic::if_else;
 use super::{resolve, unsupported};
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::spark::cast::{CastMode, cast};
 use crate::plan::spark::functions::{self, FUNCTIONS};
 use crate::plan::spark::suggest::nearest;
+use crate::plan::spark::types::parse_type;
 use crate::plan::spark::{Call, Context, Typed};
 
 /// A call as the parser yields it.
@@ -13,6 +17,9 @@ pub(super) fn function(function: &ast::Function, context: &Context<'_>) -> Resul
     let name = function_name(&function.name)?;
     if function.over.is_some() {
         return Err(unsupported(&format!("the window function {name}(…) OVER")));
+    }
+    if let Some(with_unit) = with_unit(&name, function, context)? {
+        return Ok(with_unit);
     }
     let mut args = Vec::new();
     let mut distinct = false;
@@ -44,11 +51,46 @@ pub fn by_name(name: &str, args: Vec<Typed>, context: &Context<'_>) -> Result<Ty
     build(Call { name, args, distinct: false, filter: None, ignore_nulls: false, context: *context })
 }
 
-fn build(call: Call<'_>) -> Result<Typed> {
+/// Types that are functions too: `double('7')`.
+const CAST_FUNCTIONS: [&str; 12] =
+    ["boolean", "tinyint", "smallint", "int", "bigint", "float", "double", "decimal", "date", "timestamp", "binary", "string"];
+
+fn build(mut call: Call<'_>) -> Result<Typed> {
+    if call.name == "if" || CAST_FUNCTIONS.contains(&call.name) {
+        let wanted = if call.name == "if" { 3 } else { 1 };
+        if call.args.len() != wanted {
+            return Err(Error::spark(
+                ErrorKind::Config,
+                "WRONG_NUM_ARGS.WITHOUT_SUGGESTION",
+                format!("`{}` takes {wanted} arguments, not {}", call.name, call.args.len()),
+            ));
+        }
+        let last = call.args.pop();
+        return match (last, call.args.pop(), call.args.pop()) {
+            (Some(no), Some(yes), Some(condition)) => if_else(condition, yes, no, call.context.settings),
+            (Some(value), _, _) => cast(value, &parse_type(call.name)?, CastMode::Ansi, call.context.settings),
+            _ => Err(unresolved(call.name)),
+        };
+    }
     match functions::find(call.name) {
         Some(spec) => (spec.build)(call),
         None => Err(unresolved(call.name)),
     }
+}
+
+/// `timestampdiff(HOUR, a, b)` and its like, whose first argument is a unit rather than a value.
+fn with_unit(name: &str, function: &ast::Function, context: &Context<'_>) -> Result<Option<Typed>> {
+    let target = match name {
+        "timestampdiff" | "datediff" | "date_diff" => "timestampdiff",
+        "timestampadd" | "dateadd" | "date_add" => "timestampadd",
+        _ => return Ok(None),
+    };
+    let ast::FunctionArguments::List(list) = &function.args else { return Ok(None) };
+    let [ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(ast::Expr::Identifier(unit))), first, second] = list.args.as_slice() else {
+        return Ok(None);
+    };
+    let args = vec![text(&unit.value), argument(name, first, context)?, argument(name, second, context)?];
+    by_name(target, args, context).map(Some)
 }
 
 fn function_name(name: &ast::ObjectName) -> Result<String> {
@@ -59,7 +101,7 @@ fn function_name(name: &ast::ObjectName) -> Result<String> {
 }
 
 fn unresolved(name: &str) -> Error {
-    let near = nearest(name, FUNCTIONS.iter().map(|spec| spec.name), 3);
+    let near = nearest(name, FUNCTIONS.iter().map(|spec| spec.name).chain(CAST_FUNCTIONS), 3);
     let hint = if near.is_empty() { String::new() } else { format!(", did you mean {}?", near.join(", ")) };
     Error::spark(ErrorKind::Config, "UNRESOLVED_ROUTINE", format!("there is no function `{name}`{hint}"))
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 
-use super::{DECIMAL_PRECISION_MAX, array_of, day_time_interval, map_of, timestamp, timestamp_ntz, year_month_interval};
+use super::{DECIMAL_PRECISION_MAX, array_of, day_interval, day_time_interval, map_of, timestamp, timestamp_ntz, year_month_interval};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::spark::suggest::nearest;
 
@@ -243,8 +243,15 @@ impl Reader {
                 format!("decimal precision {precision} at column {column} exceeds {DECIMAL_PRECISION_MAX}"),
             ));
         }
-        if scale > precision || precision == 0 {
-            return Err(syntax(format!("a decimal of precision {precision} cannot have scale {scale} (column {column})")));
+        if scale > precision {
+            return Err(Error::spark(
+                ErrorKind::Config,
+                "DECIMAL_SCALE_EXCEEDS_PRECISION",
+                format!("decimal scale {scale} at column {column} is greater than the precision {precision}"),
+            ));
+        }
+        if precision == 0 {
+            return Err(syntax(format!("a decimal needs at least one digit (column {column})")));
         }
         Ok(DataType::Decimal128(precision as u8, scale as i8))
     }
@@ -261,10 +268,11 @@ impl Reader {
         }
         for (start, unit) in DAY_TIME.iter().enumerate() {
             if self.accept_word(unit) {
-                if self.accept_word("to") && !DAY_TIME[start + 1..].iter().any(|end| self.accept_word(end)) {
+                let open = self.accept_word("to");
+                if open && !DAY_TIME[start + 1..].iter().any(|end| self.accept_word(end)) {
                     return Err(self.unexpected("a smaller unit"));
                 }
-                return Ok(day_time_interval());
+                return Ok(if start == 0 && !open { day_interval() } else { day_time_interval() });
             }
         }
         Err(self.unexpected("an interval's unit"))

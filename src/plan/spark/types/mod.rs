@@ -29,6 +29,11 @@ pub fn day_time_interval() -> DataType {
     DataType::Duration(TimeUnit::Microsecond)
 }
 
+/// Spark's INTERVAL DAY: whole days, what dates lie apart.
+pub fn day_interval() -> DataType {
+    DataType::Duration(TimeUnit::Second)
+}
+
 /// Spark's INTERVAL YEAR TO MONTH.
 pub fn year_month_interval() -> DataType {
     DataType::Interval(IntervalUnit::YearMonth)
@@ -91,6 +96,7 @@ fn write_name(out: &mut String, data_type: &DataType) {
         DataType::Date32 => "date",
         DataType::Timestamp(_, Some(_)) => "timestamp",
         DataType::Timestamp(_, None) => "timestamp_ntz",
+        DataType::Duration(TimeUnit::Second) => "interval day",
         DataType::Duration(_) => "interval day to second",
         DataType::Interval(IntervalUnit::YearMonth) => "interval year to month",
         DataType::Decimal128(precision, scale) => {

@@ -1,0 +1,163 @@
+//! INTERVAL literals.
+
+use datafusion::common::ScalarValue;
+use datafusion::sql::sqlparser::ast;
+
+use super::literal::literal;
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::spark::Typed;
+use crate::plan::spark::cast::time::DAY_US;
+
+const UNITS: [(&str, i64); 7] = [
+    ("week", 7 * DAY_US),
+    ("day", DAY_US),
+    ("hour", 3_600_000_000),
+    ("minute", 60_000_000),
+    ("second", 1_000_000),
+    ("millisecond", 1_000),
+    ("microsecond", 1),
+];
+
+/// An interval as the parser yields it: either `value unit value unit …` as text, or a text with a first and a last field.
+pub(super) fn interval(interval: &ast::Interval) -> Result<Typed> {
+    let ast::Expr::Value(ast::ValueWithSpan { value: ast::Value::SingleQuotedString(text), .. }) = interval.value.as_ref() else {
+        return Err(super::unsupported("an interval of an expression"));
+    };
+    match (&interval.leading_field, &interval.last_field) {
+        (Some(first), Some(last)) => between_fields(text, &unit_name(first), &unit_name(last)),
+        _ => units(text),
+    }
+}
+
+fn unit_name(field: &ast::DateTimeField) -> String {
+    field.to_string().to_lowercase()
+}
+
+fn invalid(condition: &'static str, text: &str, why: &str) -> Error {
+    Error::spark(ErrorKind::Config, condition, format!("cannot read the interval '{text}': {why}"))
+}
+
+fn malformed(text: &str) -> Error {
+    invalid("INVALID_INTERVAL_FORMAT.INPUT_IS_EMPTY", text, "a number and a unit are needed")
+}
+
+fn overflow(text: &str) -> Error {
+    invalid("INVALID_INTERVAL_FORMAT.ARITHMETIC_EXCEPTION", text, "it is out of range")
+}
+
+/// `1 day -2 hours`, any case, units in the singular or plural.
+fn units(text: &str) -> Result<Typed> {
+    let lower = text.to_lowercase();
+    let lower = lower.trim().strip_prefix("interval ").unwrap_or(&lower);
+    let words: Vec<&str> = lower.split_whitespace().collect();
+    if words.is_empty() || words.len() % 2 == 1 {
+        return Err(malformed(text));
+    }
+    let (mut months, mut us) = (None::<i64>, None::<i64>);
+    let mut only_days = true;
+    for pair in words.chunks_exact(2) {
+        let unit = pair[1].strip_suffix('s').unwrap_or(pair[1]);
+        let (whole, fraction_us) = number(text, pair[0], unit)?;
+        let months_each = match unit {
+            "year" => Some(12),
+            "month" => Some(1),
+            _ => None,
+        };
+        if let Some(each) = months_each {
+            let sum = whole.checked_mul(each).and_then(|n| n.checked_add(months.unwrap_or(0)));
+            months = Some(sum.ok_or_else(|| overflow(text))?);
+        } else if let Some((_, each)) = UNITS.iter().find(|(name, _)| *name == unit) {
+            only_days &= matches!(unit, "week" | "day");
+            let sum = whole.checked_mul(*each).and_then(|n| n.checked_add(fraction_us)).and_then(|n| n.checked_add(us.unwrap_or(0)));
+            us = Some(sum.ok_or_else(|| overflow(text))?);
+        } else {
+            return Err(invalid("INVALID_INTERVAL_FORMAT.INVALID_UNIT", text, &format!("there is no unit {}", pair[1])));
+        }
+    }
+    match (months, us) {
+        (Some(months), None) => year_month(text, months),
+        (None, Some(us)) if only_days => Ok(literal(ScalarValue::DurationSecond(Some(us / 1_000_000)))),
+        (None, Some(us)) => Ok(literal(ScalarValue::DurationMicrosecond(Some(us)))),
+        _ => Err(invalid("_LEGACY_ERROR_TEMP_0029", text, "year-month and day-time fields cannot be mixed")),
+    }
+}
+
+/// The whole number and, for seconds, its fraction in microseconds.
+fn number(text: &str, number: &str, unit: &str) -> Result<(i64, i64)> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let wrong = || invalid("INVALID_INTERVAL_FORMAT.INVALID_VALUE", text, &format!("{number} is not a number"));
+    if !fraction.is_empty() && unit != "second" {
+        return Err(invalid("INVALID_INTERVAL_FORMAT.INVALID_FRACTION", text, &format!("{unit}s cannot have a fraction")));
+    }
+    if fraction.len() > 9 || !fraction.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    let negative = whole.starts_with('-');
+    let value = match whole {
+        "" | "-" | "+" if !fraction.is_empty() => 0,
+        whole => whole.parse().map_err(|_| wrong())?,
+    };
+    let mut us = fraction.bytes().chain(std::iter::repeat(b'0')).take(6).fold(0, |us, b| us * 10 + i64::from(b - b'0'));
+    if negative {
+        us = -us;
+    }
+    Ok((value, us))
+}
+
+fn year_month(text: &str, months: i64) -> Result<Typed> {
+    let months = i32::try_from(months).map_err(|_| overflow(text))?;
+    Ok(literal(ScalarValue::IntervalYearMonth(Some(months))))
+}
+
+/// `'1-2' YEAR TO MONTH`, `'1 02:03:04.5' DAY TO SECOND` and the forms between them.
+fn between_fields(text: &str, first: &str, last: &str) -> Result<Typed> {
+    let wrong = || {
+        invalid(
+            "INVALID_INTERVAL_FORMAT.UNMATCHED_FORMAT_STRING",
+            text,
+            &format!("it is not of the form {} TO {}", first.to_uppercase(), last.to_uppercase()),
+        )
+    };
+    let (mut negative, mut body) = (false, text.trim());
+    while let Some(rest) = body.strip_prefix('-').inspect(|_| negative = !negative).or_else(|| body.strip_prefix('+')) {
+        body = rest;
+    }
+    let signed = |n: i64| if negative { -n } else { n };
+    let whole = |digits: &str| if digits.bytes().all(|b| b.is_ascii_digit()) { digits.parse::<i64>().map_err(|_| wrong()) } else { Err(wrong()) };
+    if (first, last) == ("year", "month") {
+        let (years, months) = body.split_once('-').ok_or_else(wrong)?;
+        let (years, months) = (whole(years)?, whole(months)?);
+        if months > 11 {
+            return Err(wrong());
+        }
+        let total = years.checked_mul(12).and_then(|m| m.checked_add(months)).ok_or_else(|| overflow(text))?;
+        return year_month(text, signed(total));
+    }
+    const FIELDS: [&str; 4] = ["day", "hour", "minute", "second"];
+    let position = |name: &str| FIELDS.iter().position(|f| *f == name);
+    let (Some(start), Some(end)) = (position(first), position(last)) else { return Err(wrong()) };
+    if start >= end {
+        return Err(wrong());
+    }
+    let parts: Vec<&str> = body.split([' ', ':']).collect();
+    let blank_after_day = body.contains(' ') == (start == 0);
+    if parts.len() != end - start + 1 || !blank_after_day {
+        return Err(wrong());
+    }
+    let mut total: i64 = 0;
+    for (i, part) in parts.iter().enumerate() {
+        let field = start + i;
+        let (value, us) = if field == 3 { number(text, part, "second")? } else { (whole(part)?, 0) };
+        let limit = [i64::MAX, 23, 59, 59][field];
+        if value < 0 || i > 0 && value > limit {
+            return Err(wrong());
+        }
+        let each = UNITS[field + 1].1;
+        total = value
+            .checked_mul(each)
+            .and_then(|n| n.checked_add(us))
+            .and_then(|n| n.checked_add(total))
+            .ok_or_else(|| overflow(text))?;
+    }
+    Ok(literal(ScalarValue::DurationMicrosecond(Some(signed(total)))))
+}

@@ -1,0 +1,276 @@
+//! Syntax of its own that becomes operators or calls of functions.
+
+use arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
+use datafusion::sql::sqlparser::ast;
+
+use super::comparison::{Comparison, compare, in_list as compare_in_list};
+use super::literal::{literal, text};
+use super::{access, call, logic, pattern, resolve, unsupported};
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::spark::cast::time::{ParsedTime, Zone, parse_date, parse_timestamp};
+use crate::plan::spark::types::parse_type;
+use crate::plan::spark::{Context, Typed};
+
+use super::{CastMode, cast};
+
+/// Functions that may stand without brackets.
+const BARE_FUNCTIONS: [&str; 5] = ["current_date", "current_timestamp", "localtimestamp", "current_user", "user"];
+
+/// A column, or a function that needs no brackets.
+pub(super) fn identifier(name: &ast::Ident, context: &Context<'_>) -> Result<Typed> {
+    let column = context.scope.column(std::slice::from_ref(name));
+    let bare = name.value.to_lowercase();
+    match column {
+        Err(_) if name.quote_style.is_none() && BARE_FUNCTIONS.contains(&bare.as_str()) => call::by_name(&bare, Vec::new(), context),
+        column => column,
+    }
+}
+
+/// `root.field[index]…`.
+pub(super) fn access(root: &ast::Expr, chain: &[ast::AccessExpr], context: &Context<'_>) -> Result<Typed> {
+    let settings = context.settings;
+    // A chain of names may start with a table's.
+    let mut names: Vec<ast::Ident> = match root {
+        ast::Expr::Identifier(name) => vec![name.clone()],
+        ast::Expr::CompoundIdentifier(parts) => parts.clone(),
+        _ => Vec::new(),
+    };
+    let mut rest = chain;
+    if !names.is_empty() {
+        while let [ast::AccessExpr::Dot(ast::Expr::Identifier(name)), tail @ ..] = rest {
+            names.push(name.clone());
+            rest = tail;
+        }
+    }
+    let mut value = match names.as_slice() {
+        [] => resolve(root, context)?,
+        [name] => identifier(name, context)?,
+        names => context.scope.column(names)?,
+    };
+    for step in rest {
+        value = match step {
+            ast::AccessExpr::Dot(ast::Expr::Identifier(name)) => access::field(value, &name.value, settings)?,
+            ast::AccessExpr::Subscript(ast::Subscript::Index { index }) => access::element(value, resolve(index, context)?, settings)?,
+            other => return Err(unsupported(&format!("the access `{other}`"))),
+        };
+    }
+    Ok(value)
+}
+
+/// `DATE'…'`, `TIMESTAMP'…'`, `X'…'`.
+pub(super) fn typed_literal(typed: &ast::TypedString, context: &Context<'_>) -> Result<Typed> {
+    let name = typed.data_type.to_string().to_uppercase();
+    let ast::Value::SingleQuotedString(written) = &typed.value.value else {
+        return Err(unsupported(&format!("the literal `{typed}`")));
+    };
+    let invalid = || {
+        Error::spark(
+            ErrorKind::Config,
+            "INVALID_TYPED_LITERAL",
+            format!("the value of the typed literal \"{name}\" is invalid: '{written}'"),
+        )
+    };
+    let value = match name.as_str() {
+        "X" => ScalarValue::Binary(Some(hexadecimal(written).ok_or_else(invalid)?)),
+        "TIME" => return Err(unsupported("the type TIME")),
+        _ => {
+            let to = parse_type(&name)?;
+            if let Some(special) = special_time(written, &to)? {
+                return Ok(special);
+            }
+            match &to {
+                DataType::Date32 => ScalarValue::Date32(Some(parse_date(written.as_bytes()).ok_or_else(invalid)?)),
+                _ => {
+                    let Some(ParsedTime::At(local, zone)) = parse_timestamp(written.as_bytes()) else { return Err(invalid()) };
+                    return timestamp(&to, local, zone, context).ok_or_else(invalid);
+                }
+            }
+        }
+    };
+    Ok(literal(value))
+}
+
+fn timestamp(to: &DataType, local: i64, zone: Option<Zone>, context: &Context<'_>) -> Option<Typed> {
+    let DataType::Timestamp(_, with_zone) = to else { return None };
+    let value = match with_zone {
+        None => local,
+        Some(_) => zone.or_else(|| Zone::parse(&context.settings.time_zone))?.to_instant(local)?,
+    };
+    Some(literal(ScalarValue::TimestampMicrosecond(Some(value), with_zone.clone())))
+}
+
+/// `epoch`, `now`, … as a date or time. Only the first is the same for every batch.
+fn special_time(written: &str, to: &DataType) -> Result<Option<Typed>> {
+    let word = written.trim().to_lowercase();
+    match (word.as_str(), to) {
+        ("epoch", DataType::Date32) => Ok(Some(literal(ScalarValue::Date32(Some(0))))),
+        ("epoch", DataType::Timestamp(_, zone)) => Ok(Some(literal(ScalarValue::TimestampMicrosecond(Some(0), zone.clone())))),
+        ("now" | "today" | "tomorrow" | "yesterday", DataType::Date32 | DataType::Timestamp(..)) => {
+            Err(unsupported(&format!("the special time '{word}' (use current_timestamp() or current_date())")))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn hexadecimal(text: &str) -> Option<Vec<u8>> {
+    let digits = text.chars().map(|c| c.to_digit(16).map(|d| d as u8)).collect::<Option<Vec<u8>>>()?;
+    let (odd, rest) = digits.split_at(digits.len() % 2);
+    Some(odd.iter().copied().chain(rest.chunks_exact(2).map(|pair| pair[0] * 16 + pair[1])).collect())
+}
+
+/// `CAST(… AS …)`, `TRY_CAST`, `::`.
+pub(super) fn cast_to(kind: &ast::CastKind, expr: &ast::Expr, data_type: &ast::DataType, context: &Context<'_>) -> Result<Typed> {
+    let to = parse_type(&data_type.to_string())?;
+    if let ast::Expr::Value(ast::ValueWithSpan { value: ast::Value::SingleQuotedString(written), .. }) = expr
+        && let Some(special) = special_time(written, &to)?
+    {
+        return Ok(special);
+    }
+    let mode = match kind {
+        ast::CastKind::TryCast | ast::CastKind::SafeCast => CastMode::Try,
+        ast::CastKind::Cast | ast::CastKind::DoubleColon => CastMode::Ansi,
+    };
+    cast(resolve(expr, context)?, &to, mode, context.settings)
+}
+
+/// `value [NOT] IN (…)`.
+pub(super) fn in_list(value: &ast::Expr, list: &[ast::Expr], negated: bool, context: &Context<'_>) -> Result<Typed> {
+    let value = resolve(value, context)?;
+    let list = list.iter().map(|item| resolve(item, context)).collect::<Result<Vec<_>>>()?;
+    compare_in_list(value, list, negated, context.settings)
+}
+
+/// Which LIKE it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LikeKind {
+    /// `LIKE ANY (…)`.
+    pub(super) any: bool,
+    /// `NOT LIKE`.
+    pub(super) negated: bool,
+    /// ILIKE.
+    pub(super) ignore_case: bool,
+}
+
+/// `value LIKE pattern`, `value LIKE ANY (patterns)`.
+pub(super) fn like(
+    value: &ast::Expr,
+    pattern: &ast::Expr,
+    escape: Option<&ast::ValueWithSpan>,
+    kind: LikeKind,
+    context: &Context<'_>,
+) -> Result<Typed> {
+    let settings = context.settings;
+    let escape = match escape.map(|v| &v.value) {
+        None => '\\',
+        Some(ast::Value::SingleQuotedString(text)) if text.chars().count() == 1 => text.chars().next().unwrap_or('\\'),
+        Some(other) => {
+            return Err(Error::spark(
+                ErrorKind::Config,
+                "INVALID_ESC",
+                format!("the escape string must be one character, not {other}"),
+            ));
+        }
+    };
+    let value = resolve(value, context)?;
+    let patterns: Vec<&ast::Expr> = match pattern {
+        ast::Expr::Tuple(items) if kind.any => items.iter().collect(),
+        other => vec![other],
+    };
+    let mut found: Option<Typed> = None;
+    for item in patterns {
+        let mut one = pattern::like(value.clone(), resolve(item, context)?, escape, kind.ignore_case, settings)?;
+        if kind.negated {
+            one = logic::not(one, settings)?;
+        }
+        found = Some(match found {
+            Some(so_far) => logic::or(so_far, one, settings)?,
+            None => one,
+        });
+    }
+    found.ok_or_else(|| Error::spark(ErrorKind::Config, "INVALID_SQL_SYNTAX.EMPTY_QUANTIFIED_PATTERN", "LIKE ANY needs a pattern"))
+}
+
+/// `CASE [operand] WHEN … THEN … [ELSE …] END`.
+pub(super) fn case(
+    operand: Option<&ast::Expr>,
+    conditions: &[ast::CaseWhen],
+    otherwise: Option<&ast::Expr>,
+    context: &Context<'_>,
+) -> Result<Typed> {
+    let operand = operand.map(|e| resolve(e, context)).transpose()?;
+    let mut branches = Vec::with_capacity(conditions.len());
+    for branch in conditions {
+        let condition = resolve(&branch.condition, context)?;
+        let condition = match &operand {
+            Some(operand) => compare(Comparison::Equal, operand.clone(), condition, context.settings)?,
+            None => condition,
+        };
+        branches.push((condition, resolve(&branch.result, context)?));
+    }
+    let otherwise = otherwise.map(|e| resolve(e, context)).transpose()?;
+    logic::case(branches, otherwise, context.settings)
+}
+
+/// `struct(…)` or `(a, b)`: a struct with the names that its values have.
+pub(super) fn named_struct(values: &[ast::Expr], context: &Context<'_>) -> Result<Typed> {
+    let mut args = Vec::with_capacity(values.len() * 2);
+    for (i, value) in values.iter().enumerate() {
+        let (name, value) = match value {
+            ast::Expr::Named { expr, name } => (Some(name.value.clone()), expr.as_ref()),
+            ast::Expr::Identifier(name) => (Some(name.value.clone()), value),
+            ast::Expr::CompoundIdentifier(parts) => (parts.last().map(|p| p.value.clone()), value),
+            _ => (None, value),
+        };
+        args.push(text(&name.unwrap_or_else(|| format!("col{}", i + 1))));
+        args.push(resolve(value, context)?);
+    }
+    call::by_name("named_struct", args, context)
+}
+
+fn scale_of(value: &ast::ValueWithSpan) -> Result<Typed> {
+    super::literal::value(&value.value)
+}
+
+/// Functions that have a syntax of their own.
+pub(super) fn function_syntax(expr: &ast::Expr, context: &Context<'_>) -> Result<Typed> {
+    use ast::Expr as A;
+    let one = |e: &ast::Expr| resolve(e, context);
+    let (name, args) = match expr {
+        A::Extract { field, expr, .. } => ("date_part", vec![text(&field.to_string()), one(expr)?]),
+        A::Position { expr, r#in } => ("locate", vec![one(expr)?, one(r#in)?]),
+        A::Substring { expr, substring_from, substring_for, .. } => {
+            let mut args = vec![one(expr)?];
+            for part in [substring_from, substring_for].into_iter().flatten() {
+                args.push(one(part)?);
+            }
+            ("substring", args)
+        }
+        A::Ceil { expr, field: ast::CeilFloorKind::Scale(scale) } => ("ceil", vec![one(expr)?, scale_of(scale)?]),
+        A::Floor { expr, field: ast::CeilFloorKind::Scale(scale) } => ("floor", vec![one(expr)?, scale_of(scale)?]),
+        A::Ceil { expr, .. } => ("ceil", vec![one(expr)?]),
+        A::Floor { expr, .. } => ("floor", vec![one(expr)?]),
+        A::Trim { trim_where, trim_what, expr, .. } => {
+            let side = match trim_where {
+                Some(ast::TrimWhereField::Leading) => "ltrim",
+                Some(ast::TrimWhereField::Trailing) => "rtrim",
+                Some(ast::TrimWhereField::Both) | None => "trim",
+            };
+            match trim_what {
+                None => (side, vec![one(expr)?]),
+                Some(what) if side == "trim" => ("btrim", vec![one(expr)?, one(what)?]),
+                Some(what) => (side, vec![one(what)?, one(expr)?]),
+            }
+        }
+        A::Overlay { expr, overlay_what, overlay_from, overlay_for } => {
+            let mut args = vec![one(expr)?, one(overlay_what)?, one(overlay_from)?];
+            if let Some(length) = overlay_for {
+                args.push(one(length)?);
+            }
+            ("overlay", args)
+        }
+        A::Lambda(_) => return Err(unsupported("a lambda function")),
+        other => return Err(unsupported(&format!("the expression `{other}`"))),
+    };
+    call::by_name(name, args, context)
+}
