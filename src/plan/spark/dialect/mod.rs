@@ -19,7 +19,7 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Token};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How deep brackets and subqueries may nest.
-const NESTING_MAX: usize = 600;
+const NESTING_MAX: usize = 150;
 
 /// Types that may stand before a string literal.
 const TYPED_LITERALS: [&str; 6] = ["DATE", "TIMESTAMP", "TIMESTAMP_NTZ", "TIMESTAMP_LTZ", "X", "TIME"];

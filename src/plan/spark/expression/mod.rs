@@ -29,7 +29,6 @@ pub use name::spark_column_name;
 
 /// Gives `ast` its meaning where it stands. Everything that is wrong about it is found here, with Spark's condition; what is Spark's
 /// but not ours is refused by name.
-#[recursive::recursive]
 pub fn resolve(ast: &ast::Expr, context: &Context<'_>) -> Result<Typed> {
     use ast::Expr as A;
     let settings = context.settings;
@@ -41,7 +40,7 @@ pub fn resolve(ast: &ast::Expr, context: &Context<'_>) -> Result<Typed> {
         A::Value(value) => literal::value(&value.value),
         A::TypedString(typed) => special::typed_literal(typed, context),
         A::Interval(written) => interval::interval(written),
-        A::BinaryOp { left, op, right } => binary(left, op, right, context),
+        A::BinaryOp { .. } => chain(ast, context),
         A::UnaryOp { op, expr } => unary(*op, expr, context),
         A::Cast { kind, expr, data_type, .. } => special::cast_to(kind, expr, data_type, context),
         A::IsNull(e) | A::IsUnknown(e) => Ok(logic::is_null(resolve(e, context)?, false)),
@@ -87,10 +86,21 @@ pub fn resolve(ast: &ast::Expr, context: &Context<'_>) -> Result<Typed> {
     }
 }
 
-fn binary(left: &ast::Expr, op: &ast::BinaryOperator, right: &ast::Expr, context: &Context<'_>) -> Result<Typed> {
+/// Binary operators, from the leftmost operand on: a chain of a thousand of them must not take a thousand stack frames.
+fn chain(ast: &ast::Expr, context: &Context<'_>) -> Result<Typed> {
+    let mut steps = Vec::new();
+    let mut first = ast;
+    while let ast::Expr::BinaryOp { left, op, right } = first {
+        steps.push((op, right));
+        first = left;
+    }
+    let first = resolve(first, context)?;
+    steps.into_iter().rev().try_fold(first, |left, (op, right)| binary(left, op, resolve(right, context)?, context))
+}
+
+fn binary(l: Typed, op: &ast::BinaryOperator, r: Typed, context: &Context<'_>) -> Result<Typed> {
     use ast::BinaryOperator as B;
     let settings = context.settings;
-    let (l, r) = (resolve(left, context)?, resolve(right, context)?);
     let compute = |op, l, r| arithmetic::arithmetic(op, l, r, CastMode::Ansi, settings);
     let compare = |op, l, r| comparison::compare(op, l, r, settings);
     match op {
