@@ -20,7 +20,6 @@ pub(crate) enum LastReturn {
     /// Wait for the next byte: it may be the `\n` that belongs to it.
     Waits,
     /// It does, at once, and a `\n` that comes next is swallowed: nobody knows when a socket's next byte comes.
-    #[allow(dead_code)] // sockets
     Ends,
 }
 
@@ -94,7 +93,6 @@ impl LineSplitter {
     }
 
     /// Whether a line has begun that is not whole yet, `left` being the bytes that the last `split` left.
-    #[allow(dead_code)] // sockets
     pub(crate) fn in_line(&self, left: usize) -> bool {
         left > 0 || self.skipping
     }
@@ -167,6 +165,16 @@ pub(crate) fn after_lines(bytes: &[u8], lines: u64) -> usize {
     let Some(last) = lines.checked_sub(1) else { return 0 };
     let ends = memchr::memchr_iter(b'\n', bytes);
     usize::try_from(last).ok().and_then(|last| ends.skip(last).next()).map_or(bytes.len(), |at| at + 1)
+}
+
+/// How many bytes of whole lines are within limits of rows and bytes.
+pub(crate) fn fitting(lines: &[u8], rows: u64, bytes: u64) -> usize {
+    let mut fit = lines.len();
+    if fit as u64 > bytes {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        fit = memrchr(b'\n', &lines[..bytes]).map_or(0, |at| at + 1);
+    }
+    if rows < fit as u64 { after_lines(&lines[..fit], rows) } else { fit }
 }
 
 /// Lines read from a file or anything else that ends.

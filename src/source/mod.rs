@@ -4,10 +4,12 @@
 //! a range, logs it, reads it, and after a crash reads the same range again. A socket becomes replayable by its ingest log.
 
 pub mod file;
+pub mod ingest;
 mod lines;
 mod stats;
 pub mod memory;
 pub mod rate;
+pub mod socket;
 #[cfg(test)]
 mod contract;
 
@@ -157,7 +159,7 @@ pub struct SourceSpec {
 }
 
 /// Every source there is, by name. A new one is its own file and one line here.
-pub const SOURCES: &[&SourceSpec] = &[&file::SPEC, &rate::SPEC, &memory::SPEC];
+pub const SOURCES: &[&SourceSpec] = &[&socket::SPEC, &file::SPEC, &rate::SPEC, &memory::SPEC];
 
 /// Which records a query will see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

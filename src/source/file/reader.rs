@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use super::listing::Found;
 use super::taken::Taken;
 use crate::error::{Error, ErrorKind, Result};
-use crate::source::lines::{LineReader, Lines, after_lines, count_lines};
+use crate::source::lines::{LineReader, Lines, after_lines, count_lines, fitting};
 use crate::source::{Chunk, LineChunk, LineEnd};
 
 const BOM: &[u8] = b"\xEF\xBB\xBF";
@@ -121,16 +121,6 @@ impl TakenReader {
         let Lines { bytes, position, end } = lines;
         LineChunk { bytes, origin: self.file.path.clone(), position, received_at_us: None, end }
     }
-}
-
-/// How many bytes of whole lines fit.
-fn fitting(lines: &[u8], rows: u64, bytes: u64) -> usize {
-    let mut fit = lines.len();
-    if fit as u64 > bytes {
-        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        fit = memchr::memrchr(b'\n', &lines[..bytes]).map_or(0, |at| at + 1);
-    }
-    if rows < fit as u64 { after_lines(&lines[..fit], rows) } else { fit }
 }
 
 /// Whether lines can only be found by reading a file from its start.

@@ -1,0 +1,403 @@
+//! The ingest log in memory: what was received last, who may forget what, and who waits for what.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+use bytes::BytesMut;
+use tokio::sync::{Notify, watch};
+
+use super::record::{About, Record, Secret};
+use super::segment::Segment;
+use crate::error::{Error, ErrorKind, Result};
+use crate::source::lines::count_lines;
+use crate::source::{LineEnd, SourceStats};
+
+/// Records share allocations of this many bytes.
+const BLOCK_BYTES: usize = 256 * 1024;
+/// Bytes that may wait to be written before nothing more is accepted.
+pub(super) const UNWRITTEN_BYTES_MAX: u64 = 32 << 20;
+/// What a record in memory costs beside its bytes.
+const RECORD_OVERHEAD: usize = 128;
+/// Records that are handed out at once.
+const RECORDS_AT_ONCE: usize = 1024;
+const BYTES_AT_ONCE: usize = 4 << 20;
+
+/// The log of one source, shared by its connections, its queries and the thread that writes it.
+#[derive(Debug)]
+pub(super) struct Log {
+    pub(super) log_id: u32,
+    pub(super) secret: Secret,
+    /// Whether there are segments; without, the log lives in memory alone.
+    pub(super) durable: bool,
+    log_bytes_max: u64,
+    tail_bytes_max: usize,
+    state: Mutex<State>,
+    /// Wakes the writer.
+    pub(super) work: Condvar,
+    /// Wakes whoever waits for room.
+    pub(super) room: Notify,
+    /// Where the log ends, and whether the source has failed.
+    end: watch::Sender<End>,
+    durability: watch::Sender<Durability>,
+    failure: Mutex<Option<(ErrorKind, String)>>,
+    pub(super) stats: Arc<SourceStats>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct End {
+    pub(super) position: u64,
+    pub(super) failed: bool,
+}
+
+/// What of the log survives a power cut.
+#[derive(Debug, Clone)]
+pub(super) struct Durability {
+    pub(super) to: u64,
+    /// Why it does not get further.
+    pub(super) trouble: Option<(ErrorKind, String)>,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) segments: VecDeque<Arc<Segment>>,
+    /// The newest records; the first may be long before the end of what is in the segments.
+    tail: VecDeque<Record>,
+    tail_bytes: usize,
+    block: BytesMut,
+    end: u64,
+    end_row: u64,
+    /// Up to here records are in their segment, durably.
+    written: u64,
+    /// Oldest position there is.
+    oldest: u64,
+    oldest_row: u64,
+    /// How far each query has released; `None` before its first time.
+    released: BTreeMap<String, Option<u64>>,
+    pub(super) stop: Stop,
+}
+
+/// What the writer is to do when it has nothing else to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    No,
+    WhenWritten,
+    AtOnce,
+}
+
+/// What became of an append.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Append {
+    Done,
+    /// The log is full, or the disk is slower than the clients.
+    NoRoom,
+}
+
+/// Where the records after a position are.
+pub(super) enum Next {
+    Here(Vec<Record>),
+    InSegment(Arc<Segment>, u64),
+    Nowhere,
+}
+
+/// Where a log begins when it is opened.
+pub(super) struct Start {
+    pub(super) log_id: u32,
+    pub(super) secret: Secret,
+    pub(super) durable: bool,
+    pub(super) segments: VecDeque<Arc<Segment>>,
+    pub(super) end: u64,
+    pub(super) end_row: u64,
+    pub(super) log_bytes_max: u64,
+    pub(super) tail_bytes_max: usize,
+}
+
+impl Log {
+    pub(super) fn new(start: Start, queries: &[String], stats: Arc<SourceStats>) -> Self {
+        let Start { log_id, secret, durable, segments, end, end_row, log_bytes_max, tail_bytes_max } = start;
+        let (oldest, oldest_row) = segments.front().map_or((end, end_row), |s| (s.header.base, s.header.first_row));
+        let state = State {
+            segments,
+            tail: VecDeque::new(),
+            tail_bytes: 0,
+            block: BytesMut::new(),
+            end,
+            end_row,
+            written: end,
+            oldest,
+            oldest_row,
+            released: queries.iter().map(|query| (query.clone(), None)).collect(),
+            stop: Stop::No,
+        };
+        stats.log_bytes.store(end - oldest, Ordering::Relaxed);
+        Self {
+            log_id,
+            secret,
+            durable,
+            log_bytes_max,
+            tail_bytes_max,
+            state: Mutex::new(state),
+            work: Condvar::new(),
+            room: Notify::new(),
+            end: watch::Sender::new(End { position: end, failed: false }),
+            durability: watch::Sender::new(Durability { to: end, trouble: None }),
+            failure: Mutex::new(None),
+            stats,
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no holder panics")
+    }
+
+    /// Appends lines of one connection. They are visible to queries at once, durable soon.
+    pub(super) fn append(&self, origin: &Arc<str>, received_at_us: i64, payload: &[u8], end: LineEnd) -> Append {
+        let rows = count_lines(payload);
+        let length = Record::length(origin, payload);
+        let mut state = self.lock();
+        let held = state.end - state.oldest;
+        let unwritten = state.end - state.written;
+        // A record larger than the whole limit is admitted once there is nothing else.
+        let full = held > 0 && held + length as u64 > self.log_bytes_max && !(state.all_released() && unwritten == 0);
+        if full || (self.durable && unwritten > UNWRITTEN_BYTES_MAX) || state.stop != Stop::No {
+            return Append::NoRoom;
+        }
+        let about = About {
+            origin: origin.clone(),
+            received_at_us,
+            rows: u32::try_from(rows).unwrap_or(u32::MAX),
+            first_row: state.end_row,
+            durable_to: state.written,
+            end,
+        };
+        if state.block.capacity() < length {
+            state.block = BytesMut::with_capacity(length.max(BLOCK_BYTES));
+        }
+        let position = state.end;
+        let record = Record::encode(self.secret, position, about, payload, &mut state.block);
+        state.end = record.end();
+        state.end_row += rows;
+        state.tail_bytes += record.bytes.len() + RECORD_OVERHEAD;
+        state.tail.push_back(record);
+        self.end.send_modify(|now| now.position = state.end);
+        self.stats.log_bytes.store(state.end - state.oldest, Ordering::Relaxed);
+        drop(state);
+        self.work.notify_one();
+        self.stats.lines_received.fetch_add(rows, Ordering::Relaxed);
+        match end {
+            LineEnd::Clean => {}
+            LineEnd::Truncated => _ = self.stats.lines_truncated.fetch_add(1, Ordering::Relaxed),
+            LineEnd::TooLong => _ = self.stats.lines_too_long.fetch_add(1, Ordering::Relaxed),
+        }
+        Append::Done
+    }
+
+    /// Records that are not in their segment yet, at most `bytes_max` of them but always one.
+    pub(super) fn unwritten(state: &State, bytes_max: usize) -> Vec<Record> {
+        let from = state.tail.partition_point(|record| record.position < state.written);
+        take_within(state.tail.range(from..), bytes_max, usize::MAX)
+    }
+
+    /// Says that everything up to `to` is durable.
+    pub(super) fn set_written(&self, to: u64) {
+        let mut state = self.lock();
+        state.written = to;
+        while state.tail_bytes > self.tail_bytes_max && state.tail.front().is_some_and(|record| record.end() <= to) {
+            state.drop_front();
+        }
+        drop(state);
+        self.durability.send_modify(|now| *now = Durability { to, trouble: None });
+        self.room.notify_waiters();
+    }
+
+    /// Says why writing does not get on.
+    pub(super) fn set_trouble(&self, error: &Error) {
+        self.durability.send_modify(|now| now.trouble = Some((error.kind(), error.chain())));
+    }
+
+    pub(super) fn durability(&self) -> watch::Receiver<Durability> {
+        self.durability.subscribe()
+    }
+
+    pub(super) fn end(&self) -> watch::Receiver<End> {
+        self.end.subscribe()
+    }
+
+    /// Position and row of the end.
+    pub(super) fn end_and_row(&self) -> (u64, u64) {
+        let state = self.lock();
+        (state.end, state.end_row)
+    }
+
+    /// Position and row of the oldest record there is.
+    pub(super) fn oldest_and_row(&self) -> (u64, u64) {
+        let state = self.lock();
+        (state.oldest, state.oldest_row)
+    }
+
+    /// Notes that a query will not read anything before `position` again, and forgets what no query will.
+    pub(super) fn release(&self, query: &str, position: u64) {
+        let mut state = self.lock();
+        if let Some(released) = state.released.get_mut(query) {
+            *released = (*released).max(Some(position));
+        }
+        let keep_from = state.keep_from();
+        while state
+            .tail
+            .front()
+            .is_some_and(|record| record.end() <= keep_from && (!self.durable || record.end() <= state.written))
+        {
+            state.drop_front();
+        }
+        if !self.durable {
+            (state.oldest, state.oldest_row) = state.tail_start();
+            self.stats.log_bytes.store(state.end - state.oldest, Ordering::Relaxed);
+        }
+        drop(state);
+        self.work.notify_one();
+        self.room.notify_waiters();
+    }
+
+    /// A query that is to hold the log until it has read it.
+    pub(super) fn register(&self, query: &str) {
+        self.lock().released.entry(query.to_owned()).or_insert(None);
+    }
+
+    /// A query that will not read again while this process lives.
+    pub(super) fn forget(&self, query: &str) {
+        self.lock().released.remove(query);
+        // The others may be waiting for what only it held.
+        self.release(query, 0);
+    }
+
+    /// Takes the segments off the list that no query needs, for the writer to delete.
+    pub(super) fn take_unneeded(&self, state: &mut State) -> Vec<Arc<Segment>> {
+        let keep_from = state.keep_from();
+        let mut unneeded = Vec::new();
+        while let [first, second, ..] = state.segments.make_contiguous() {
+            if first.end() > keep_from {
+                break;
+            }
+            (state.oldest, state.oldest_row) = (second.header.base, second.header.first_row);
+            unneeded.extend(state.segments.pop_front());
+        }
+        self.stats.log_bytes.store(state.end - state.oldest, Ordering::Relaxed);
+        unneeded
+    }
+
+    /// Whether there are segments that no query needs.
+    pub(super) fn has_unneeded(state: &State) -> bool {
+        state.segments.len() > 1 && state.segments.front().is_some_and(|first| first.end() <= state.keep_from())
+    }
+
+    /// Where the records from `position` on are, none of them beyond `stop`.
+    pub(super) fn next(&self, position: u64, stop: u64) -> Result<Next> {
+        let state = self.lock();
+        let (position, _) = state.normal(position, 0);
+        if position >= state.end.min(stop) {
+            return Ok(Next::Nowhere);
+        }
+        if state.tail.front().is_some_and(|first| first.position <= position) {
+            let from = state.tail.partition_point(|record| record.position < position);
+            let to = state.tail.partition_point(|record| record.position < stop);
+            let records = take_within(state.tail.range(from..to.max(from)), BYTES_AT_ONCE, RECORDS_AT_ONCE);
+            return match records.first() {
+                Some(first) if first.position == position => Ok(Next::Here(records)),
+                _ => Err(no_record(position)),
+            };
+        }
+        match state.segment_of(position) {
+            Some(segment) => Ok(Next::InSegment(segment.clone(), position)),
+            None => Err(no_record(position)),
+        }
+    }
+
+    /// The place that an offset of this log stands for, in its simplest form.
+    ///
+    /// # Errors
+    /// `CKPT_CORRUPT` when the log does not reach there.
+    pub(super) fn normal(&self, position: u64, row: u64) -> Result<(u64, u64)> {
+        let state = self.lock();
+        if position < state.readable_from() || position > state.end {
+            let message = format!("the ingest log holds {}..{} and not position {position}", state.oldest, state.end);
+            return Err(Error::spark(ErrorKind::Corrupt, "CKPT_CORRUPT", message));
+        }
+        Ok(state.normal(position, row))
+    }
+
+    /// Fails the source, or says that it works again.
+    pub(super) fn set_failure(&self, failure: Option<Error>) {
+        let failed = failure.is_some();
+        *self.failure.lock().expect("no holder panics") = failure.map(|error| (error.kind(), error.chain()));
+        self.end.send_modify(|end| end.failed = failed);
+    }
+
+    pub(super) fn check_failure(&self) -> Result<()> {
+        match &*self.failure.lock().expect("no holder panics") {
+            Some((kind, message)) => Err(Error::new(*kind, message.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
+impl State {
+    fn drop_front(&mut self) {
+        if let Some(record) = self.tail.pop_front() {
+            self.tail_bytes -= record.bytes.len() + RECORD_OVERHEAD;
+        }
+    }
+
+    /// No query reads anything before this. Without any query, the one to come reads all of it.
+    fn keep_from(&self) -> u64 {
+        self.released.values().map(|released| released.unwrap_or(0)).min().unwrap_or(0)
+    }
+
+    fn all_released(&self) -> bool {
+        self.keep_from() >= self.end
+    }
+
+    fn tail_start(&self) -> (u64, u64) {
+        self.tail.front().map_or((self.end, self.end_row), |first| (first.position, first.about.first_row))
+    }
+
+    /// Whether the writer has something to write.
+    pub(super) fn is_written(&self) -> bool {
+        self.written >= self.end
+    }
+
+    pub(super) fn segment_of(&self, position: u64) -> Option<&Arc<Segment>> {
+        let after = self.segments.partition_point(|segment| segment.header.base <= position);
+        after.checked_sub(1).map(|at| &self.segments[at])
+    }
+
+    /// The smallest position that stands for a record that is still there.
+    fn readable_from(&self) -> u64 {
+        self.segments.front().map_or(self.oldest, |first| first.header.previous_end)
+    }
+
+    /// A position in a gap that a crash left is the start of the segment after it.
+    fn normal(&self, position: u64, row: u64) -> (u64, u64) {
+        if position < self.oldest {
+            return (self.oldest, self.oldest_row);
+        }
+        let after = self.segments.partition_point(|segment| segment.header.base <= position);
+        match (after.checked_sub(1).map(|at| &self.segments[at]), self.segments.get(after)) {
+            (Some(segment), Some(next)) if position >= segment.end() => (next.header.base, next.header.first_row),
+            _ => (position, row),
+        }
+    }
+}
+
+fn take_within<'a>(records: impl Iterator<Item = &'a Record>, bytes_max: usize, count_max: usize) -> Vec<Record> {
+    let mut bytes = 0;
+    let within = records.take_while(|record| {
+        let first = bytes == 0;
+        bytes += record.bytes.len();
+        first || bytes <= bytes_max
+    });
+    within.take(count_max).cloned().collect()
+}
+
+fn no_record(position: u64) -> Error {
+    Error::spark(ErrorKind::Corrupt, "CKPT_CORRUPT", format!("there is no record at position {position} of the ingest log"))
+}

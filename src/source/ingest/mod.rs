@@ -1,0 +1,248 @@
+//! The ingest log: makes what arrives on a connection replayable.
+//!
+//! Lines are appended as *records* and are visible to queries at once; a thread writes and syncs them behind, and `make_durable`
+//! waits for it. Offsets are positions in the log. It is opened once per process and source; its queries share it, and it forgets
+//! what all of them have released. When it is full nothing more is accepted, so clients are held back by their connection.
+
+mod log;
+mod reader;
+mod record;
+mod segment;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use reader::IngestSource;
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::{Extent, LineEnd, SourceStats};
+use crate::checkpoint::storage::SharedVfs;
+use crate::error::{Attempt, Error, ErrorKind, Result};
+use log::{Append, Log, Start, Stop, UNWRITTEN_BYTES_MAX};
+use record::Secret;
+use segment::{HEADER, Header, Recovered, Segment, recover};
+use writer::Writer;
+
+/// Where an ingest log is kept.
+#[derive(Debug, Clone)]
+pub enum Keep {
+    /// In segments in a folder of its own, `sources/<source>/` below the checkpoint root.
+    Durably {
+        /// The file system.
+        vfs: SharedVfs,
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// In memory: what was received is gone when the process is.
+    InMemory,
+}
+
+/// Settings of an ingest log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IngestSettings {
+    /// Bytes that the log may hold before nothing more is received, at least 1 MiB (4 GiB). A log in memory holds at most
+    /// [`IngestSettings::MEMORY_BYTES_MAX`].
+    pub log_bytes_max: u64,
+    /// Bytes of the newest records that are kept in memory as well (64 MiB).
+    pub tail_bytes_max: usize,
+}
+
+impl IngestSettings {
+    /// Most that a log without files holds, in bytes.
+    pub const MEMORY_BYTES_MAX: u64 = 256 << 20;
+}
+
+impl Default for IngestSettings {
+    fn default() -> Self {
+        Self { log_bytes_max: 4 << 30, tail_bytes_max: 64 << 20 }
+    }
+}
+
+/// Smallest and largest segment in bytes.
+const SEGMENT_BYTES_MIN: u64 = 4 << 10;
+const SEGMENT_BYTES_MAX: u64 = 64 << 20;
+/// An opening begins this far beyond the last position of the one before: more than that one can have given out without writing it.
+const GAP: u64 = 16 * UNWRITTEN_BYTES_MAX;
+
+/// An ingest log, owned by whoever opened it. Dropping it is like a crash; [`Ingest::close`] is the way to end it.
+#[derive(Debug)]
+pub struct Ingest {
+    log: Arc<Log>,
+    writer: Option<JoinHandle<Result<()>>>,
+}
+
+impl Ingest {
+    /// Opens a log. `queries` are those that read the source: what one of them has not released is kept. Waits for the disk.
+    ///
+    /// # Errors
+    /// `CKPT_CORRUPT` when synced records are damaged; errors of the file system.
+    pub fn open(keep: Keep, settings: IngestSettings, queries: &[String]) -> Result<Self> {
+        let stats = Arc::<SourceStats>::default();
+        match keep {
+            Keep::InMemory => {
+                let start = Start {
+                    log_id: rand::random(),
+                    secret: Secret(rand::random()),
+                    durable: false,
+                    segments: VecDeque::new(),
+                    end: 0,
+                    end_row: 0,
+                    log_bytes_max: settings.log_bytes_max.min(IngestSettings::MEMORY_BYTES_MAX),
+                    tail_bytes_max: usize::MAX,
+                };
+                Ok(Self { log: Arc::new(Log::new(start, queries, stats)), writer: None })
+            }
+            Keep::Durably { vfs, dir } => Self::open_durable(vfs, &dir, settings, queries, stats),
+        }
+    }
+
+    fn open_durable(
+        vfs: SharedVfs,
+        dir: &Path,
+        settings: IngestSettings,
+        queries: &[String],
+        stats: Arc<SourceStats>,
+    ) -> Result<Self> {
+        vfs.create_dir(dir)?;
+        let Recovered { mut segments, mut end, end_row, torn_bytes, base_max } = recover(&vfs, dir)?;
+        if torn_bytes > 0 {
+            warn!(dir = %dir.display(), bytes = torn_bytes, "the ingest log ended in a record that a crash left unfinished");
+            stats.log_bytes_torn.store(torn_bytes, Ordering::Relaxed);
+        }
+        let log_id = segments.last().map_or_else(rand::random, |last| last.header.log_id);
+        let mut emptied = Vec::new();
+        while let Some(last) = segments.pop_if(|last| last.end() == last.header.base) {
+            end = last.header.previous_end;
+            emptied.push(last);
+        }
+        let base = base_max.map_or(0, |base_max| base_max.max(end).next_multiple_of(GAP) + GAP);
+        let secret = Secret(rand::random());
+        let header = Header { base, first_row: end_row, previous_end: end, log_id, secret };
+        let segment = Arc::new(Segment::create(&vfs, dir, header)?);
+        for empty in emptied {
+            vfs.remove(&empty.path)?;
+        }
+        segments.push(segment.clone());
+        let start = Start {
+            log_id,
+            secret,
+            durable: true,
+            segments: segments.into(),
+            end: base,
+            end_row,
+            log_bytes_max: settings.log_bytes_max,
+            tail_bytes_max: settings.tail_bytes_max,
+        };
+        let log = Arc::new(Log::new(start, queries, stats));
+        // Eight segments to a full log, so that what is released is soon given back.
+        let segment_bytes_max = (settings.log_bytes_max / 8).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
+        let writer = Writer { log: log.clone(), vfs, dir: dir.to_owned(), segment, segment_bytes_max, zeros_to: HEADER };
+        let writer = std::thread::Builder::new().name("ingest-log".to_owned()).spawn(move || writer.run());
+        let writer = writer.attempting(ErrorKind::Unavailable, || "start the thread of an ingest log".to_owned())?;
+        Ok(Self { log, writer: Some(writer) })
+    }
+
+    /// A query's view of the log. The query holds what it has not released, also after the view is dropped.
+    pub fn source(&self, query: &str, extent: Extent) -> IngestSource {
+        IngestSource::new(self.log.clone(), query, extent)
+    }
+
+    /// Lets go of what a query holds, when it has failed for good and the others are to go on. A restart has to find its rows gone.
+    pub fn forget(&self, query: &str) {
+        self.log.forget(query);
+    }
+
+    /// The way in.
+    pub fn appender(&self) -> Appender {
+        Appender { log: self.log.clone() }
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> Arc<SourceStats> {
+        self.log.stats.clone()
+    }
+
+    /// Writes what was appended and ends. Nothing more may be appended. Waits for the disk.
+    ///
+    /// # Errors
+    /// The first failure that kept the log from being written.
+    pub fn close(mut self) -> Result<()> {
+        self.stop(Stop::WhenWritten)?;
+        if self.log.durable && !self.log.lock().is_written() {
+            return Err(Error::new(ErrorKind::NoSpace, "there was no space for the last lines of the ingest log"));
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self, stop: Stop) -> Result<()> {
+        let Some(writer) = self.writer.take() else { return Ok(()) };
+        self.log.lock().stop = stop;
+        self.log.work.notify_all();
+        writer.join().unwrap_or_else(|_| Err(Error::internal("the thread of an ingest log panicked")))
+    }
+}
+
+impl Drop for Ingest {
+    fn drop(&mut self) {
+        // Nobody is left to hear of a failure.
+        let _ = self.stop(Stop::AtOnce);
+    }
+}
+
+/// Appends to an ingest log.
+#[derive(Debug, Clone)]
+pub struct Appender {
+    log: Arc<Log>,
+}
+
+/// What became of lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Appended {
+    /// They are in the log.
+    Yes,
+    /// There was no room for them until the wait was cancelled.
+    Cancelled,
+}
+
+impl Appender {
+    /// Appends consecutive lines of one connection, waiting for room.
+    pub async fn append(
+        &self,
+        origin: &Arc<str>,
+        received_at_us: i64,
+        lines: &[u8],
+        end: LineEnd,
+        cancel: &CancellationToken,
+    ) -> Appended {
+        loop {
+            let mut room = std::pin::pin!(self.log.room.notified());
+            // Before looking, or room made meanwhile would go unnoticed.
+            room.as_mut().enable();
+            match self.log.append(origin, received_at_us, lines, end) {
+                Append::Done => return Appended::Yes,
+                Append::NoRoom => tokio::select! {
+                    () = room => {}
+                    () = cancel.cancelled() => return Appended::Cancelled,
+                },
+            }
+        }
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> &SourceStats {
+        &self.log.stats
+    }
+
+    /// Fails the source for its queries, or lets them go on.
+    pub fn set_failure(&self, failure: Option<Error>) {
+        self.log.set_failure(failure);
+    }
+}

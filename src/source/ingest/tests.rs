@@ -1,0 +1,400 @@
+use std::fmt::Debug;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tempfile::TempDir;
+
+use super::*;
+use crate::checkpoint::storage::{Entry, Folders, LocalVfs, Lock, LogFile, Open, Publish, Vfs};
+use crate::source::contract::{self, texts};
+use crate::source::{Offset, ReadLimit, Source};
+
+const UNLIMITED: ReadLimit = ReadLimit { rows_max: None, bytes_max: None, files_max: None };
+const SMALL: IngestSettings = IngestSettings { log_bytes_max: 64 << 10, tail_bytes_max: 2 << 10 };
+
+struct Fixture {
+    dir: TempDir,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.dir.path().join("log")
+    }
+
+    fn try_open(&self, settings: IngestSettings) -> Result<Ingest> {
+        Ingest::open(Keep::Durably { vfs: LocalVfs::shared(), dir: self.dir() }, settings, &["q".to_owned()])
+    }
+
+    fn open(&self) -> Ingest {
+        self.try_open(IngestSettings::default()).unwrap()
+    }
+
+    fn segments(&self) -> Vec<PathBuf> {
+        let mut files: Vec<_> = std::fs::read_dir(self.dir()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        files
+    }
+}
+
+async fn append(ingest: &Ingest, lines: &str) {
+    append_as(ingest, "a:1#1", lines).await;
+}
+
+async fn append_as(ingest: &Ingest, origin: &str, lines: &str) {
+    let cancel = CancellationToken::new();
+    let appended = ingest.appender().append(&origin.into(), 7, lines.as_bytes(), LineEnd::Clean, &cancel).await;
+    assert_eq!(appended, Appended::Yes);
+}
+
+async fn end_of(source: &mut IngestSource, start: &Offset) -> Offset {
+    source.latest_offset(start, &UNLIMITED).await.unwrap()
+}
+
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), what).await.expect("it takes too long")
+}
+
+#[tokio::test]
+async fn logs_on_disk_and_in_memory_keep_the_contract_of_sources() {
+    let fixture = Fixture::new();
+    for ingest in [fixture.open(), Ingest::open(Keep::InMemory, IngestSettings::default(), &[]).unwrap()] {
+        append(&ingest, "one\ntwo\nthree\n").await;
+        append_as(&ingest, "b:2#2", "four\n").await;
+        append(&ingest, "\n").await;
+        append(&ingest, "six").await;
+        contract::check(&mut ingest.source("q", Extent::Endless)).await;
+        ingest.close().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_has_left_memory_is_read_from_its_segments() {
+    let fixture = Fixture::new();
+    let settings = IngestSettings { log_bytes_max: 1 << 20, tail_bytes_max: 1 };
+    let ingest = fixture.try_open(settings).unwrap();
+    let mut expected = Vec::new();
+    for number in 0..2_000 {
+        let line = format!("{number:0100}");
+        append(&ingest, &format!("{line}\n")).await;
+        expected.push(line);
+    }
+    let mut source = ingest.source("q", Extent::Endless);
+    let start = source.initial_offset().await.unwrap();
+    let end = end_of(&mut source, &start).await;
+    soon(source.make_durable(&end)).await.unwrap();
+    assert!(fixture.segments().len() > 1);
+    assert_eq!(texts(&mut source, &start).await.unwrap().0, expected);
+    let limit = ReadLimit { rows_max: Some(1_777), ..UNLIMITED };
+    let middle = source.latest_offset(&start, &limit).await.unwrap();
+    assert_eq!(contract::read(&mut source, &start, &middle).await.unwrap().len(), 1_777);
+    contract::check(&mut source).await;
+}
+
+#[tokio::test]
+async fn a_range_reads_the_same_after_a_restart_and_rows_go_on_counting() {
+    let fixture = Fixture::new();
+    let ingest = fixture.open();
+    append(&ingest, "a\nb\n").await;
+    let mut source = ingest.source("q", Extent::Endless);
+    let start = source.initial_offset().await.unwrap();
+    let middle = source.latest_offset(&start, &ReadLimit { rows_max: Some(1), ..UNLIMITED }).await.unwrap();
+    let end = end_of(&mut source, &start).await;
+    ingest.close().unwrap();
+    for round in 0..3 {
+        let ingest = fixture.open();
+        let mut source = ingest.source("q", Extent::Endless);
+        assert_eq!(source.initial_offset().await.unwrap(), start);
+        let lines = contract::read(&mut source, &middle, &end).await.unwrap();
+        assert_eq!((lines.len(), &lines[0].text[..], &*lines[0].origin), (1, &b"b"[..], "a:1#1"));
+        assert_eq!(end_of(&mut source, &end).await == end, round == 0, "nothing new the first time");
+        append(&ingest, "c\n").await;
+        let (new, later) = texts(&mut source, &end).await.unwrap();
+        assert_eq!(new.len(), round + 1);
+        assert_eq!(later.as_json()["row"], 3 + round);
+        ingest.close().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_crash_keeps_what_was_durable_and_gives_no_position_twice() {
+    let fixture = Fixture::new();
+    let ingest = fixture.open();
+    append(&ingest, "a\n").await;
+    let mut source = ingest.source("q", Extent::Endless);
+    let start = source.initial_offset().await.unwrap();
+    let durable = end_of(&mut source, &start).await;
+    soon(source.make_durable(&durable)).await.unwrap();
+    append(&ingest, "b\n").await;
+    let planned = end_of(&mut source, &start).await;
+    drop((source, ingest));
+    // Cut everything behind the first record, as a power cut may.
+    let segment = &fixture.segments()[0];
+    let cut = HEADER + durable.as_json()["position"].as_u64().unwrap();
+    std::fs::OpenOptions::new().write(true).open(segment).unwrap().set_len(cut + 9).unwrap();
+
+    let ingest = fixture.open();
+    append(&ingest, "c\n").await;
+    let mut source = ingest.source("q", Extent::Endless);
+    let replay = contract::read(&mut source, &start, &planned).await.unwrap();
+    assert_eq!(replay.len(), 1, "the planned range is cut to what there is");
+    assert_eq!(texts(&mut source, &planned).await.unwrap().0, ["c"], "and what came later follows it");
+    assert_eq!(texts(&mut source, &durable).await.unwrap().0, ["c"]);
+    assert!(SourceStats::get(&ingest.stats().log_bytes_torn) > 0);
+}
+
+#[tokio::test]
+async fn no_damage_of_a_closed_log_goes_unnoticed() {
+    let fixture = Fixture::new();
+    let ingest = fixture.open();
+    append(&ingest, "a\nb\n").await;
+    append(&ingest, "c\n").await;
+    let mut source = ingest.source("q", Extent::Endless);
+    let start = source.initial_offset().await.unwrap();
+    let end = end_of(&mut source, &start).await;
+    soon(source.make_durable(&end)).await.unwrap();
+    drop(source);
+    ingest.close().unwrap();
+    let segment = fixture.segments().remove(0);
+    let whole = std::fs::read(&segment).unwrap();
+    let position = end.as_json()["position"].as_u64().unwrap();
+    let used = (HEADER + position) as usize;
+    let vfs = LocalVfs::shared();
+    for at in 0..used + record::MARK {
+        for damaged in [flipped(&whole, at), [&whole[..at], &vec![0; whole.len() - at]].concat()] {
+            std::fs::write(&segment, &damaged).unwrap();
+            match recover(&vfs, &fixture.dir()) {
+                Ok(found) => {
+                    let cut = damaged[at..].iter().all(|byte| *byte == 0);
+                    assert!(at >= used || cut, "byte {at}");
+                    assert!(found.end == position || cut, "byte {at}");
+                }
+                Err(error) => assert_eq!(error.condition(), Some("CKPT_CORRUPT"), "byte {at}: {error}"),
+            }
+        }
+    }
+    std::fs::write(&segment, &whole).unwrap();
+    let ingest = fixture.open();
+    assert_eq!(texts(&mut ingest.source("q", Extent::Endless), &start).await.unwrap().0, ["a", "b", "c"]);
+}
+
+fn flipped(bytes: &[u8], at: usize) -> Vec<u8> {
+    let mut flipped = bytes.to_vec();
+    flipped[at] ^= 0x10;
+    flipped
+}
+
+#[tokio::test]
+async fn damage_in_an_older_segment_is_found_when_it_is_read() {
+    let fixture = Fixture::new();
+    let ingest = fixture.try_open(SMALL).unwrap();
+    for _ in 0..20 {
+        append(&ingest, &format!("{}\n", "x".repeat(1_000))).await;
+    }
+    let mut source = ingest.source("q", Extent::Endless);
+    let start = source.initial_offset().await.unwrap();
+    drop(source);
+    ingest.close().unwrap();
+    let segment = fixture.segments().remove(0);
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[500] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let ingest = fixture.try_open(SMALL).unwrap();
+    let error = texts(&mut ingest.source("q", Extent::Endless), &start).await.unwrap_err();
+    assert_eq!((error.kind(), error.condition()), (ErrorKind::Corrupt, Some("CKPT_CORRUPT")));
+}
+
+#[tokio::test]
+async fn an_offset_of_another_log_is_refused() {
+    let (one, other) = (Fixture::new(), Fixture::new());
+    let start = one.open().source("q", Extent::Endless).initial_offset().await.unwrap();
+    let error = other.open().source("q", Extent::Endless).latest_offset(&start, &UNLIMITED).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+}
+
+#[tokio::test]
+async fn a_full_log_takes_no_more_until_the_slowest_query_has_released() {
+    let fixture = Fixture::new();
+    let keep = || [Keep::Durably { vfs: LocalVfs::shared(), dir: fixture.dir() }, Keep::InMemory];
+    for keep in keep() {
+        let ingest = Ingest::open(keep, SMALL, &["slow".to_owned(), "fast".to_owned()]).unwrap();
+        let (mut slow, mut fast) = (ingest.source("slow", Extent::Endless), ingest.source("fast", Extent::Endless));
+        let start = slow.initial_offset().await.unwrap();
+        let line = format!("{}\n", "x".repeat(1_000));
+        let (appender, origin, cancel) = (ingest.appender(), Arc::from("a:1#1"), CancellationToken::new());
+        let fill = async || {
+            for filled in 0.. {
+                let mut append = std::pin::pin!(appender.append(&origin, 0, line.as_bytes(), LineEnd::Clean, &cancel));
+                if futures::poll!(append.as_mut()).is_pending() {
+                    // Full only if it is not just the disk that is behind.
+                    let mut source = ingest.source("fast", Extent::Endless);
+                    let end = end_of(&mut source, &start).await;
+                    soon(source.make_durable(&end)).await.unwrap();
+                    if futures::poll!(append).is_pending() {
+                        return filled;
+                    }
+                }
+            }
+            0
+        };
+        assert!((55..64).contains(&fill().await));
+        let end = end_of(&mut fast, &start).await;
+        fast.release(&end).await.unwrap();
+        assert_eq!(fill().await, 0, "the slow query still needs it");
+        slow.release(&end).await.unwrap();
+        let appended = soon(appender.append(&origin, 0, line.as_bytes(), LineEnd::Clean, &cancel)).await;
+        assert_eq!(appended, Appended::Yes);
+        assert_eq!(texts(&mut slow, &end).await.unwrap().0.len(), 1);
+        ingest.close().unwrap();
+    }
+    let left: u64 = fixture.segments().iter().map(|file| std::fs::metadata(file).unwrap().len()).sum();
+    assert!(left < 20 << 10, "{left} bytes are left");
+}
+
+#[tokio::test]
+async fn a_released_log_can_be_opened_again_and_again() {
+    let fixture = Fixture::new();
+    let mut at = None;
+    for round in 0..5 {
+        let ingest = fixture.open();
+        let mut source = ingest.source("q", Extent::Endless);
+        let start = match at {
+            Some(at) => at,
+            None => source.initial_offset().await.unwrap(),
+        };
+        assert!(texts(&mut source, &start).await.unwrap().0.is_empty());
+        if round % 2 == 0 {
+            append(&ingest, "a\n").await;
+        }
+        let end = end_of(&mut source, &start).await;
+        soon(source.make_durable(&end)).await.unwrap();
+        source.release(&end).await.unwrap();
+        ingest.close().unwrap();
+        at = Some(end);
+    }
+    assert!(fixture.segments().len() <= 3, "{:?}", fixture.segments());
+}
+
+#[tokio::test]
+async fn rows_that_were_only_in_memory_are_counted_as_lost() {
+    let open = || Ingest::open(Keep::InMemory, IngestSettings::default(), &["q".to_owned()]).unwrap();
+    let before = open();
+    append(&before, "a\nb\n").await;
+    let mut source = before.source("q", Extent::Endless);
+    let start = source.initial_offset().await.unwrap();
+    let end = end_of(&mut source, &start).await;
+    let after = open();
+    append(&after, "c\n").await;
+    let mut source = after.source("q", Extent::Endless);
+    for _ in 0..2 {
+        assert!(contract::read(&mut source, &start, &end).await.unwrap().is_empty());
+    }
+    assert_eq!(SourceStats::get(&after.stats().rows_lost), 2);
+    assert_eq!(texts(&mut source, &end).await.unwrap().0, ["c"]);
+}
+
+#[tokio::test]
+async fn a_failed_source_gives_what_it_has_and_then_its_failure() {
+    let ingest = Ingest::open(Keep::InMemory, IngestSettings::default(), &[]).unwrap();
+    let mut source = ingest.source("q", Extent::Endless);
+    append(&ingest, "a\n").await;
+    ingest.appender().set_failure(Some(Error::new(ErrorKind::Unavailable, "no host")));
+    let start = source.initial_offset().await.unwrap();
+    let (lines, end) = texts(&mut source, &start).await.unwrap();
+    assert_eq!(lines, ["a"]);
+    soon(source.changed(&end)).await;
+    let error = source.latest_offset(&end, &UNLIMITED).await.unwrap_err();
+    assert_eq!((error.kind(), error.message()), (ErrorKind::Unavailable, "no host"));
+    ingest.appender().set_failure(None);
+    assert_eq!(end_of(&mut source, &end).await, end);
+}
+
+/// A disk that is full while it is told to be.
+#[derive(Debug)]
+struct FullDisk {
+    disk: LocalVfs,
+    full: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+struct FullFile(Arc<dyn LogFile>, Arc<AtomicBool>);
+
+impl Folders for FullDisk {
+    fn create_dir(&self, dir: &Path) -> Result<()> {
+        self.disk.create_dir(dir)
+    }
+    fn list(&self, dir: &Path) -> Result<Vec<Entry>> {
+        self.disk.list(dir)
+    }
+    fn move_new(&self, from: &Path, to: &Path) -> Result<Publish> {
+        self.disk.move_new(from, to)
+    }
+    fn sync_dir(&self, dir: &Path) -> Result<()> {
+        self.disk.sync_dir(dir)
+    }
+    fn remove(&self, path: &Path) -> Result<()> {
+        self.disk.remove(path)
+    }
+}
+
+impl Vfs for FullDisk {
+    fn read(&self, file: &Path) -> Result<Option<Bytes>> {
+        self.disk.read(file)
+    }
+    fn write_new(&self, file: &Path, bytes: &[u8]) -> Result<()> {
+        self.disk.write_new(file, bytes)
+    }
+    fn open(&self, file: &Path, how: Open) -> Result<Arc<dyn LogFile>> {
+        Ok(Arc::new(FullFile(self.disk.open(file, how)?, self.full.clone())))
+    }
+    fn lock(&self, file: &Path, owner: &str) -> Result<Lock> {
+        self.disk.lock(file, owner)
+    }
+    fn check_lockable(&self, dir: &Path) -> Result<()> {
+        self.disk.check_lockable(dir)
+    }
+}
+
+impl LogFile for FullFile {
+    fn len(&self) -> Result<u64> {
+        self.0.len()
+    }
+    fn read_at(&self, offset: u64, len: usize) -> Result<Bytes> {
+        self.0.read_at(offset, len)
+    }
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        if self.1.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::NoSpace, "could not write: no space"));
+        }
+        self.0.write_at(offset, bytes)
+    }
+    fn sync(&self) -> Result<()> {
+        self.0.sync()
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_reported_and_got_over() {
+    let fixture = Fixture::new();
+    let full = Arc::new(AtomicBool::new(false));
+    let vfs = Arc::new(FullDisk { disk: LocalVfs, full: full.clone() });
+    let keep = Keep::Durably { vfs, dir: fixture.dir() };
+    let ingest = Ingest::open(keep, IngestSettings::default(), &["q".to_owned()]).unwrap();
+    full.store(true, Ordering::SeqCst);
+    append(&ingest, "a\n").await;
+    let mut source = ingest.source("q", Extent::Endless);
+    let start = source.initial_offset().await.unwrap();
+    let end = end_of(&mut source, &start).await;
+    assert_eq!(soon(source.make_durable(&end)).await.unwrap_err().kind(), ErrorKind::NoSpace);
+    full.store(false, Ordering::SeqCst);
+    let mut durability = ingest.log.durability();
+    soon(durability.wait_for(|now| now.trouble.is_none())).await.unwrap();
+    soon(source.make_durable(&end)).await.unwrap();
+    ingest.close().unwrap();
+    let ingest = fixture.open();
+    assert_eq!(texts(&mut ingest.source("q", Extent::Endless), &start).await.unwrap().0, ["a"]);
+}

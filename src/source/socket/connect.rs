@@ -1,0 +1,116 @@
+//! Connects to a server, and again whenever the connection ends.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use tracing::{info, warn};
+
+use super::Receiver;
+use super::connection::{Ended, receive};
+use crate::error::{Error, ErrorKind, Result};
+
+const RETRY_MIN: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+/// Longest single attempt.
+const ATTEMPT_MAX: Duration = Duration::from_secs(10);
+
+/// Refuses what is no `host:port`.
+pub(super) fn check_address(address: &str) -> Result<()> {
+    let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse::<u16>().ok());
+    match port {
+        Some(_) => Ok(()),
+        None => Err(Error::config(format!("`{address}` is no `host:port`"))),
+    }
+}
+
+/// Runs until cancelled.
+pub(super) async fn run(receiver: Arc<Receiver>, address: String) {
+    let cancel = receiver.cancel.clone();
+    // Whoever waits is waiting for the network only, so the whole can be dropped there; a connection sees to its own end.
+    let mut retry = Retry { after: RETRY_MIN };
+    let mut first = Some(Instant::now() + receiver.settings.connect_timeout);
+    loop {
+        let attempt = async { timeout(ATTEMPT_MAX, TcpStream::connect(&address)).await };
+        let attempt = tokio::select! {
+            () = cancel.cancelled() => return,
+            attempt = attempt => attempt.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
+            () = until(first) => {
+                // The attempt is given up with the time; another one follows.
+                fail(&receiver, &address, &mut first, io::ErrorKind::TimedOut.into());
+                continue;
+            }
+        };
+        let received = match attempt {
+            Ok(stream) => {
+                first = None;
+                receiver.appender.set_failure(None);
+                stay(&receiver, &address, stream).await
+            }
+            Err(cause) => {
+                if first.is_some_and(|deadline| Instant::now() + retry.after >= deadline) {
+                    fail(&receiver, &address, &mut first, cause);
+                }
+                0
+            }
+        };
+        if cancel.is_cancelled() {
+            return;
+        }
+        let wait = retry.next(received > 0);
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+/// Fails the source once: from then on it works again as soon as there is a connection.
+fn fail(receiver: &Receiver, address: &str, first: &mut Option<Instant>, cause: io::Error) {
+    let timeout = receiver.settings.connect_timeout;
+    let message =
+        format!("could not connect to {address} of source `{}` within {}", receiver.name, humantime::format_duration(timeout));
+    receiver.appender.set_failure(Some(Error::new(ErrorKind::Unavailable, message).because(cause)));
+    *first = None;
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Receives until the connection ends; answers how many bytes came.
+async fn stay(receiver: &Receiver, address: &str, stream: TcpStream) -> u64 {
+    let Ok(peer) = stream.peer_addr() else { return 0 };
+    super::listen::keep_alive(&stream);
+    let source = &*receiver.name;
+    info!(source, address, "connected");
+    let (ended, received) = receive(receiver, stream, receiver.origin(peer)).await;
+    match ended {
+        Ended::Cancelled => {}
+        Ended::Closed => info!(source, address, received, "the server closed the connection; waiting for it to come back"),
+        Ended::TimedOut => warn!(source, address, received, "the server said nothing for too long; connecting again"),
+        Ended::Broken(cause) => warn!(source, address, received, %cause, "the connection broke; connecting again"),
+    }
+    received
+}
+
+/// How long to wait between attempts: longer and longer, until a connection brings something.
+struct Retry {
+    after: Duration,
+}
+
+impl Retry {
+    fn next(&mut self, worked: bool) -> Duration {
+        if worked {
+            self.after = RETRY_MIN;
+        }
+        let wait = self.after;
+        self.after = (self.after * 2).min(RETRY_MAX);
+        wait
+    }
+}
