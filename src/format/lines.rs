@@ -50,6 +50,8 @@ pub(super) struct LineFault {
 /// A [`Decoder`] for any [`RowParser`].
 pub(super) struct LineDecoder<P> {
     parser: P,
+    /// Whether the first line of a file is no row.
+    has_header: bool,
     request: DecodeRequest,
     schema: SchemaRef,
     /// Of the batch in the making.
@@ -68,6 +70,7 @@ impl<P: RowParser> LineDecoder<P> {
         let schema = Arc::new(Schema::new(declared.chain(metadata).collect::<Vec<_>>()));
         Self {
             parser,
+            has_header: false,
             schema,
             rows: 0,
             bytes: 0,
@@ -77,6 +80,12 @@ impl<P: RowParser> LineDecoder<P> {
             faults: Vec::new(),
             request,
         }
+    }
+
+    /// Leaves out the first line of each file, and of whatever else is read from its first byte.
+    pub(super) fn skipping_header(mut self, has_header: bool) -> Self {
+        self.has_header = has_header;
+        self
     }
 
     fn parse_block(&mut self, chunk: &LineChunk, text: &[u8]) -> Result<()> {
@@ -195,7 +204,11 @@ impl<P: RowParser> LineDecoder<P> {
         // Files have no time of receipt; theirs alone may begin with a byte order mark.
         let marked = chunk.position == 0 && chunk.received_at_us.is_none() && text.starts_with(b"\xef\xbb\xbf");
         let mut start = if marked { 3 } else { 0 };
-        for end in memchr::memchr_iter(b'\n', text) {
+        if self.has_header && chunk.position == 0 {
+            start = memchr::memchr(b'\n', text).map_or(text.len(), |end| end + 1);
+        }
+        let first = start;
+        for end in memchr::memchr_iter(b'\n', &text[first..]).map(|end| end + first) {
             let line_end = if end > start && text[end - 1] == b'\r' { end - 1 } else { end };
             self.line(chunk, text, start..line_end, whole)?;
             start = end + 1;

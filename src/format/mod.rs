@@ -6,6 +6,8 @@
 pub mod number;
 pub mod datetime;
 pub mod json;
+pub mod text;
+pub mod csv;
 mod lines;
 mod column;
 mod convert;
@@ -13,7 +15,7 @@ mod convert;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 
 use crate::error::{Error, Result};
 use crate::source::LineChunk;
@@ -128,9 +130,13 @@ pub trait Decoder: Send {
 pub enum FormatOptions {
     /// JSON lines.
     Json,
+    /// Lines as they are, one column.
+    Text,
+    /// CSV.
+    Csv(csv::CsvOptions),
 }
 
-/// A format: its name in a pipeline file, its settings and how it reads.
+/// A format: its name in a pipeline file, its settings, and how it reads and writes.
 pub struct FormatSpec {
     /// The key under `format`.
     pub name: &'static str,
@@ -139,10 +145,12 @@ pub struct FormatSpec {
     /// Whether a `schema` must be declared.
     pub needs_schema: bool,
     decoder: fn(&FormatOptions, DecodeRequest) -> Result<Box<dyn Decoder>>,
+    encode: fn(&FormatOptions, &RecordBatch, &str, &mut Vec<u8>) -> Result<()>,
+    encode_header: fn(&FormatOptions, &Schema, &mut Vec<u8>) -> Result<()>,
 }
 
 /// Every format there is. A new one is its own file and one line here.
-pub static FORMATS: &[&FormatSpec] = &[&json::SPEC];
+pub static FORMATS: &[&FormatSpec] = &[&json::SPEC, &text::SPEC, &csv::SPEC];
 
 /// The format called `name`.
 pub fn find(name: &str) -> Option<&'static FormatSpec> {
@@ -154,6 +162,8 @@ impl FormatOptions {
     pub fn spec(&self) -> &'static FormatSpec {
         match self {
             Self::Json => &json::SPEC,
+            Self::Text => &text::SPEC,
+            Self::Csv(_) => &csv::SPEC,
         }
     }
 }
@@ -164,6 +174,17 @@ pub fn decoder(format: &FormatOptions, request: DecodeRequest) -> Result<Box<dyn
         return Err(Error::internal(format!("there is no column {at} in the schema of {}", request.source)));
     }
     (format.spec().decoder)(format, request)
+}
+
+/// Appends rows as lines of a sink's format, timestamps in `time_zone`. A column that the format cannot hold is a `Config` error;
+/// encoding no rows finds it too.
+pub fn encode(format: &FormatOptions, rows: &RecordBatch, time_zone: &str, out: &mut Vec<u8>) -> Result<()> {
+    (format.spec().encode)(format, rows, time_zone, out)
+}
+
+/// Appends what a file of the format begins with.
+pub fn encode_header(format: &FormatOptions, schema: &Schema, out: &mut Vec<u8>) -> Result<()> {
+    (format.spec().encode_header)(format, schema, out)
 }
 
 /// The zone called `name`.

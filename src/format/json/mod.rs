@@ -19,6 +19,7 @@ mod lexer;
 mod text;
 mod value;
 mod values;
+pub mod write;
 
 use lexer::Cursor;
 use value::{Keys, Parser, Role, Shape};
@@ -33,6 +34,7 @@ pub const CORRUPT_RECORD: &str = "_corrupt_record";
 enum Reason {
     NotJson,
     NotAnObject,
+    AnArray,
     TooDeep,
     NumberTooLong,
     TooLong,
@@ -44,7 +46,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotJson => "not valid JSON",
-            Self::NotAnObject => "not a JSON object",
+            Self::NotAnObject | Self::AnArray => "not a JSON object",
             Self::TooDeep => "nested too deep",
             Self::NumberTooLong => "number of more than 1000 digits",
             Self::TooLong => "too long",
@@ -54,8 +56,14 @@ impl fmt::Display for Reason {
 }
 
 /// JSON lines.
-pub static SPEC: FormatSpec =
-    FormatSpec { name: "json", settings: &[], needs_schema: true, decoder: |_, request| decoder(request) };
+pub static SPEC: FormatSpec = FormatSpec {
+    name: "json",
+    settings: &[],
+    needs_schema: true,
+    decoder: |_, request| decoder(request),
+    encode: |_, rows, time_zone, out| write::write_rows(rows, time_zone, out),
+    encode_header: |_, _, _| Ok(()),
+};
 
 fn decoder(request: DecodeRequest) -> Result<Box<dyn Decoder>> {
     let zone = super::zone(&request.time_zone)?;
@@ -134,7 +142,7 @@ impl JsonRows {
         // Whatever follows the object is ignored.
         let result = match cursor.peek() {
             b'{' => self.parser.object(&mut cursor, (&self.keys, &self.shapes), &mut self.columns, self.rows, 0),
-            b'[' => Err(Reason::NotAnObject),
+            b'[' => Err(Reason::AnArray),
             _ => Err(cursor.token().err().unwrap_or(Reason::NotAnObject)),
         };
         match (result, self.parser.wrong.take()) {

@@ -132,7 +132,7 @@ fn only_item(
 
 fn malformed(reason: &Reason) -> Error {
     let condition = match reason {
-        Reason::NotAnObject => "MALFORMED_RECORD_IN_PARSING.CANNOT_PARSE_JSON_ARRAYS_AS_STRUCTS",
+        Reason::AnArray => "MALFORMED_RECORD_IN_PARSING.CANNOT_PARSE_JSON_ARRAYS_AS_STRUCTS",
         _ => "MALFORMED_RECORD_IN_PARSING.WITHOUT_SUGGESTION",
     };
     Error::spark(ErrorKind::Data, condition, format!("malformed record in the parse mode FAILFAST: {reason}"))

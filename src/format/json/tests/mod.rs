@@ -9,6 +9,10 @@ use super::*;
 use crate::format::{Decoded, FormatOptions, LineLimits, number};
 use crate::source::{LineChunk, LineEnd};
 
+mod chunks;
+mod generated;
+mod single;
+
 fn field(name: &str, data_type: DataType) -> Field {
     Field::new(name, data_type, true)
 }
