@@ -18,10 +18,12 @@ use crate::format::MetadataColumn;
 pub mod batch_time;
 pub mod spark;
 pub mod catalog;
+pub mod output_mode;
 pub mod streaming;
+pub mod explain;
 
 /// Which rows of a stateful result a batch emits (Spark's output modes).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OutputMode {
     /// Only rows that will never change again.

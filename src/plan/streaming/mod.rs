@@ -3,12 +3,37 @@
 //! [`StreamingPlan`] owns the physical plan and the state of its operators. A run applies the batch's changes on an overlay of
 //! that state; the engine merges it with [`StreamingPlan::commit`] once the batch is decided, or drops it.
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
-use bytes::Bytes;
+mod build;
 
-use super::{BatchInput, BatchOutput, Catalog, OperatorFingerprint, PlanSettings, QueryText, ScanRequest};
-use crate::error::{Error, Result};
+mod result;
+mod static_side;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use bytes::Bytes;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::execution::TaskContext;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::ExecutionPlan;
+use tracing::warn;
+
+pub use self::result::ResultPlan;
+use super::batch_time::BatchTime;
+use super::catalog::{BatchRows, scan_requests, stream_of};
+use super::explain::Explained;
+use super::spark::relation::{optimise, plan_query};
+use super::{BatchInput, BatchOutput, Catalog, OperatorFingerprint, PlanSettings, QueryText, ScanRequest, Scope, output_mode};
+use crate::error::{Error, ErrorKind, Result, from_datafusion};
+use crate::operator::Operator;
+use crate::operator::node::collect_partitions;
+use crate::operator::push_down::key_filters;
+use crate::state::{BatchEnd, StateMemory};
 
 /// One query, planned.
 ///
@@ -18,19 +43,51 @@ use crate::error::{Error, Result};
 ///   dropped its overlay; `abort` is then harmless).
 #[derive(Debug)]
 pub struct StreamingPlan {
-    schema: SchemaRef,
+    runner: Runner,
     scans: Vec<ScanRequest>,
+    scope: Scope,
+    /// Downstream first.
+    operators: Vec<Arc<Operator>>,
+    memory: Arc<StateMemory>,
+    explained: Explained,
 }
 
 impl StreamingPlan {
     /// Plans `query`, called `name` in messages, and refuses what Spark refuses (kind `Config`, with Spark's condition).
-    pub async fn new(name: &str, _query: &QueryText, _catalog: &Catalog, _settings: &PlanSettings) -> Result<Self> {
-        Err(Error::internal(format!("query {name} cannot be planned yet")))
+    pub async fn new(name: &str, query: &QueryText, catalog: &Catalog, settings: &PlanSettings) -> Result<Self> {
+        let batch_time = BatchTime::default();
+        let session = build::session(&batch_time);
+        let (written, names) = match query {
+            QueryText::Sql(sql) => {
+                let planned = plan_query(sql, catalog, settings)?;
+                (planned.plan, planned.columns.into_iter().map(|column| column.name).collect::<Vec<_>>())
+            }
+            QueryText::Plan(plan) => {
+                let plan = build::analyze(plan.as_ref().clone(), &session)?;
+                let names = plan.schema().fields().iter().map(|field| field.name().clone()).collect();
+                (plan, names)
+            }
+        };
+        output_mode::check(&written, settings)?;
+        let (incremental, ids) = match settings.scope {
+            Scope::Query => build::make_stateful(key_filters(written.clone())?, settings.output_mode)?,
+            Scope::MicroBatch => (written.clone(), Vec::new()),
+        };
+        let optimized = match query {
+            QueryText::Sql(_) => optimise(incremental)?,
+            QueryText::Plan(_) => session.optimize(&incremental).map_err(|e| from_datafusion(e, ErrorKind::Config))?,
+        };
+        let memory = StateMemory::new(settings.state_memory_bytes_max);
+        let built = build::physical(&optimized, &session, &memory, &ids).await?;
+        let explained = Explained::new(&written, &optimized, &built.plan);
+        let scans = requests(&written, &optimized)?;
+        let runner = Runner::new(name, &session, batch_time, built.plan, &names);
+        Ok(Self { runner, scans, scope: settings.scope, operators: built.operators, memory, explained })
     }
 
     /// Columns of the output, named as the user sees them.
     pub fn schema(&self) -> SchemaRef {
-        self.schema.clone()
+        self.runner.schema.clone()
     }
 
     /// What a batch must bring, one entry per source.
@@ -38,68 +95,164 @@ impl StreamingPlan {
         &self.scans
     }
 
-    /// What a checkpoint must remember of each stateful operator, in plan order (upstream first).
+    /// What a checkpoint must remember of each stateful operator, the downstream operator first.
     pub fn fingerprints(&self) -> Vec<OperatorFingerprint> {
-        Vec::new()
+        self.operators.iter().map(|operator| operator.fingerprint().clone()).collect()
     }
 
     /// The logical, incremental and physical plan, and what each part keeps in state.
     pub fn explain(&self) -> String {
-        String::new()
+        self.explained.text(&self.fingerprints())
     }
 
     /// Loads one operator's state from a snapshot (or nothing) followed by later changelogs, oldest first. Kind `Corrupt` if the
     /// bytes are damaged or belong to another plan, `Limit` if the state does not fit.
-    pub fn restore(&mut self, operator: &str, _changelog: &[Bytes]) -> Result<()> {
-        Err(Error::internal(format!("there is no operator {operator}")))
+    pub fn restore(&mut self, operator: &str, changelog: &[Bytes]) -> Result<()> {
+        self.operator(operator)?.with_state(|state| state.restore(changelog))
     }
 
     /// Runs one batch on an overlay of the state.
-    pub async fn run(&mut self, _input: BatchInput) -> Result<BatchOutput> {
-        Err(Error::internal("nothing is planned"))
+    pub async fn run(&mut self, input: BatchInput) -> Result<BatchOutput> {
+        // A run that was cancelled half-way has left changes behind.
+        self.abort();
+        for operator in &self.operators {
+            operator.begin_batch();
+        }
+        if self.scope == Scope::MicroBatch && input.rows.values().flatten().all(|rows| rows.num_rows() == 0) {
+            return Ok(BatchOutput {
+                rows: vec![RecordBatch::new_empty(self.schema())],
+                state: Vec::new(),
+                operators: Vec::new(),
+            });
+        }
+        let ran = self.runner.run(BatchRows(input.rows), input.batch_time_us).await;
+        ran.and_then(|rows| self.output(rows)).inspect_err(|_| self.abort())
+    }
+
+    fn output(&self, rows: Vec<RecordBatch>) -> Result<BatchOutput> {
+        let (mut state, mut operators) = (Vec::new(), Vec::new());
+        for operator in &self.operators {
+            let started = Instant::now();
+            let changelog = operator.with_state(|state| state.changelog())?;
+            state.extend(changelog.map(|bytes| (operator.id().to_owned(), bytes)));
+            operators.push(operator.progress(started.elapsed()));
+        }
+        Ok(BatchOutput { rows, state, operators })
     }
 
     /// Merges the overlay of the last run.
-    pub fn commit(&mut self) {}
+    pub fn commit(&mut self) {
+        self.end(BatchEnd::Commit);
+    }
 
     /// Drops the overlay of the last run.
-    pub fn abort(&mut self) {}
+    pub fn abort(&mut self) {
+        self.end(BatchEnd::Abort);
+    }
+
+    fn end(&self, end: BatchEnd) {
+        for operator in &self.operators {
+            if let Err(error) = operator.with_state(|state| state.end(end)) {
+                // What failed is tidying up after the changes were made: state is right, only larger than it need be.
+                warn!(operator = operator.id(), error = error.chain(), "state was not compacted");
+            }
+        }
+    }
 
     /// One operator's whole state, in the encoding of a changelog. Called between a commit and the next run.
     pub fn snapshot(&self, operator: &str) -> Result<Bytes> {
-        Err(Error::internal(format!("there is no operator {operator}")))
+        self.operator(operator)?.with_state(|state| state.snapshot())
     }
 
     /// One operator's state as rows: key columns, then state columns.
     pub fn state_rows(&self, operator: &str) -> Result<RecordBatch> {
-        Err(Error::internal(format!("there is no operator {operator}")))
+        self.operator(operator)?.with_state(|state| {
+            concat_batches(state.schema().columns(), &state.rows()?)
+                .map_err(|e| Error::new(ErrorKind::Limit, "the state is too large to be shown at once").because(e))
+        })
     }
 
     /// Bytes held by the state of all operators, indexes included.
     pub fn memory_used_bytes(&self) -> usize {
-        0
+        self.memory.used()
+    }
+
+    fn operator(&self, id: &str) -> Result<&Operator> {
+        let found = self.operators.iter().find(|operator| operator.id() == id);
+        found.map(Arc::as_ref).ok_or_else(|| Error::new(ErrorKind::Corrupt, format!("the query has no operator {id}")))
     }
 }
 
-/// Stateless SQL over the rows of a finished batch, which it calls `result`: a sink's `select`.
+/// What each source must bring. A source that optimisation has found to be without effect is still read, without columns.
+fn requests(written: &LogicalPlan, optimized: &LogicalPlan) -> Result<Vec<ScanRequest>> {
+    let mut requests = scan_requests(optimized)?;
+    let mut named = BTreeSet::new();
+    let walked = written.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            named.extend(stream_of(scan).map(|stream| stream.name().to_owned()));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    walked.map_err(|e| from_datafusion(e, ErrorKind::Internal))?;
+    for source in named {
+        if !requests.iter().any(|request| request.source == source) {
+            requests.push(ScanRequest { source, projection: Vec::new(), metadata: Vec::new() });
+        }
+    }
+    requests.sort_by(|a, b| a.source.cmp(&b.source));
+    Ok(requests)
+}
+
+/// A physical plan that is run again and again.
 #[derive(Debug)]
-pub struct ResultPlan {
+struct Runner {
+    name: String,
     schema: SchemaRef,
+    plan: Arc<dyn ExecutionPlan>,
+    session: SessionState,
+    batch_time: BatchTime,
+    runs: u64,
 }
 
-impl ResultPlan {
-    /// Plans `sql` over `result` with the columns of `schema`.
-    pub async fn new(sql: &str, _schema: &SchemaRef, _settings: &PlanSettings) -> Result<Self> {
-        Err(Error::internal(format!("select {sql:?} cannot be planned yet")))
+impl Runner {
+    /// `plan`, whose columns the user calls `names`. All are nullable, as in everything that Spark writes.
+    fn new(name: &str, session: &SessionState, batch_time: BatchTime, plan: Arc<dyn ExecutionPlan>, names: &[String]) -> Self {
+        let planned = plan.schema();
+        let fields = planned.fields().iter().zip(names);
+        let fields: Vec<Field> = fields.map(|(field, name)| Field::new(name, field.data_type().clone(), true)).collect();
+        Self { name: name.to_owned(), schema: Arc::new(Schema::new(fields)), plan, session: session.clone(), batch_time, runs: 0 }
     }
 
-    /// Columns of the output, named as the user sees them.
-    pub fn schema(&self) -> SchemaRef {
-        self.schema.clone()
-    }
-
-    /// Runs it over one batch's rows. `batch_time_us` is the only clock it sees, in microseconds since 1970.
-    pub async fn run(&mut self, _rows: Vec<RecordBatch>, _batch_time_us: i64) -> Result<Vec<RecordBatch>> {
-        Err(Error::internal("nothing is planned"))
+    /// Rows of one batch; at least one, possibly empty, record batch.
+    async fn run(&mut self, rows: BatchRows, batch_time_us: i64) -> Result<Vec<RecordBatch>> {
+        self.batch_time.set_us(batch_time_us);
+        self.plan = static_side::rerun(&self.plan, self.runs).map_err(|e| from_datafusion(e, ErrorKind::Internal))?;
+        self.runs += 1;
+        let config = self.session.config().clone().with_extension(Arc::new(rows));
+        // Functions are in the plan; the context's tables of them are for plans that arrive as bytes.
+        let context = TaskContext::new(
+            None,
+            self.name.clone(),
+            config,
+            HashMap::new(),
+            HashMap::new(),
+            HashMap::new(),
+            HashMap::new(),
+            self.session.runtime_env().clone(),
+        );
+        let rows = collect_partitions(&self.plan, &Arc::new(context)).await.map_err(|e| from_datafusion(e, ErrorKind::Data))?;
+        let mut renamed = Vec::with_capacity(rows.len().max(1));
+        for rows in rows {
+            let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+            let rows = RecordBatch::try_new_with_options(self.schema.clone(), rows.columns().to_vec(), &options);
+            renamed.push(rows.map_err(|e| Error::internal("the plan yielded other columns than planned").because(e))?);
+        }
+        if renamed.is_empty() {
+            renamed.push(RecordBatch::new_empty(self.schema.clone()));
+        }
+        Ok(renamed)
     }
 }
+
+#[cfg(test)]
+mod tests;

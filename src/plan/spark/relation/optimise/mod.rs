@@ -25,13 +25,13 @@ use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateS
 use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
 use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
-use datafusion::optimizer::push_down_filter::PushDownFilter;
 use datafusion::optimizer::push_down_limit::PushDownLimit;
 use datafusion::optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggregate;
 use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 
 use super::generate::node::Generate;
 use super::planner::broken;
+use crate::operator::push_down::PushDownFilter;
 use crate::error::Result;
 
 /// Rewrites a plan for speed, without changing its meaning. Extension nodes may be part of it.
@@ -42,7 +42,7 @@ pub fn optimise(plan: LogicalPlan) -> Result<LogicalPlan> {
         Arc::new(ExtractEquijoinPredicate::new()),
         Arc::new(EliminateCrossJoin::new()),
         Arc::new(PushDownLimit::new()),
-        Arc::new(PushDownFilter::new()),
+        Arc::new(PushDownFilter::default()),
         Arc::new(NarrowGenerate),
         Arc::new(OptimizeProjections::new()),
     ];

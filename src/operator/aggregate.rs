@@ -1,0 +1,323 @@
+//! Aggregation over the life of a stream, with or without keys; DISTINCT is an aggregation without functions.
+//!
+//! Each batch is aggregated alone by DataFusion's partial aggregation, which yields each key once with the intermediate states of
+//! its functions. Those are merged with the stored states of the same keys, the merged states go back to the store, and the keys
+//! touched (update) or all keys (complete) are turned into rows. Work grows with the keys touched, except for what complete mode
+//! must emit. Grouping sets are keys like others, with the id of the set as one more key column.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::{concat_batches, take};
+use arrow::datatypes::{Field, FieldRef, SchemaRef};
+use datafusion::common::{DFSchemaRef, DataFusionError, Result as DataFusionResult};
+use datafusion::logical_expr::{
+    Aggregate, Distinct, EmitTo, Expr, GroupsAccumulator, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore,
+};
+use datafusion::physical_expr::GroupsAccumulatorAdapter;
+use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregateBuilder};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
+
+use super::grouping::physical_group_by;
+use super::node::{PerBatch, PerBatchExec};
+use super::{BatchCounts, Claim, Operator, OperatorSpec, Planned, Planning};
+use crate::error::{Error, ErrorKind, Result, from_datafusion};
+use crate::plan::OutputMode;
+use crate::plan::catalog::is_streaming;
+use crate::plan::spark::relation::visible_name;
+use crate::state::{OperatorState, StateSchema};
+
+/// See the module.
+pub static SPEC: OperatorSpec = OperatorSpec { kind: "aggregate", spark_name: "stateStoreSave", claim, plan };
+
+fn claim(node: &LogicalPlan, claim: &Claim<'_>) -> Result<Option<Arc<dyn UserDefinedLogicalNode>>> {
+    let aggregate = match node {
+        LogicalPlan::Aggregate(aggregate) if is_streaming(&aggregate.input) => aggregate.clone(),
+        LogicalPlan::Distinct(Distinct::All(input)) if is_streaming(input) => {
+            let keys = input.schema().columns().into_iter().map(Expr::Column).collect();
+            Aggregate::try_new(input.clone(), keys, Vec::new()).map_err(|e| from_datafusion(e, ErrorKind::Config))?
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(Arc::new(StatefulAggregate { id: claim.id.to_owned(), mode: claim.mode, aggregate })))
+}
+
+/// The logical node.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct StatefulAggregate {
+    id: String,
+    mode: OutputMode,
+    aggregate: Aggregate,
+}
+
+// Nodes have no order, but the trait asks for one.
+impl PartialOrd for StatefulAggregate {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        self.id.partial_cmp(&other.id).filter(|order| order.is_ne() || self == other)
+    }
+}
+
+impl UserDefinedLogicalNodeCore for StatefulAggregate {
+    fn name(&self) -> &str {
+        "StatefulAggregate"
+    }
+
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        vec![&self.aggregate.input]
+    }
+
+    fn schema(&self) -> &DFSchemaRef {
+        &self.aggregate.schema
+    }
+
+    fn expressions(&self) -> Vec<Expr> {
+        self.aggregate.group_expr.iter().chain(&self.aggregate.aggr_expr).cloned().collect()
+    }
+
+    fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |expressions: &[Expr]| expressions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let Aggregate { group_expr, aggr_expr, .. } = &self.aggregate;
+        write!(
+            f,
+            "StatefulAggregate: {}, keys=[{}], functions=[{}], mode={:?}",
+            self.id,
+            list(group_expr),
+            list(aggr_expr),
+            self.mode
+        )
+    }
+
+    fn with_exprs_and_inputs(&self, mut exprs: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> DataFusionResult<Self> {
+        let aggr_expr = exprs.split_off(self.aggregate.group_expr.len());
+        let input = inputs.pop().ok_or_else(|| DataFusionError::Internal("an aggregate has an input".to_owned()))?;
+        // The schema is kept: rules may change expressions but not names and types.
+        let aggregate = Aggregate::try_new_with_schema(Arc::new(input), exprs, aggr_expr, self.aggregate.schema.clone())?;
+        Ok(Self { aggregate, ..self.clone() })
+    }
+
+    fn necessary_children_exprs(&self, _output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
+        // Only what the expressions name, which the caller adds: state does not depend on what is read from it.
+        Some(vec![Vec::new()])
+    }
+}
+
+fn plan(node: &dyn UserDefinedLogicalNode, planning: Planning<'_>) -> Result<Option<Planned>> {
+    let Some(node) = node.as_any().downcast_ref::<StatefulAggregate>() else { return Ok(None) };
+    let planned = plan_node(node, planning).map_err(|e| from_datafusion(e, ErrorKind::Config))?;
+    Ok(Some(planned))
+}
+
+fn plan_node(node: &StatefulAggregate, planning: Planning<'_>) -> DataFusionResult<Planned> {
+    let Aggregate { group_expr, aggr_expr, schema, .. } = &node.aggregate;
+    let Planning { logical_input, input, session, subqueries, memory } = planning;
+    let properties = session.execution_props();
+    let group_by = physical_group_by(group_expr, logical_input.schema(), properties, subqueries)?;
+    let (mut functions, mut filters) = (Vec::new(), Vec::new());
+    for expr in aggr_expr {
+        let lowered =
+            LoweredAggregateBuilder::new(expr, logical_input.schema(), &input.schema(), properties, subqueries).build()?;
+        functions.push(lowered.aggregate);
+        filters.push(lowered.filter);
+    }
+    let input_schema = input.schema();
+    let rows_in = Arc::new(RowCount::default());
+    // One partition, so that each key comes out of the partial aggregation once.
+    let input = Arc::new(PerBatchExec::new(rows_in.clone(), input, input_schema.clone()));
+    let partial = AggregateExec::try_new(AggregateMode::Partial, group_by, functions, filters, input, input_schema)?;
+    // The aggregation may have replaced a function by its reverse; its own are the ones that understand its states.
+    let functions = partial.aggr_expr().to_vec();
+    let schema = schema.inner().clone();
+    let keys = schema.fields().len() - functions.len();
+    let (state, ranges) = state_fields(&functions)?;
+    // State outlives changes to the query that renumber its columns.
+    let key_fields =
+        schema.fields()[..keys].iter().map(|field| Arc::new(field.as_ref().clone().with_name(visible_name(field.name()))));
+    let state = StateSchema::new(key_fields.collect(), state);
+    let parameters = functions.iter().map(|f| f.fun().name().to_owned()).collect();
+    let operator = Operator::new(&SPEC, &node.id, state, parameters, memory)?;
+    let partial_schema = partial.schema();
+    let merge = Merge {
+        operator: operator.clone(),
+        mode: node.mode,
+        rows_in,
+        partial_schema,
+        schema: schema.clone(),
+        keys,
+        functions,
+        ranges,
+    };
+    Ok(Planned { node: Arc::new(PerBatchExec::new(Arc::new(merge), Arc::new(partial), schema)), operator })
+}
+
+/// State columns of all functions in order, and which of them are each function's. They are named by position, so that a renamed
+/// alias does not change the state's schema.
+fn state_fields(functions: &[Arc<AggregateFunctionExpr>]) -> DataFusionResult<(Vec<FieldRef>, Vec<Range<usize>>)> {
+    let (mut fields, mut ranges) = (Vec::<FieldRef>::new(), Vec::new());
+    for (position, function) in functions.iter().enumerate() {
+        let start = fields.len();
+        for (part, field) in function.state_fields()?.iter().enumerate() {
+            let name = format!("{}_{position}_{part}", function.fun().name());
+            fields.push(Arc::new(Field::new(name, field.data_type().clone(), true)));
+        }
+        ranges.push(start..fields.len());
+    }
+    Ok((fields, ranges))
+}
+
+/// Partial states of one batch + stored states → new states and rows.
+#[derive(Debug)]
+struct Merge {
+    operator: Arc<Operator>,
+    mode: OutputMode,
+    rows_in: Arc<RowCount>,
+    partial_schema: SchemaRef,
+    schema: SchemaRef,
+    keys: usize,
+    functions: Vec<Arc<AggregateFunctionExpr>>,
+    ranges: Vec<Range<usize>>,
+}
+
+/// Counts the rows that go into the partial aggregation.
+#[derive(Debug, Default)]
+struct RowCount(AtomicUsize);
+
+impl PerBatch for RowCount {
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RowCountExec")
+    }
+
+    fn run(&self, rows: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
+        self.0.store(rows.iter().map(RecordBatch::num_rows).sum(), Ordering::Relaxed);
+        Ok(rows)
+    }
+}
+
+impl PerBatch for Merge {
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StatefulAggregateExec: {}, mode={:?}", self.operator.id(), self.mode)
+    }
+
+    fn run(&self, mut partial: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
+        // Over no rows a grouping set without keys yields a row, which Spark's does not: there a set is rows, and none came.
+        if self.keys > 0 && self.rows_in.0.load(Ordering::Relaxed) == 0 {
+            partial.clear();
+        }
+        let partial = match &partial[..] {
+            [one] => one.clone(),
+            many => concat_batches(&self.partial_schema, many)
+                .map_err(|e| Error::internal("could not put a batch's groups together").because(e))?,
+        };
+        self.merge(&partial)
+    }
+}
+
+impl Merge {
+    /// Merges a batch's partial states, each key in one row, and says what to emit.
+    fn merge(&self, partial: &RecordBatch) -> Result<Vec<RecordBatch>> {
+        self.operator.update(|state, counts| {
+            let rows = partial.num_rows();
+            let (keys, batch_states) = partial.columns().split_at(self.keys);
+            let (keys, merged) = self.merged_states(state, keys, batch_states, rows)?;
+            if rows > 0 {
+                self.put(state, counts, &keys, &merged, rows)?;
+            }
+            match self.mode {
+                OutputMode::Append | OutputMode::Update => Ok(vec![self.finish(&keys, &merged, rows)?]),
+                OutputMode::Complete => state
+                    .rows()?
+                    .iter()
+                    .map(|page| {
+                        let (keys, states) = page.columns().split_at(self.keys);
+                        self.finish(keys, states, page.num_rows())
+                    })
+                    .collect(),
+            }
+        })
+    }
+
+    /// Keys and their new states, in some order.
+    fn merged_states(
+        &self,
+        state: &OperatorState,
+        keys: &[ArrayRef],
+        batch: &[ArrayRef],
+        rows: usize,
+    ) -> Result<(Vec<ArrayRef>, Vec<ArrayRef>)> {
+        let stored = state.get(keys, rows)?;
+        let found = stored.positions.len();
+        if found == 0 {
+            return Ok((keys.to_vec(), batch.to_vec()));
+        }
+        // Accumulators take it that a group is first named by a row of its own: groups with a stored state come first.
+        let mut groups = vec![usize::MAX; rows];
+        for (group, position) in stored.positions.values().iter().enumerate() {
+            groups[*position as usize] = group;
+        }
+        let mut order: Vec<u32> = stored.positions.values().to_vec();
+        for (row, group) in groups.iter_mut().enumerate().filter(|(_, group)| **group == usize::MAX) {
+            *group = order.len();
+            order.push(row as u32);
+        }
+        let stored_groups: Vec<usize> = (0..found).collect();
+        let mut merged = Vec::with_capacity(batch.len());
+        for (function, range) in self.functions.iter().zip(&self.ranges) {
+            let mut accumulator = self.accumulator(function)?;
+            // What is stored came first: FIRST, LAST and the collecting functions depend on it.
+            accumulator.merge_batch(&stored.state[range.clone()], &stored_groups, found).map_err(data_error)?;
+            accumulator.merge_batch(&batch[range.clone()], &groups, rows).map_err(data_error)?;
+            merged.extend(accumulator.state(EmitTo::All).map_err(data_error)?);
+        }
+        let order = UInt32Array::from(order);
+        let keys = keys.iter().map(|column| take(column, &order, None)).collect::<std::result::Result<_, _>>();
+        Ok((keys.map_err(|e| Error::internal("could not order a batch's groups").because(e))?, merged))
+    }
+
+    fn put(
+        &self,
+        state: &mut OperatorState,
+        counts: &mut BatchCounts,
+        keys: &[ArrayRef],
+        states: &[ArrayRef],
+        rows: usize,
+    ) -> Result<()> {
+        let page = record_batch(state.schema().columns().clone(), [keys, states].concat(), rows)?;
+        state.put(page)?;
+        counts.rows_updated += rows;
+        Ok(())
+    }
+
+    /// Turns states into rows.
+    fn finish(&self, keys: &[ArrayRef], states: &[ArrayRef], rows: usize) -> Result<RecordBatch> {
+        let mut columns = keys.to_vec();
+        let groups: Vec<usize> = (0..rows).collect();
+        for (function, range) in self.functions.iter().zip(&self.ranges) {
+            let mut accumulator = self.accumulator(function)?;
+            accumulator.merge_batch(&states[range.clone()], &groups, rows).map_err(data_error)?;
+            columns.push(accumulator.evaluate(EmitTo::All).map_err(data_error)?);
+        }
+        record_batch(self.schema.clone(), columns, rows)
+    }
+
+    fn accumulator(&self, function: &Arc<AggregateFunctionExpr>) -> Result<Box<dyn GroupsAccumulator>> {
+        // Without keys the partial aggregation uses plain accumulators: their states are theirs to read.
+        if self.keys > 0 && function.groups_accumulator_supported() {
+            return function.create_groups_accumulator().map_err(data_error);
+        }
+        let function = function.clone();
+        Ok(Box::new(GroupsAccumulatorAdapter::new(move || function.create_accumulator())))
+    }
+}
+
+fn record_batch(schema: SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(schema, columns, &options)
+        .map_err(|e| Error::internal("an aggregation yielded columns of other types than planned").because(e))
+}
+
+fn data_error(error: DataFusionError) -> Error {
+    from_datafusion(error, ErrorKind::Data)
+}

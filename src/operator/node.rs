@@ -1,0 +1,144 @@
+//! The physical node of everything here: reads its input's rows of one batch, works on them, yields the result.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::common::Result as DataFusionResult;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::error::DataFusionError;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties, ReplaceChildrenOptions,
+};
+use futures::TryStreamExt;
+
+use crate::error::Result;
+
+/// What a [`PerBatchExec`] does with one batch's rows.
+pub trait PerBatch: fmt::Debug + Send + Sync + 'static {
+    /// The line in a plan.
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+    /// The rows to yield for the input's rows, which may be none at all.
+    fn run(&self, rows: Vec<RecordBatch>) -> Result<Vec<RecordBatch>>;
+}
+
+/// Yields the partitions of its input one after another, so that the order of rows does not depend on scheduling.
+#[derive(Debug)]
+pub struct Sequential;
+
+impl PerBatch for Sequential {
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SequentialExec")
+    }
+
+    fn run(&self, rows: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
+        Ok(rows)
+    }
+}
+
+/// `input` in one partition.
+pub fn sequential(input: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+    if input.output_partitioning().partition_count() == 1 {
+        return input;
+    }
+    let schema = input.schema();
+    Arc::new(PerBatchExec::new(Arc::new(Sequential), input, schema))
+}
+
+/// The node. It takes its input's partitions in order and has one partition itself.
+#[derive(Debug)]
+pub struct PerBatchExec {
+    work: Arc<dyn PerBatch>,
+    input: Arc<dyn ExecutionPlan>,
+    properties: Arc<PlanProperties>,
+}
+
+impl PerBatchExec {
+    /// `work` over `input`, yielding rows of `schema`.
+    pub fn new(work: Arc<dyn PerBatch>, input: Arc<dyn ExecutionPlan>, schema: SchemaRef) -> Self {
+        let properties = PlanProperties::new(
+            // No claim about order, constants or distinctness is made: state mixes what batches had in common.
+            EquivalenceProperties::new(schema),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Final,
+            Boundedness::Bounded,
+        );
+        Self { work, input, properties: Arc::new(properties) }
+    }
+}
+
+impl DisplayAs for PerBatchExec {
+    fn fmt_as(&self, _kind: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.work.describe(f)
+    }
+}
+
+impl ExecutionPlan for PerBatchExec {
+    fn name(&self) -> &'static str {
+        "PerBatchExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false]
+    }
+
+    fn apply_expressions(
+        &self,
+        _visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DataFusionResult<TreeNodeRecursion>,
+    ) -> DataFusionResult<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        _options: ReplaceChildrenOptions,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let input = children.pop().filter(|_| children.is_empty());
+        let input = input.ok_or_else(|| DataFusionError::Internal("a per-batch node has one input".to_owned()))?;
+        Ok(Arc::new(Self { work: self.work.clone(), input, properties: self.properties.clone() }))
+    }
+
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        use datafusion::physical_plan::ChildrenPropertiesMode::Recompute;
+        self.replace_children(children, ReplaceChildrenOptions::new(Recompute))
+    }
+
+    fn execute(&self, _partition: usize, context: Arc<TaskContext>) -> DataFusionResult<SendableRecordBatchStream> {
+        let (work, input) = (self.work.clone(), self.input.clone());
+        let rows = async move {
+            let rows = collect_partitions(&input, &context).await?;
+            let rows = work.run(rows)?;
+            Ok::<_, DataFusionError>(futures::stream::iter(rows.into_iter().map(Ok)))
+        };
+        let stream = futures::stream::once(rows).try_flatten();
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream)))
+    }
+}
+
+/// All rows of a plan, partition after partition.
+pub async fn collect_partitions(plan: &Arc<dyn ExecutionPlan>, context: &Arc<TaskContext>) -> DataFusionResult<Vec<RecordBatch>> {
+    let mut rows = Vec::new();
+    for partition in 0..plan.output_partitioning().partition_count() {
+        let mut stream = plan.execute(partition, context.clone())?;
+        while let Some(batch) = stream.try_next().await? {
+            if batch.num_rows() > 0 {
+                rows.push(batch);
+            }
+        }
+    }
+    Ok(rows)
+}

@@ -1,0 +1,60 @@
+//! What a query's plan looks like to a person.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::{ExecutionPlan, displayable};
+
+use super::OperatorFingerprint;
+
+/// The three plans of a query, as text.
+#[derive(Debug)]
+pub struct Explained {
+    logical: String,
+    incremental: String,
+    physical: String,
+}
+
+impl Explained {
+    /// `written` as the query says, `incremental` with stateful nodes and optimised, `physical` as it runs.
+    pub fn new(written: &LogicalPlan, incremental: &LogicalPlan, physical: &Arc<dyn ExecutionPlan>) -> Self {
+        Self {
+            logical: written.display_indent().to_string(),
+            incremental: incremental.display_indent().to_string(),
+            physical: displayable(physical.as_ref()).indent(false).to_string(),
+        }
+    }
+
+    /// All of it, with what `operators` keep.
+    pub fn text(&self, operators: &[OperatorFingerprint]) -> String {
+        let mut text = String::new();
+        for (title, plan) in
+            [("Logical plan", &self.logical), ("Incremental plan", &self.incremental), ("Physical plan", &self.physical)]
+        {
+            push(&mut text, format_args!("== {title} ==\n{}\n\n", plan.trim_end()));
+        }
+        text.push_str("== State ==\n");
+        if operators.is_empty() {
+            text.push_str("none\n");
+        }
+        for OperatorFingerprint { id, keys, state, parameters } in operators {
+            push(&mut text, format_args!("{id}\n  keys: {}\n  state: {}\n", columns(keys), columns(state)));
+            if !parameters.is_empty() {
+                push(&mut text, format_args!("  functions: {}\n", parameters.join(", ")));
+            }
+        }
+        text
+    }
+}
+
+fn columns(columns: &[(String, String)]) -> String {
+    if columns.is_empty() {
+        return "none".to_owned();
+    }
+    columns.iter().map(|(name, data_type)| format!("{name} {data_type}")).collect::<Vec<_>>().join(", ")
+}
+
+fn push(text: &mut String, line: std::fmt::Arguments<'_>) {
+    text.write_fmt(line).expect("writing to a string does not fail");
+}

@@ -1,0 +1,75 @@
+//! Joins of a stream with a static table: the hash table is made from the static side, once.
+//!
+//! DataFusion's hash join keeps the table of its left side in the node: a node that is rebuilt with `replace_children` and unchanged
+//! properties takes it along, one that is `reset_state` forgets it. So the static side goes to the left at planning time, and
+//! [`rerun`] treats such a join with the former and every other node with the latter. The price is that the join's metrics, which
+//! travel with the table, gain some entries per run; they are forgotten together, every [`RUNS_PER_BUILD`] runs.
+
+use std::sync::Arc;
+
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{JoinType, Result};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::joins::HashJoinExec;
+use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
+
+use crate::plan::catalog::StreamScanExec;
+
+/// How many batches use one hash table. A run leaves about 2 KiB of metrics behind, so this bounds them to some megabytes.
+const RUNS_PER_BUILD: u64 = 4096;
+
+/// Puts the static side of a hash join where the hash table is made.
+#[derive(Debug)]
+pub(super) struct StaticBuildSide;
+
+impl PhysicalOptimizerRule for StaticBuildSide {
+    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
+        plan.transform_up(|node| {
+            let Some(join) = node.downcast_ref::<HashJoinExec>() else { return Ok(Transformed::no(node)) };
+            // NOT IN decides about nulls on its left side only and cannot be turned: its table is made from the batch.
+            if has_stream(join.left()) && !has_stream(join.right()) && join.join_type().supports_swap() && !join.null_aware {
+                return join.swap_inputs(*join.partition_mode()).map(Transformed::yes);
+            }
+            Ok(Transformed::no(node))
+        })
+        .map(|done| done.data)
+    }
+
+    fn name(&self) -> &'static str {
+        "static_build_side"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+}
+
+/// `plan` ready for its run number `run`.
+pub(super) fn rerun(plan: &Arc<dyn ExecutionPlan>, run: u64) -> Result<Arc<dyn ExecutionPlan>> {
+    let keep = run % RUNS_PER_BUILD != 0;
+    let fresh = plan.clone().transform_up(|node| {
+        let fresh = match node.downcast_ref::<HashJoinExec>() {
+            Some(join) if keep && keeps_table(join) => {
+                let children = node.children().into_iter().cloned().collect();
+                node.clone().replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep))?
+            }
+            _ => node.reset_state()?,
+        };
+        Ok(Transformed::yes(fresh))
+    });
+    fresh.map(|done| done.data)
+}
+
+/// Whether the table of `join` says nothing about a batch: it is static, and no note is taken in it of rows that matched.
+fn keeps_table(join: &HashJoinExec) -> bool {
+    let unmarked = match join.join_type() {
+        JoinType::Inner | JoinType::Right | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => true,
+        JoinType::Left | JoinType::Full | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => false,
+    };
+    unmarked && !has_stream(join.left())
+}
+
+fn has_stream(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    plan.exists(|node| Ok(node.is::<StreamScanExec>())).unwrap_or(true)
+}
