@@ -1,6 +1,6 @@
 //! Streams over TCP.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
 use std::thread;
 use std::time::Duration;
@@ -11,6 +11,8 @@ use crate::{Options, write_to};
 const CLIENTS_MAX: usize = 1024;
 /// How often a listener without clients looks whether it should stop.
 const NAP: Duration = Duration::from_millis(20);
+/// How long a write may wait for a client that does not read before it looks whether it should stop.
+const WRITE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Serves every client of `listener` a stream of its own. Ends when the last client has gone (each got its count, or closed its
 /// end), as the lecture's producer does with its only one, or when `stop` says so; before the first client comes it waits.
@@ -22,7 +24,7 @@ pub fn serve(listener: &TcpListener, options: &Options, stop: &(dyn Fn() -> bool
         let mut clients = Vec::new();
         loop {
             clients.retain(|client: &thread::ScopedJoinHandle<'_, ()>| !client.is_finished());
-            if stop() || (served > 0 && clients.is_empty()) {
+            if stop() {
                 return Ok(served);
             }
             if clients.len() == CLIENTS_MAX {
@@ -34,6 +36,8 @@ pub fn serve(listener: &TcpListener, options: &Options, stop: &(dyn Fn() -> bool
                     served += 1;
                     clients.push(scope.spawn(move || send(stream, options, stop)));
                 }
+                // Only when nobody waits to be accepted: who connected before the last client went is served too.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && served > 0 && clients.is_empty() => return Ok(served),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(NAP),
                 Err(error) => return Err(error),
             }
@@ -43,22 +47,55 @@ pub fn serve(listener: &TcpListener, options: &Options, stop: &(dyn Fn() -> bool
 
 /// Connects to a listening engine and sends the stream of `options`.
 pub fn connect(address: impl ToSocketAddrs, options: &Options, stop: &(dyn Fn() -> bool + Sync)) -> io::Result<u64> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_nodelay(true)?;
-    write_to(&mut stream, options, stop)
+    write_to(&mut Patient::new(TcpStream::connect(address)?, stop)?, options, stop)
 }
 
 /// A client that goes ends its stream and nothing else.
-fn send(mut stream: TcpStream, options: &Options, stop: &(dyn Fn() -> bool + Sync)) {
-    let prepared = stream.set_nonblocking(false).and_then(|()| stream.set_nodelay(true));
-    if prepared.is_ok() {
+fn send(stream: TcpStream, options: &Options, stop: &(dyn Fn() -> bool + Sync)) {
+    if let Ok(mut stream) = Patient::new(stream, stop) {
         let _ = write_to(&mut stream, options, stop);
+    }
+}
+
+/// A connection whose writes wait for a slow reader as long as nobody says stop.
+struct Patient<'a> {
+    stream: TcpStream,
+    stop: &'a (dyn Fn() -> bool + Sync),
+}
+
+impl<'a> Patient<'a> {
+    fn new(stream: TcpStream, stop: &'a (dyn Fn() -> bool + Sync)) -> io::Result<Self> {
+        // An accepted connection may inherit the listener's mode.
+        stream.set_nonblocking(false)?;
+        stream.set_nodelay(true)?;
+        stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
+        Ok(Self { stream, stop })
+    }
+}
+
+impl Write for Patient<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.stream.write(bytes) {
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                    if (self.stop)() {
+                        return Err(io::Error::new(io::ErrorKind::TimedOut, "stopped while the reader was not reading"));
+                    }
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::{BufRead, BufReader, Read};
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
 
@@ -98,6 +135,20 @@ mod tests {
             BufReader::new(&client).read_line(&mut line).unwrap();
             assert!(line.starts_with("{\"name\""));
             drop(client);
+            assert_eq!(served.join().unwrap(), 1);
+        });
+    }
+
+    #[test]
+    fn a_client_that_does_not_read_does_not_keep_it_from_stopping() {
+        let listener = listener();
+        let options = Options { rate: 0.0, ..Options::default() };
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let served = scope.spawn(|| serve(&listener, &options, &|| stop.load(Ordering::SeqCst)).unwrap());
+            client.read_exact(&mut [0]).unwrap();
+            stop.store(true, Ordering::SeqCst);
             assert_eq!(served.join().unwrap(), 1);
         });
     }
