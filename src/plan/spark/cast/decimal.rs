@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, Timesta
 use super::CastMode;
 use super::kernel::{Caster, decimals, malformed, overflow};
 use super::parse::{self, NoDecimal};
-use super::text::write_decimal;
+pub use super::text::write_decimal;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::number::{double_text, float_text};
 use crate::plan::spark::types::sql_name;

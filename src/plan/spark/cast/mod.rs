@@ -18,12 +18,13 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Cast, Expr};
 
 use super::expression::native::{Kernel, Operand, call};
+use super::expression::unsupported;
 use super::types::sql_name;
 use super::{PlanSettings, Typed};
 use crate::error::{Error, ErrorKind, Result};
 
 pub use kernel::cast_array;
-use rule::{Route, route};
+use rule::{Route, WITH_CONF, WITHOUT_SUGGESTION, route};
 
 /// What a value that does not fit does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,13 +51,17 @@ pub fn cast(value: Typed, to: &DataType, mode: CastMode, settings: &PlanSettings
         }
         Route::Kernel { fallible } => {
             let zone = settings.time_zone.clone();
-            let nullable = value.nullable || (fallible && mode == CastMode::Try);
+            // NaN is null as a decimal, whatever the mode.
+            let float_to_decimal = matches!((&from, to), (DataType::Float32 | DataType::Float64, DataType::Decimal128(..)));
+            let nullable = value.nullable || float_to_decimal || (fallible && mode == CastMode::Try);
             let kernel = CastKernel { to: to.clone(), mode, zone };
             Ok(call(kernel, vec![value.expr], to.clone(), nullable, fallible && mode == CastMode::Ansi))
         }
+        Route::Unsupported => Err(unsupported(&format!("the cast from {} to {}", sql_name(&from), sql_name(to)))),
         Route::None(condition) => Err(Error::spark(
             ErrorKind::Config,
-            condition,
+            // A setting that is off does not help TRY_CAST.
+            if mode == CastMode::Try && condition == WITH_CONF { WITHOUT_SUGGESTION } else { condition },
             format!("cannot cast \"{}\" to \"{}\"", sql_name(&from), sql_name(to)),
         )),
     }

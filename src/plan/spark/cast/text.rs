@@ -6,8 +6,8 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, MapArray, StringBuilder, StructArray};
 use arrow::array::{BinaryArray, BooleanArray, Decimal128Array, ListArray, PrimitiveArray, StringArray};
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
-    Int64Type, IntervalUnit, IntervalYearMonthType, TimeUnit, TimestampMicrosecondType,
+    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, DurationSecondType, Float32Type, Float64Type, Int8Type,
+    Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
 };
 
 use super::time::{DAY_US, Zone, write_date, write_fraction, write_timestamp};
@@ -45,8 +45,8 @@ enum Writer<'a> {
     Binary(&'a BinaryArray),
     Date(&'a PrimitiveArray<Date32Type>),
     Timestamp(&'a PrimitiveArray<TimestampMicrosecondType>, Option<Zone>),
+    Days(&'a PrimitiveArray<DurationSecondType>),
     DayTime(&'a PrimitiveArray<DurationMicrosecondType>),
-    YearMonth(&'a PrimitiveArray<IntervalYearMonthType>),
     List(&'a ListArray, Box<Writer<'a>>),
     Map(&'a MapArray, Box<Writer<'a>>, Box<Writer<'a>>),
     Struct(&'a StructArray, Vec<Writer<'a>>),
@@ -67,9 +67,11 @@ impl<'a> Writer<'a> {
             DataType::Utf8 => Writer::Text(array.as_string()),
             DataType::Binary => Writer::Binary(array.as_binary()),
             DataType::Date32 => Writer::Date(array.as_primitive()),
-            DataType::Timestamp(TimeUnit::Microsecond, local) => Writer::Timestamp(array.as_primitive(), local.is_some().then_some(zone)),
+            DataType::Timestamp(TimeUnit::Microsecond, local) => {
+                Writer::Timestamp(array.as_primitive(), local.is_some().then_some(zone))
+            }
+            DataType::Duration(TimeUnit::Second) => Writer::Days(array.as_primitive()),
             DataType::Duration(TimeUnit::Microsecond) => Writer::DayTime(array.as_primitive()),
-            DataType::Interval(IntervalUnit::YearMonth) => Writer::YearMonth(array.as_primitive()),
             DataType::List(_) => {
                 let list = array.as_list::<i32>();
                 Writer::List(list, Box::new(Writer::new(list.values().as_ref(), zone)?))
@@ -103,8 +105,8 @@ impl<'a> Writer<'a> {
             Writer::Binary(a) => a.is_null(row),
             Writer::Date(a) => a.is_null(row),
             Writer::Timestamp(a, _) => a.is_null(row),
+            Writer::Days(a) => a.is_null(row),
             Writer::DayTime(a) => a.is_null(row),
-            Writer::YearMonth(a) => a.is_null(row),
             Writer::List(a, _) => a.is_null(row),
             Writer::Map(a, ..) => a.is_null(row),
             Writer::Struct(a, _) => a.is_null(row),
@@ -136,8 +138,8 @@ impl<'a> Writer<'a> {
                 let instant = a.value(row);
                 write_timestamp(out, instant.saturating_add(zone.map_or(0, |z| z.offset_at(instant))))
             }
+            Writer::Days(a) => write!(out, "INTERVAL '{}' DAY", a.value(row) / 86_400),
             Writer::DayTime(a) => write_day_time(out, a.value(row)),
-            Writer::YearMonth(a) => write_year_month(out, a.value(row)),
             Writer::List(a, items) => {
                 let offsets = a.value_offsets();
                 out.write_char('[')?;
@@ -177,7 +179,7 @@ impl<'a> Writer<'a> {
 }
 
 /// Writes all digits of the scale, never an exponent.
-pub(super) fn write_decimal(out: &mut impl Write, unscaled: i128, scale: i8) -> fmt::Result {
+pub fn write_decimal(out: &mut impl Write, unscaled: i128, scale: i8) -> fmt::Result {
     if scale <= 0 {
         return write!(out, "{unscaled}");
     }
@@ -196,10 +198,4 @@ fn write_day_time(out: &mut impl Write, us: i64) -> fmt::Result {
     write!(out, "INTERVAL '{sign}{days} {:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)?;
     write_fraction(out, (of_day % 1_000_000) as i64)?;
     out.write_str("' DAY TO SECOND")
-}
-
-fn write_year_month(out: &mut impl Write, months: i32) -> fmt::Result {
-    let sign = if months < 0 { "-" } else { "" };
-    let months = months.unsigned_abs();
-    write!(out, "INTERVAL '{sign}{}-{}' YEAR TO MONTH", months / 12, months % 12)
 }

@@ -52,7 +52,9 @@ fn parse_with<T>(text: &str, read: impl FnOnce(&mut Parser<'_>) -> Result<T, Par
 fn syntax_error(error: ParserError) -> Error {
     let message = match error {
         ParserError::ParserError(message) | ParserError::TokenizerError(message) => message,
-        ParserError::RecursionLimitExceeded => format!("brackets or subqueries are nested too deep (more than about {})", NESTING_MAX / 2),
+        ParserError::RecursionLimitExceeded => {
+            format!("brackets or subqueries are nested too deep (more than about {})", NESTING_MAX / 2)
+        }
     };
     // sqlparser ends its messages in " at Line: 1, Column: 8".
     let message = match message.rsplit_once(" at Line: ") {
@@ -70,6 +72,7 @@ fn syntax_error(error: ParserError) -> Error {
 
 fn lower_first(text: &str) -> String {
     let text = text.trim_start_matches("Expected: ");
+    let text = text.strip_prefix("Expected ").unwrap_or(text);
     let prefix = if text.contains(", found: ") { "expected " } else { "" };
     let mut chars = text.chars();
     match chars.next() {
@@ -134,6 +137,10 @@ impl Dialect for SparkDialect {
         true
     }
 
+    fn supports_in_empty_list(&self) -> bool {
+        true
+    }
+
     fn supports_cte_without_as(&self) -> bool {
         true
     }
@@ -166,6 +173,7 @@ impl Dialect for SparkDialect {
                     Expr::TypedString(TypedString { data_type, value, uses_odbc_syntax: false })
                 }))
             }
+            ("TRIM", Token::LParen) => parse_trim_side(parser).transpose(),
             ("POSITION", Token::LParen) => Some(parse_position(parser)),
             ("OVERLAY", Token::LParen) => Some(parse_overlay(parser)),
             ("NOT", _) => {
@@ -278,6 +286,25 @@ fn parse_cast(parser: &mut Parser, is_try: bool) -> Result<Expr, ParserError> {
     parser.expect_token(&Token::RParen)?;
     let kind = if is_try { CastKind::TryCast } else { CastKind::Cast };
     Ok(Expr::Cast { kind, expr, data_type, array: false, format: None })
+}
+
+/// `TRIM(LEADING FROM text)`: a side without characters; sqlparser's grammar does the other forms.
+fn parse_trim_side(parser: &mut Parser) -> Result<Option<Expr>, ParserError> {
+    let side = match &parser.peek_nth_token_ref(2).token {
+        Token::Word(w) if w.keyword == Keyword::LEADING => ast::TrimWhereField::Leading,
+        Token::Word(w) if w.keyword == Keyword::TRAILING => ast::TrimWhereField::Trailing,
+        Token::Word(w) if w.keyword == Keyword::BOTH => ast::TrimWhereField::Both,
+        _ => return Ok(None),
+    };
+    if !matches!(&parser.peek_nth_token_ref(3).token, Token::Word(w) if w.keyword == Keyword::FROM) {
+        return Ok(None);
+    }
+    for _ in 0..4 {
+        parser.next_token();
+    }
+    let expr = Box::new(parser.parse_expr()?);
+    parser.expect_token(&Token::RParen)?;
+    Ok(Some(Expr::Trim { expr, trim_where: Some(side), trim_what: None, trim_characters: None }))
 }
 
 /// `POSITION(a IN b)`, or the function of that name.

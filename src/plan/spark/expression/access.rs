@@ -202,7 +202,11 @@ impl Kernel for LookupKernel {
         if wanted.data_type() == &DataType::Null || keys.is_empty() {
             return Ok(arrow::array::new_null_array(map.value_type(), rows));
         }
-        let wanted = if wanted.data_type() == keys.data_type() { wanted } else { arrow_cast(&wanted, keys.data_type()).map_err(broken)? };
+        let wanted = if wanted.data_type() == keys.data_type() {
+            wanted
+        } else {
+            arrow_cast(&wanted, keys.data_type()).map_err(broken)?
+        };
         let equal = make_comparator(keys.as_ref(), wanted.as_ref(), SortOptions::default()).map_err(broken)?;
         let offsets = map.value_offsets();
         let nulls: Option<&NullBuffer> = map.nulls();

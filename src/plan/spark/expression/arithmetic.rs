@@ -64,7 +64,14 @@ pub fn arithmetic(op: Arithmetic, left: Typed, right: Typed, mode: CastMode, set
         (is_numeric(&left.data_type) && is_numeric(&right.data_type)).then_some(DataType::Float64)
     });
     let common = match common {
-        Some(DataType::Null) => if op == Arithmetic::IntegerDivide { DataType::Int64 } else { DataType::Float64 },
+        // Nulls alone are doubles, but for DIV.
+        Some(DataType::Null) => {
+            if op == Arithmetic::IntegerDivide {
+                DataType::Int64
+            } else {
+                DataType::Float64
+            }
+        }
         Some(common) if is_numeric(&common) => common,
         Some(_) => return Err(wrong_type(op, &left, &right)),
         None => return Err(different_types(op.symbol(), &left, &right)),
@@ -248,12 +255,7 @@ pub(super) fn wrong_type(op: Arithmetic, left: &Typed, right: &Typed) -> Error {
     Error::spark(
         ErrorKind::Config,
         "DATATYPE_MISMATCH.BINARY_OP_WRONG_TYPE",
-        format!(
-            "`{}` needs numbers, not \"{}\" and \"{}\"",
-            op.symbol(),
-            sql_name(&left.data_type),
-            sql_name(&right.data_type)
-        ),
+        format!("`{}` needs numbers, not \"{}\" and \"{}\"", op.symbol(), sql_name(&left.data_type), sql_name(&right.data_type)),
     )
 }
 

@@ -71,7 +71,14 @@ fn without(nulls: Option<NullBuffer>, failed: &[usize], rows: usize) -> NullBuff
 }
 
 /// `left op right`, both of one type (decimals: each with its own scale).
-pub(super) fn run(op: Arithmetic, mode: CastMode, left: &Operand, right: &Operand, rows: usize, result: &DataType) -> Result<ArrayRef> {
+pub(super) fn run(
+    op: Arithmetic,
+    mode: CastMode,
+    left: &Operand,
+    right: &Operand,
+    rows: usize,
+    result: &DataType,
+) -> Result<ArrayRef> {
     let operands = (left, right);
     Ok(match left.array.data_type() {
         DataType::Decimal128(_, s1) => {
@@ -86,7 +93,9 @@ pub(super) fn run(op: Arithmetic, mode: CastMode, left: &Operand, right: &Operan
         DataType::Int64 => Arc::new(integers::<Int64Type>(op, mode, operands, rows)?),
         DataType::Float32 => Arc::new(floats::<Float32Type>(op, mode, operands, rows)?),
         DataType::Float64 => Arc::new(floats::<Float64Type>(op, mode, operands, rows)?),
-        DataType::Duration(arrow::datatypes::TimeUnit::Second) => Arc::new(integers::<DurationSecondType>(op, mode, operands, rows)?),
+        DataType::Duration(arrow::datatypes::TimeUnit::Second) => {
+            Arc::new(integers::<DurationSecondType>(op, mode, operands, rows)?)
+        }
         DataType::Duration(_) => Arc::new(integers::<DurationMicrosecondType>(op, mode, operands, rows)?),
         DataType::Interval(_) => Arc::new(integers::<IntervalYearMonthType>(op, mode, operands, rows)?),
         other => return Err(Error::internal(format!("no arithmetic for {}", spark_name(other)))),
@@ -132,7 +141,12 @@ where
     }
 }
 
-fn floats<T: ArrowPrimitiveType>(op: Arithmetic, mode: CastMode, operands: (&Operand, &Operand), rows: usize) -> Result<PrimitiveArray<T>>
+fn floats<T: ArrowPrimitiveType>(
+    op: Arithmetic,
+    mode: CastMode,
+    operands: (&Operand, &Operand),
+    rows: usize,
+) -> Result<PrimitiveArray<T>>
 where
     T::Native: ArrowNativeTypeOp,
 {
@@ -222,8 +236,7 @@ fn wide(op: Arithmetic, (a, s1): (i128, i8), (b, s2): (i128, i8), precision: u8,
         }
     };
     let shift = i32::from(scale) - i32::from(from);
-    let scaled =
-        if shift >= 0 { value.checked_mul(power(shift)?)? } else { wide_divide_half_up(value, power(-shift)?)? };
+    let scaled = if shift >= 0 { value.checked_mul(power(shift)?)? } else { wide_divide_half_up(value, power(-shift)?)? };
     let scaled = scaled.to_i128()?;
     (scaled.unsigned_abs() < 10_u128.pow(u32::from(precision))).then_some(scaled)
 }
@@ -257,8 +270,7 @@ pub(super) fn negate(array: &ArrayRef) -> Result<ArrayRef> {
     where
         T::Native: ArrowNativeTypeOp,
     {
-        let negated: PrimitiveArray<T> =
-            array.as_primitive::<T>().try_unary(|v| v.neg_checked().map_err(|_| overflow("")))?;
+        let negated: PrimitiveArray<T> = array.as_primitive::<T>().try_unary(|v| v.neg_checked().map_err(|_| overflow("")))?;
         Ok(Arc::new(negated.with_data_type(array.data_type().clone())))
     }
     match array.data_type() {
@@ -291,7 +303,11 @@ pub(super) fn overflow(hint: &str) -> Error {
 
 /// `INTERVAL_ARITHMETIC_OVERFLOW`.
 pub(super) fn interval_overflow() -> Error {
-    Error::spark(ErrorKind::Data, "INTERVAL_ARITHMETIC_OVERFLOW.WITHOUT_SUGGESTION", "integer overflow while operating with intervals")
+    Error::spark(
+        ErrorKind::Data,
+        "INTERVAL_ARITHMETIC_OVERFLOW.WITHOUT_SUGGESTION",
+        "integer overflow while operating with intervals",
+    )
 }
 
 fn by_zero(op: Arithmetic) -> Error {

@@ -4,6 +4,7 @@ use datafusion::sql::sqlparser::ast;
 
 use super::literal::text;
 use super::logic::if_else;
+use super::pattern::like;
 use super::{resolve, unsupported};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::spark::cast::{CastMode, cast};
@@ -52,7 +53,7 @@ pub fn by_name(name: &str, args: Vec<Typed>, context: &Context<'_>) -> Result<Ty
 }
 
 /// Types that are functions too: `double('7')`.
-const CAST_FUNCTIONS: [&str; 12] =
+pub(super) const CAST_FUNCTIONS: [&str; 12] =
     ["boolean", "tinyint", "smallint", "int", "bigint", "float", "double", "decimal", "date", "timestamp", "binary", "string"];
 
 fn build(mut call: Call<'_>) -> Result<Typed> {
@@ -72,6 +73,11 @@ fn build(mut call: Call<'_>) -> Result<Typed> {
             _ => Err(unresolved(call.name)),
         };
     }
+    if let ("like" | "ilike", 2) = (call.name, call.args.len())
+        && let (Some(pattern), Some(value)) = (call.args.pop(), call.args.pop())
+    {
+        return like(value, pattern, '\\', call.name == "ilike", call.context.settings);
+    }
     match functions::find(call.name) {
         Some(spec) => (spec.build)(call),
         None => Err(unresolved(call.name)),
@@ -86,7 +92,9 @@ fn with_unit(name: &str, function: &ast::Function, context: &Context<'_>) -> Res
         _ => return Ok(None),
     };
     let ast::FunctionArguments::List(list) = &function.args else { return Ok(None) };
-    let [ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(ast::Expr::Identifier(unit))), first, second] = list.args.as_slice() else {
+    let [ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(ast::Expr::Identifier(unit))), first, second] =
+        list.args.as_slice()
+    else {
         return Ok(None);
     };
     let args = vec![text(&unit.value), argument(name, first, context)?, argument(name, second, context)?];

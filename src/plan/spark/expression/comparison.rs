@@ -123,7 +123,8 @@ fn shape(value: &Typed) -> Typed {
 }
 
 fn decimal_comparison(left: &Typed, right: &Typed) -> Option<DataType> {
-    let as_decimal = |v: &Typed| decimal_beside_decimal(v).map(|(p, s)| Typed { data_type: DataType::Decimal128(p, s), ..shape(v) });
+    let as_decimal =
+        |v: &Typed| decimal_beside_decimal(v).map(|(p, s)| Typed { data_type: DataType::Decimal128(p, s), ..shape(v) });
     common_type(&[as_decimal(left)?, as_decimal(right)?])
 }
 
@@ -134,7 +135,9 @@ fn renamed(a: &DataType, b: &DataType) -> Option<DataType> {
             let fields: Option<Fields> = a
                 .iter()
                 .zip(b)
-                .map(|(a, b)| Some(Arc::new(a.as_ref().clone().with_data_type(renamed(a.data_type(), b.data_type())?).with_nullable(true))))
+                .map(|(a, b)| {
+                    Some(Arc::new(a.as_ref().clone().with_data_type(renamed(a.data_type(), b.data_type())?).with_nullable(true)))
+                })
                 .collect();
             fields.map(DataType::Struct)
         }
@@ -157,9 +160,7 @@ fn compare_same(op: Comparison, left: Typed, right: Typed) -> Typed {
     match &left.data_type {
         DataType::Null if !null_safe => literal(ScalarValue::Boolean(None)),
         DataType::Null => literal(ScalarValue::Boolean(Some(true))),
-        nested if nested.is_nested() => {
-            call(Nested(op), vec![left.expr, right.expr], DataType::Boolean, nullable, false)
-        }
+        nested if nested.is_nested() => call(Nested(op), vec![left.expr, right.expr], DataType::Boolean, nullable, false),
         _ => {
             let (left, right) = (normalized(left), normalized(right));
             let expr = Expr::BinaryExpr(BinaryExpr::new(Box::new(left.expr), op.operator(), Box::new(right.expr)));

@@ -1,12 +1,15 @@
 //! INTERVAL literals.
 
+use std::fmt::Write;
+
 use datafusion::common::ScalarValue;
+use datafusion::logical_expr::Expr;
 use datafusion::sql::sqlparser::ast;
 
 use super::literal::literal;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::spark::Typed;
-use crate::plan::spark::cast::time::DAY_US;
+use crate::plan::spark::cast::time::{DAY_US, write_fraction};
 
 const UNITS: [(&str, i64); 7] = [
     ("week", 7 * DAY_US),
@@ -27,6 +30,56 @@ pub(super) fn interval(interval: &ast::Interval) -> Result<Typed> {
         (Some(first), Some(last)) => between_fields(text, &unit_name(first), &unit_name(last)),
         _ => units(text),
     }
+}
+
+/// The literal as Spark prints it: `INTERVAL '1' DAY`, `INTERVAL '1 02:03' DAY TO MINUTE`.
+pub(super) fn name(written: &ast::Interval) -> Option<String> {
+    let ast::Expr::Value(ast::ValueWithSpan { value: ast::Value::SingleQuotedString(text), .. }) = written.value.as_ref() else {
+        return None;
+    };
+    let fields: Vec<usize> = match (&written.leading_field, &written.last_field) {
+        (Some(first), Some(last)) => vec![field_of(&unit_name(first))?, field_of(&unit_name(last))?],
+        _ => text.to_lowercase().split_whitespace().skip(1).step_by(2).map(field_of).collect::<Option<_>>()?,
+    };
+    let (first, last) = (*fields.iter().min()?, *fields.iter().max()?);
+    let value = match interval(written).ok()?.expr {
+        Expr::Literal(ScalarValue::IntervalYearMonth(Some(months)), _) => i64::from(months),
+        Expr::Literal(ScalarValue::DurationSecond(Some(seconds)), _) => seconds.checked_mul(1_000_000)?,
+        Expr::Literal(ScalarValue::DurationMicrosecond(Some(us)), _) => us,
+        _ => return None,
+    };
+    let sign = if value < 0 { "-" } else { "" };
+    let mut rest = value.unsigned_abs();
+    let mut shown = String::new();
+    for field in first..=last {
+        let each = FIELD_SIZES[field];
+        let (count, separator) = (rest / each, ["", "-", "", " ", ":", ":"][field]);
+        let width = if field > first && field > 2 { 2 } else { 1 };
+        let separator = if field == first { "" } else { separator };
+        let _ = write!(shown, "{separator}{count:0width$}");
+        rest %= each;
+        if field == 5 {
+            let _ = write_fraction(&mut shown, rest as i64);
+        }
+    }
+    let names = ["YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND"];
+    let range = if first == last { names[first].to_owned() } else { format!("{} TO {}", names[first], names[last]) };
+    Some(format!("INTERVAL '{sign}{shown}' {range}"))
+}
+
+/// Months of a year and a month, then microseconds of a day, an hour, a minute and a second.
+const FIELD_SIZES: [u64; 6] = [12, 1, 86_400_000_000, 3_600_000_000, 60_000_000, 1_000_000];
+
+fn field_of(unit: &str) -> Option<usize> {
+    Some(match unit.strip_suffix('s').unwrap_or(unit) {
+        "year" => 0,
+        "month" => 1,
+        "week" | "day" => 2,
+        "hour" => 3,
+        "minute" => 4,
+        "second" | "millisecond" | "microsecond" => 5,
+        _ => return None,
+    })
 }
 
 fn unit_name(field: &ast::DateTimeField) -> String {
@@ -68,7 +121,8 @@ fn units(text: &str) -> Result<Typed> {
             months = Some(sum.ok_or_else(|| overflow(text))?);
         } else if let Some((_, each)) = UNITS.iter().find(|(name, _)| *name == unit) {
             only_days &= matches!(unit, "week" | "day");
-            let sum = whole.checked_mul(*each).and_then(|n| n.checked_add(fraction_us)).and_then(|n| n.checked_add(us.unwrap_or(0)));
+            let sum =
+                whole.checked_mul(*each).and_then(|n| n.checked_add(fraction_us)).and_then(|n| n.checked_add(us.unwrap_or(0)));
             us = Some(sum.ok_or_else(|| overflow(text))?);
         } else {
             return Err(invalid("INVALID_INTERVAL_FORMAT.INVALID_UNIT", text, &format!("there is no unit {}", pair[1])));
@@ -123,7 +177,9 @@ fn between_fields(text: &str, first: &str, last: &str) -> Result<Typed> {
         body = rest;
     }
     let signed = |n: i64| if negative { -n } else { n };
-    let whole = |digits: &str| if digits.bytes().all(|b| b.is_ascii_digit()) { digits.parse::<i64>().map_err(|_| wrong()) } else { Err(wrong()) };
+    let whole = |digits: &str| {
+        if digits.bytes().all(|b| b.is_ascii_digit()) { digits.parse::<i64>().map_err(|_| wrong()) } else { Err(wrong()) }
+    };
     if (first, last) == ("year", "month") {
         let (years, months) = body.split_once('-').ok_or_else(wrong)?;
         let (years, months) = (whole(years)?, whole(months)?);

@@ -62,17 +62,27 @@ pub fn resolve(ast: &ast::Expr, context: &Context<'_>) -> Result<Typed> {
             let between = comparison::between(value, low, high, settings)?;
             if *negated { logic::not(between, settings) } else { Ok(between) }
         }
-        A::Like { negated, any, expr, pattern, escape_char } => {
-            special::like(expr, pattern, escape_char.as_ref(), special::LikeKind { any: *any, negated: *negated, ignore_case: false }, context)
-        }
-        A::ILike { negated, any, expr, pattern, escape_char } => {
-            special::like(expr, pattern, escape_char.as_ref(), special::LikeKind { any: *any, negated: *negated, ignore_case: true }, context)
-        }
+        A::Like { negated, any, expr, pattern, escape_char } => special::like(
+            expr,
+            pattern,
+            escape_char.as_ref(),
+            special::LikeKind { any: *any, negated: *negated, ignore_case: false },
+            context,
+        ),
+        A::ILike { negated, any, expr, pattern, escape_char } => special::like(
+            expr,
+            pattern,
+            escape_char.as_ref(),
+            special::LikeKind { any: *any, negated: *negated, ignore_case: true },
+            context,
+        ),
         A::RLike { negated, expr, pattern, .. } => {
             let matches = call::by_name("rlike", vec![resolve(expr, context)?, resolve(pattern, context)?], context)?;
             if *negated { logic::not(matches, settings) } else { Ok(matches) }
         }
-        A::Case { operand, conditions, else_result, .. } => special::case(operand.as_deref(), conditions, else_result.as_deref(), context),
+        A::Case { operand, conditions, else_result, .. } => {
+            special::case(operand.as_deref(), conditions, else_result.as_deref(), context)
+        }
         A::Function(function) => call::function(function, context),
         A::Struct { values, .. } => special::named_struct(values, context),
         A::Tuple(values) => special::named_struct(values, context),
@@ -151,4 +161,3 @@ fn unary(op: ast::UnaryOperator, expr: &ast::Expr, context: &Context<'_>) -> Res
 pub fn unsupported(what: &str) -> Error {
     Error::spark(ErrorKind::Config, "UNSUPPORTED_FEATURE", format!("{what} is not supported"))
 }
-

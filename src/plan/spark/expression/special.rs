@@ -22,7 +22,9 @@ pub(super) fn identifier(name: &ast::Ident, context: &Context<'_>) -> Result<Typ
     let column = context.scope.column(std::slice::from_ref(name));
     let bare = name.value.to_lowercase();
     match column {
-        Err(_) if name.quote_style.is_none() && BARE_FUNCTIONS.contains(&bare.as_str()) => call::by_name(&bare, Vec::new(), context),
+        Err(_) if name.quote_style.is_none() && BARE_FUNCTIONS.contains(&bare.as_str()) => {
+            call::by_name(&bare, Vec::new(), context)
+        }
         column => column,
     }
 }
@@ -51,7 +53,9 @@ pub(super) fn access(root: &ast::Expr, chain: &[ast::AccessExpr], context: &Cont
     for step in rest {
         value = match step {
             ast::AccessExpr::Dot(ast::Expr::Identifier(name)) => access::field(value, &name.value, settings)?,
-            ast::AccessExpr::Subscript(ast::Subscript::Index { index }) => access::element(value, resolve(index, context)?, settings)?,
+            ast::AccessExpr::Subscript(ast::Subscript::Index { index }) => {
+                access::element(value, resolve(index, context)?, settings)?
+            }
             other => return Err(unsupported(&format!("the access `{other}`"))),
         };
     }
@@ -136,6 +140,9 @@ pub(super) fn cast_to(kind: &ast::CastKind, expr: &ast::Expr, data_type: &ast::D
 
 /// `value [NOT] IN (…)`.
 pub(super) fn in_list(value: &ast::Expr, list: &[ast::Expr], negated: bool, context: &Context<'_>) -> Result<Typed> {
+    if list.is_empty() {
+        return Err(Error::spark(ErrorKind::Config, "INVALID_SQL_SYNTAX.EMPTY_IN_PREDICATE", "IN needs at least one value"));
+    }
     let value = resolve(value, context)?;
     let list = list.iter().map(|item| resolve(item, context)).collect::<Result<Vec<_>>>()?;
     compare_in_list(value, list, negated, context.settings)
@@ -173,9 +180,9 @@ pub(super) fn like(
         }
     };
     let value = resolve(value, context)?;
-    let patterns: Vec<&ast::Expr> = match pattern {
-        ast::Expr::Tuple(items) if kind.any => items.iter().collect(),
-        other => vec![other],
+    let (patterns, all) = match pattern {
+        ast::Expr::Tuple(items) if kind.any => (items.iter().collect(), false),
+        other => all_of(other).map_or((vec![other], false), |patterns| (patterns, true)),
     };
     let mut found: Option<Typed> = None;
     for item in patterns {
@@ -184,11 +191,28 @@ pub(super) fn like(
             one = logic::not(one, settings)?;
         }
         found = Some(match found {
+            Some(so_far) if all => logic::and(so_far, one, settings)?,
             Some(so_far) => logic::or(so_far, one, settings)?,
             None => one,
         });
     }
-    found.ok_or_else(|| Error::spark(ErrorKind::Config, "INVALID_SQL_SYNTAX.EMPTY_QUANTIFIED_PATTERN", "LIKE ANY needs a pattern"))
+    found
+        .ok_or_else(|| Error::spark(ErrorKind::Config, "INVALID_SQL_SYNTAX.EMPTY_QUANTIFIED_PATTERN", "LIKE ANY needs a pattern"))
+}
+
+/// The patterns of `LIKE ALL (…)`, which the parser reads as a call of a function.
+fn all_of(pattern: &ast::Expr) -> Option<Vec<&ast::Expr>> {
+    let ast::Expr::Function(ast::Function { name, args: ast::FunctionArguments::List(list), .. }) = pattern else { return None };
+    if !name.to_string().eq_ignore_ascii_case("all") {
+        return None;
+    }
+    fn one(arg: &ast::FunctionArg) -> Option<&ast::Expr> {
+        match arg {
+            ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) => Some(expr),
+            _ => None,
+        }
+    }
+    list.args.iter().map(one).collect()
 }
 
 /// `CASE [operand] WHEN … THEN … [ELSE …] END`.

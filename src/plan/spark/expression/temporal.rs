@@ -35,6 +35,13 @@ fn is_interval(data_type: &DataType) -> bool {
 pub(super) fn arithmetic(op: Arithmetic, left: Typed, right: Typed, mode: CastMode, settings: &PlanSettings) -> Result<Typed> {
     use Arithmetic as O;
     let (l, r) = (left.data_type.clone(), right.data_type.clone());
+    // A null takes the other side's type where that is a time to subtract from.
+    if op == O::Subtract && l == DataType::Null && is_time(&r) {
+        return difference(cast(left, &r, CastMode::Ansi, settings)?, right, settings);
+    }
+    if op == O::Subtract && r == DataType::Null && matches!(l, DataType::Timestamp(..)) {
+        return difference(left, cast(right, &l, CastMode::Ansi, settings)?, settings);
+    }
     match op {
         O::Add if is_time(&l) && is_interval(&r) => shift(left, right, false, mode, settings),
         O::Add if is_interval(&l) && is_time(&r) => shift(right, left, false, mode, settings),
@@ -83,7 +90,9 @@ pub(super) fn widened(value: Typed, to: &DataType) -> Result<Typed> {
 /// `date ± days`.
 fn add_days(date: Typed, days: Typed, negative: bool, settings: &PlanSettings) -> Result<Typed> {
     let days = match days.data_type {
-        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Null => cast(days, &DataType::Int32, CastMode::Ansi, settings)?,
+        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Null => {
+            cast(days, &DataType::Int32, CastMode::Ansi, settings)?
+        }
         ref other => return Err(unexpected_type(if negative { "date - days" } else { "date + days" }, other)),
     };
     let nullable = date.nullable || days.nullable;
@@ -105,7 +114,8 @@ fn difference(left: Typed, right: Typed, settings: &PlanSettings) -> Result<Type
     let left = cast(left, &common, CastMode::Ansi, settings)?;
     let right = cast(right, &common, CastMode::Ansi, settings)?;
     let nullable = left.nullable || right.nullable;
-    let (kernel, result) = if days { (Temporal::DaysBetween, day_interval()) } else { (Temporal::TimeBetween, day_time_interval()) };
+    let (kernel, result) =
+        if days { (Temporal::DaysBetween, day_interval()) } else { (Temporal::TimeBetween, day_time_interval()) };
     Ok(call(kernel, vec![left.expr, right.expr], result, nullable, !days))
 }
 
@@ -114,7 +124,11 @@ fn shift(time: Typed, interval: Typed, negative: bool, mode: CastMode, settings:
     let days = is_days(&interval.data_type);
     let months = matches!(interval.data_type, DataType::Interval(_));
     // A date plus hours is a time of that day.
-    let time = if time.data_type == DataType::Date32 && !days && !months { cast(time, &timestamp(), CastMode::Ansi, settings)? } else { time };
+    let time = if time.data_type == DataType::Date32 && !days && !months {
+        cast(time, &timestamp(), CastMode::Ansi, settings)?
+    } else {
+        time
+    };
     let interval = if days && time.data_type != DataType::Date32 { widened(interval, &day_time_interval())? } else { interval };
     let nullable = time.nullable || interval.nullable || mode == CastMode::Try;
     let result = time.data_type.clone();
@@ -169,7 +183,8 @@ impl Kernel for Temporal {
         match self {
             Temporal::WidenDays => {
                 let days = args[0].array.as_primitive::<DurationSecondType>();
-                let wide = days.try_unary::<_, DurationMicrosecondType, Error>(|s| s.checked_mul(1_000_000).ok_or_else(interval_overflow))?;
+                let wide = days
+                    .try_unary::<_, DurationMicrosecondType, Error>(|s| s.checked_mul(1_000_000).ok_or_else(interval_overflow))?;
                 Ok(shared(wide))
             }
             Temporal::AddDays { negative } => {
@@ -182,7 +197,9 @@ impl Kernel for Temporal {
             Temporal::DaysBetween => {
                 let between = |a: i32, b: i32| Ok((i64::from(a) - i64::from(b)) * 86_400);
                 let days =
-                    zip::<Date32Type, Date32Type, DurationSecondType>(pair(), rows, CastMode::Ansi, between, |_, _, _| interval_overflow())?;
+                    zip::<Date32Type, Date32Type, DurationSecondType>(pair(), rows, CastMode::Ansi, between, |_, _, _| {
+                        interval_overflow()
+                    })?;
                 Ok(shared(days))
             }
             Temporal::TimeBetween => {
@@ -201,7 +218,13 @@ impl Kernel for Temporal {
     }
 }
 
-fn shift_kernel((time, interval): (&Operand, &Operand), rows: usize, negative: bool, mode: CastMode, zone: &str) -> Result<ArrayRef> {
+fn shift_kernel(
+    (time, interval): (&Operand, &Operand),
+    rows: usize,
+    negative: bool,
+    mode: CastMode,
+    zone: &str,
+) -> Result<ArrayRef> {
     let operands = (time, interval);
     let fail = |_, _, _| Error::spark(ErrorKind::Data, "DATETIME_OVERFLOW", "a date or time plus an interval is out of range");
     let signed = |v: i64| if negative { v.checked_neg().ok_or(Failure::Overflow) } else { Ok(v) };
@@ -217,15 +240,17 @@ fn shift_kernel((time, interval): (&Operand, &Operand), rows: usize, negative: b
             Ok(shared(zip::<Date32Type, DurationSecondType, Date32Type>(operands, rows, mode, add, |_, a, _| fail((), a, 0))?))
         }
         (DataType::Date32, _) => {
-            let add = |date: i32, months: i32| {
-                add_months(i64::from(date), signed(i64::from(months))?).ok_or(Failure::Overflow)
-            };
+            let add = |date: i32, months: i32| add_months(i64::from(date), signed(i64::from(months))?).ok_or(Failure::Overflow);
             Ok(shared(zip::<Date32Type, IntervalYearMonthType, Date32Type>(operands, rows, mode, add, |_, a, _| fail((), a, 0))?))
         }
         (data_type, DataType::Duration(_)) => {
             let add = |us: i64, by: i64| us.checked_add(signed(by)?).ok_or(Failure::Overflow);
             let sum = zip::<TimestampMicrosecondType, DurationMicrosecondType, TimestampMicrosecondType>(
-                operands, rows, mode, add, |_, _, _| fail((), 0, 0),
+                operands,
+                rows,
+                mode,
+                add,
+                |_, _, _| fail((), 0, 0),
             )?;
             Ok(shared(sum.with_data_type(data_type.clone())))
         }
@@ -238,7 +263,11 @@ fn shift_kernel((time, interval): (&Operand, &Operand), rows: usize, negative: b
                 moved.and_then(|local| zone.to_instant(local)).ok_or(Failure::Overflow)
             };
             let sum = zip::<TimestampMicrosecondType, IntervalYearMonthType, TimestampMicrosecondType>(
-                operands, rows, mode, add, |_, _, _| fail((), 0, 0),
+                operands,
+                rows,
+                mode,
+                add,
+                |_, _, _| fail((), 0, 0),
             )?;
             Ok(shared(sum.with_data_type(data_type.clone())))
         }
@@ -274,7 +303,8 @@ fn scale_kernel((interval, number): (&Operand, &Operand), rows: usize, divide: b
         let values = interval.array.as_primitive::<IntervalYearMonthType>().unary::<_, Int64Type>(i64::from);
         Operand { array: shared(values), scalar: interval.scalar }
     } else {
-        let values = arrow_cast(&interval.array, &DataType::Int64).map_err(|e| Error::internal("could not read an interval").because(e))?;
+        let values = arrow_cast(&interval.array, &DataType::Int64)
+            .map_err(|e| Error::internal("could not read an interval").because(e))?;
         Operand { array: values, scalar: interval.scalar }
     };
     let operands = (&wide, number);
@@ -288,7 +318,8 @@ fn scale_kernel((interval, number): (&Operand, &Operand), rows: usize, divide: b
     match mode {
         CastMode::Try => Ok(shared(scaled.unary_opt::<_, IntervalYearMonthType>(|v| i32::try_from(v).ok()))),
         CastMode::Ansi => {
-            let narrow = scaled.try_unary::<_, IntervalYearMonthType, Error>(|v| i32::try_from(v).map_err(|_| interval_overflow()))?;
+            let narrow =
+                scaled.try_unary::<_, IntervalYearMonthType, Error>(|v| i32::try_from(v).map_err(|_| interval_overflow()))?;
             Ok(shared(narrow))
         }
     }

@@ -4,15 +4,43 @@ use std::collections::HashMap;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 
-use super::{DECIMAL_PRECISION_MAX, array_of, day_interval, day_time_interval, map_of, timestamp, timestamp_ntz, year_month_interval};
+use super::{
+    DECIMAL_PRECISION_MAX, array_of, day_interval, day_time_interval, map_of, timestamp, timestamp_ntz, year_month_interval,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::spark::suggest::nearest;
 
 /// Every simple type name and alias, for suggestions.
 const NAMES: &[&str] = &[
-    "boolean", "tinyint", "byte", "smallint", "short", "int", "integer", "bigint", "long", "float", "real", "double", "date",
-    "timestamp", "timestamp_ltz", "timestamp_ntz", "string", "char", "character", "varchar", "binary", "decimal", "dec", "numeric",
-    "void", "interval", "array", "map", "struct",
+    "boolean",
+    "tinyint",
+    "byte",
+    "smallint",
+    "short",
+    "int",
+    "integer",
+    "bigint",
+    "long",
+    "float",
+    "real",
+    "double",
+    "date",
+    "timestamp",
+    "timestamp_ltz",
+    "timestamp_ntz",
+    "string",
+    "char",
+    "character",
+    "varchar",
+    "binary",
+    "decimal",
+    "dec",
+    "numeric",
+    "void",
+    "interval",
+    "array",
+    "map",
+    "struct",
 ];
 
 /// Deepest nesting of types that is read; Spark's own parser gives up in the same region.
@@ -42,9 +70,10 @@ pub fn parse_schema(ddl: &str) -> Result<Schema> {
 pub fn parse_ddl(text: &str) -> Result<DataType> {
     match parse_schema(text) {
         Ok(schema) => Ok(DataType::Struct(schema.fields)),
-        Err(as_schema) => parse_type(text).map_err(|as_type| {
-            // The reading that says which type is unknown helps more than a complaint about punctuation.
-            if as_schema.condition() == Some("UNSUPPORTED_DATATYPE") { as_schema } else { as_type }
+        Err(as_schema) => parse_type(text).map_err(|as_type| match Reader::new(text) {
+            // What is wrong depends on which of the two was meant.
+            Ok(reader) if matches!(reader.tokens.get(1), None | Some((Token::Mark('<' | '('), _))) => as_type,
+            _ => as_schema,
         }),
     }
 }
@@ -228,6 +257,9 @@ impl Reader {
                 self.expect('>')?;
                 DataType::Struct(Fields::from(fields))
             }
+            "time" => {
+                return Err(Error::spark(ErrorKind::Config, "UNSUPPORTED_TIME_TYPE", "the data type TIME is not supported"));
+            }
             unknown => return Err(unsupported(unknown, column)),
         })
     }
@@ -294,7 +326,11 @@ impl Reader {
             }
         }
         self.expect(')')?;
-        if (min..=max).contains(&numbers.len()) { Ok(numbers) } else { Err(self.unexpected("another number of parameters before this")) }
+        if (min..=max).contains(&numbers.len()) {
+            Ok(numbers)
+        } else {
+            Err(self.unexpected("another number of parameters before this"))
+        }
     }
 }
 

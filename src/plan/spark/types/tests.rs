@@ -37,7 +37,7 @@ fn nullability_and_comments_are_kept() {
 #[test]
 fn what_is_wrong_is_named_with_its_column() {
     check("a INTT", "[UNSUPPORTED_DATATYPE] unknown data type \"intt\" at column 3, did you mean int?");
-    check("a INT,", "[PARSE_SYNTAX_ERROR] expected `,` or the end of the text in type or schema at column 3, found `INT`");
+    check("a INT,", "[PARSE_SYNTAX_ERROR] expected a column name in type or schema at column 7, found the end of the text");
     check("array<int", "[PARSE_SYNTAX_ERROR] expected `>` in type or schema at column 10, found the end of the text");
     check("decimal(39,2)", "[DECIMAL_PRECISION_EXCEEDS_MAX_PRECISION] decimal precision 39 at column 8 exceeds 38");
     check("a `INT", "[PARSE_SYNTAX_ERROR] the quote at column 3 is never closed");

@@ -1,0 +1,141 @@
+//! Every expression of the parity file gives Spark's type and values or Spark's error, or is refused by name when it is planned.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, TimeUnit};
+use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
+use datafusion::prelude::SessionContext;
+use serde_json::{Value, json};
+use tidemill::error::{Error, ErrorKind, Result, from_datafusion};
+use tidemill::format::json::{ValueOptions, decode_values};
+use tidemill::plan::spark::relation::{optimise, plan_query};
+use tidemill::plan::spark::types::{parse_schema, spark_name};
+use tidemill::plan::{Catalog, OutputMode, PlanSettings, Scope, StaticTable};
+
+use crate::values::{data_folder, rows, same};
+
+/// What became of an expression.
+enum Outcome {
+    Agrees,
+    Refused(String),
+    Differs(String),
+}
+
+#[tokio::test]
+async fn every_expression_agrees_with_spark_or_is_refused_by_name() {
+    judge(&data_folder("functions").join("functions.json"), "refused.txt").await;
+}
+
+/// More of the same: operators, casts and literals at their edges.
+#[tokio::test]
+async fn expressions_at_the_edges_agree_too() {
+    judge(&own_folder().join("expressions.json"), "expressions-refused.txt").await;
+}
+
+fn own_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/functions")
+}
+
+/// Evaluates every expression of `path`. The file `refused` has those that are refused for now, one a line; `UPDATE_EXPECT=1`
+/// writes it anew.
+async fn judge(path: &Path, refused: &str) {
+    let document: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let catalog = Catalog { tables: vec![table(&document)], ..Catalog::default() };
+    let list = own_folder().join(refused);
+    let written = std::fs::read_to_string(&list).unwrap();
+    let listed: BTreeSet<&str> = written.lines().collect();
+    let update = std::env::var_os("UPDATE_EXPECT").is_some();
+    let mut counts: BTreeMap<&str, [usize; 2]> = BTreeMap::new();
+    let (mut complaints, mut found) = (String::new(), String::new());
+    for entry in document["expressions"].as_array().unwrap() {
+        let (category, expr) = (entry["category"].as_str().unwrap(), entry["expr"].as_str().unwrap());
+        let count = counts.entry(category).or_default();
+        match check(entry, expr, &catalog).await {
+            Outcome::Agrees if listed.contains(expr) && !update => {
+                writeln!(complaints, "{category}: {expr}: agrees now, take it off {refused}").unwrap();
+            }
+            Outcome::Agrees => count[0] += 1,
+            Outcome::Refused(why) => {
+                count[1] += 1;
+                writeln!(found, "{expr}").unwrap();
+                if !listed.contains(expr) && !update {
+                    writeln!(complaints, "{category}: {expr}: refused, but not in {refused}: {why}").unwrap();
+                }
+            }
+            Outcome::Differs(how) => writeln!(complaints, "{category}: {expr}: {how}").unwrap(),
+        }
+    }
+    for (category, [agree, refused]) in &counts {
+        eprintln!("{category}: {agree} agree, {refused} are refused");
+    }
+    if update {
+        std::fs::write(&list, found).unwrap();
+    }
+    assert!(complaints.is_empty(), "\n{complaints}");
+}
+
+/// The file's rows as the table `t`, read as `from_json` reads them.
+fn table(document: &Value) -> StaticTable {
+    let schema = Arc::new(parse_schema(document["schema"].as_str().unwrap()).unwrap());
+    let lines: StringArray = document["rows"].as_array().unwrap().iter().map(|row| Some(row.to_string())).collect();
+    let decoded = decode_values(&lines, &DataType::Struct(schema.fields().clone()), &ValueOptions::default()).unwrap();
+    StaticTable { name: "t".into(), schema, rows: vec![RecordBatch::from(decoded.as_struct())] }
+}
+
+async fn check(entry: &Value, expr: &str, catalog: &Catalog) -> Outcome {
+    let wanted_error = entry["error"].as_str();
+    match evaluate(expr, catalog).await {
+        Err(error) if wanted_error.is_some() && error.condition() == wanted_error => Outcome::Agrees,
+        Err(error) if is_refusal(&error) => Outcome::Refused(error.chain()),
+        Err(error) => Outcome::Differs(format!("{} instead of {}", error.chain(), wanted_error.unwrap_or("a result"))),
+        Ok((data_type, values)) if wanted_error.is_some() => {
+            Outcome::Differs(format!("{data_type} {} instead of {}", Value::from(values), wanted_error.unwrap_or_default()))
+        }
+        Ok((data_type, values)) => {
+            let values = Value::from(values);
+            if data_type == entry["type"] && same(&values, &entry["values"]) {
+                Outcome::Agrees
+            } else {
+                Outcome::Differs(format!("{data_type} {values} instead of {} {}", entry["type"], entry["values"]))
+            }
+        }
+    }
+}
+
+/// Refused by name: before anything runs, as something that Tidemill does not have.
+fn is_refusal(error: &Error) -> bool {
+    error.kind() == ErrorKind::Config && matches!(error.condition(), Some("UNRESOLVED_ROUTINE" | "UNSUPPORTED_FEATURE"))
+}
+
+/// Type and value per row of `SELECT expr AS r FROM t`.
+async fn evaluate(expr: &str, catalog: &Catalog) -> Result<(Value, Vec<Value>)> {
+    let settings = PlanSettings {
+        time_zone: "UTC".into(),
+        state_memory_bytes_max: 1 << 30,
+        output_mode: OutputMode::Append,
+        scope: Scope::MicroBatch,
+    };
+    let query = plan_query(&format!("SELECT {expr} AS r FROM t"), catalog, &settings)?;
+    let data_type = json!(spark_name(&query.columns[0].data_type));
+    let plan = optimise(query.plan)?;
+    let context = SessionContext::new();
+    let failed = |error| from_datafusion(error, ErrorKind::Data);
+    let physical = DefaultPhysicalPlanner::default().create_physical_plan(&plan, &context.state()).await.map_err(failed)?;
+    let batches = datafusion::physical_plan::collect(physical, context.task_ctx()).await.map_err(failed)?;
+    let plain: Vec<RecordBatch> =
+        batches.iter().map(|batch| RecordBatch::try_from_iter([("r", in_microseconds(batch.column(0)))]).unwrap()).collect();
+    Ok((data_type, rows(&plain).into_iter().map(|row| row[0].clone()).collect()))
+}
+
+/// Intervals of days in the unit that the other intervals have.
+fn in_microseconds(column: &ArrayRef) -> ArrayRef {
+    match column.data_type() {
+        DataType::Duration(TimeUnit::Second) => cast(column, &DataType::Duration(TimeUnit::Microsecond)).unwrap(),
+        _ => column.clone(),
+    }
+}
