@@ -14,6 +14,9 @@ use super::LineEnd;
 /// Decoders may read a little past the end of a chunk: buffers have that much room to spare, in bytes.
 pub(crate) const PADDING: usize = 64;
 
+/// Longest line that any limit may allow, in bytes.
+const LINE_BYTES_MAX: usize = 1 << 30;
+
 /// Whether a `\r` at the end of a buffer ends its line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LastReturn {
@@ -47,7 +50,13 @@ pub(crate) struct LineSplitter {
 
 impl LineSplitter {
     pub(crate) fn new(line_bytes_max: usize, last_return: LastReturn) -> Self {
-        Self { line_bytes_max: line_bytes_max.max(1), last_return, skipping: false, after_return: false, scanned: 0 }
+        Self {
+            line_bytes_max: line_bytes_max.clamp(1, LINE_BYTES_MAX),
+            last_return,
+            skipping: false,
+            after_return: false,
+            scanned: 0,
+        }
     }
 
     /// Appends to `pieces` the lines that are whole and answers how many bytes at the front of `buffer` are done with. The caller
@@ -163,8 +172,8 @@ pub(crate) fn count_lines(bytes: &[u8]) -> u64 {
 /// Where the line after the first `lines` begins.
 pub(crate) fn after_lines(bytes: &[u8], lines: u64) -> usize {
     let Some(last) = lines.checked_sub(1) else { return 0 };
-    let ends = memchr::memchr_iter(b'\n', bytes);
-    usize::try_from(last).ok().and_then(|last| ends.skip(last).next()).map_or(bytes.len(), |at| at + 1)
+    let mut ends = memchr::memchr_iter(b'\n', bytes);
+    usize::try_from(last).ok().and_then(|last| ends.nth(last)).map_or(bytes.len(), |at| at + 1)
 }
 
 /// How many bytes of whole lines are within limits of rows and bytes.

@@ -14,7 +14,7 @@ mod tests;
 pub use clean::CleanSource;
 pub use reader::{read_table, table_files};
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -198,7 +198,7 @@ struct Files {
     place: Place,
     taken: TakenFiles,
     /// Files that can be taken, in order.
-    ready: Vec<Taken>,
+    ready: VecDeque<Taken>,
     /// Files seen once, and since when they have looked like that.
     sighted: HashMap<String, (u64, i64, Instant)>,
     tails: Tails,
@@ -226,7 +226,7 @@ impl Files {
             clean,
             place,
             taken: TakenFiles::open(vfs, dir)?,
-            ready: Vec::new(),
+            ready: VecDeque::new(),
             sighted: HashMap::new(),
             tails: Tails::default(),
             frozen: extent == Extent::AvailableNow,
@@ -256,7 +256,7 @@ impl Files {
                     _ => now,
                 };
                 if self.frozen || now.duration_since(since) >= LISTING_GAP {
-                    self.ready.push(Taken::whole(&found));
+                    self.ready.push_back(Taken::whole(&found));
                 } else {
                     undecided = true;
                 }
@@ -273,29 +273,27 @@ impl Files {
         let files_max = limit.files_max.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
         let undecided = if self.frozen || self.ready.len() >= files_max { false } else { self.look()? };
         let mut left = Left::new(limit);
-        let mut at = start;
-        let mut taking = Vec::new();
-        let mut ready = std::mem::take(&mut self.ready).into_iter();
+        let (mut at, mut taking, mut used) = (start, Vec::new(), 0);
         while left.files > 0 && left.rows > 0 && left.bytes > 0 {
             let listed = self.taken.entry(at.file).cloned();
             let is_new = listed.is_none();
-            let Some(file) = listed.or_else(|| ready.by_ref().find_map(|file| self.still_there(file))) else { break };
-            let fit = self.fit(&file, at, &mut left)?;
-            let nothing = matches!(fit, Fit::Nothing);
-            if is_new {
-                if nothing { self.ready.push(file) } else { taking.push(file) }
-            }
-            match fit {
+            let Some(file) = listed.or_else(|| self.next_ready(&mut used)) else { break };
+            match self.fit(&file, at, &mut left)? {
+                Fit::Nothing => {
+                    used -= usize::from(is_new);
+                    break;
+                }
                 Fit::All => at = Progress { file: at.file + 1, position: 0 },
                 Fit::Until(position) => at.position = position,
-                Fit::Nothing => {}
             }
-            if at.position > 0 || nothing {
+            taking.extend(is_new.then_some(file));
+            if at.position > 0 {
                 break;
             }
         }
-        self.ready.extend(ready);
         self.taken.take(taking)?;
+        // Only now: after a failure the same files are tried again.
+        self.ready.drain(..used);
         self.taken.forget_older(i64::try_from(self.settings.max_file_age.as_nanos()).unwrap_or(i64::MAX))?;
         Ok((at, undecided))
     }
@@ -322,11 +320,22 @@ impl Files {
         Ok(if reach.rows == 0 { Fit::Nothing } else { Fit::Until(stop) })
     }
 
+    /// The next file that can be taken, behind the `used` first.
+    fn next_ready(&self, used: &mut usize) -> Option<Taken> {
+        while let Some(file) = self.ready.get(*used) {
+            *used += 1;
+            if let Some(file) = self.still_there(file) {
+                return Some(file);
+            }
+        }
+        None
+    }
+
     /// A file that is about to be taken, as it is now: it may have gone or changed since it was listed.
-    fn still_there(&self, file: Taken) -> Option<Taken> {
+    fn still_there(&self, file: &Taken) -> Option<Taken> {
         let now = Found::new(file.path.to_string(), &std::fs::metadata(&*file.path).ok()?);
         if file.to.is_some() || (now.size, now.mtime_ns, now.inode) == (file.size, file.mtime_ns, file.inode) {
-            return Some(file);
+            return Some(file.clone());
         }
         self.frozen.then(|| Taken::whole(&now))
     }

@@ -79,12 +79,7 @@ pub(super) struct TakenFiles {
     log_bytes: u64,
     /// Records appended since the snapshot.
     appended: usize,
-    /// Number of the first of `entries`.
-    first: u64,
-    entries: VecDeque<Taken>,
-    seen: HashMap<Arc<str>, Seen>,
-    /// Files last changed before this are too old to be new.
-    oldest_ns: i64,
+    content: Content,
 }
 
 impl TakenFiles {
@@ -100,36 +95,35 @@ impl TakenFiles {
             content = Content::parse(&bytes).map_err(|why| corrupt(&path, &why))?;
         }
         let generation = generations.last().map_or(0, |newest| newest + 1);
-        let Content { first, entries, seen, oldest_ns } = content;
-        let log = write_snapshot(&vfs, dir, generation, first, &entries, &seen, oldest_ns)?;
+        let log = content.write(&vfs, dir, generation)?;
         for old in generations {
             vfs.remove(&dir.join(name(old)))?;
         }
         let log_bytes = log.len()?;
-        Ok(Self { vfs, dir: dir.to_owned(), generation, log, log_bytes, appended: 0, first, entries, seen, oldest_ns })
+        Ok(Self { vfs, dir: dir.to_owned(), generation, log, log_bytes, appended: 0, content })
     }
 
     /// Number of the first entry that may still be read.
     pub(super) fn first(&self) -> u64 {
-        self.first
+        self.content.first
     }
 
     /// One past the number of the last entry.
     pub(super) fn end(&self) -> u64 {
-        self.first + self.entries.len() as u64
+        self.content.first + self.content.entries.len() as u64
     }
 
     pub(super) fn entry(&self, number: u64) -> Option<&Taken> {
-        number.checked_sub(self.first).and_then(|at| self.entries.get(usize::try_from(at).ok()?))
+        number.checked_sub(self.content.first).and_then(|at| self.content.entries.get(usize::try_from(at).ok()?))
     }
 
     pub(super) fn seen(&self, path: &str) -> Option<&Seen> {
-        self.seen.get(path)
+        self.content.seen.get(path)
     }
 
     /// Whether a file last changed then is too old to be new.
     pub(super) fn is_too_old(&self, mtime_ns: i64) -> bool {
-        mtime_ns < self.oldest_ns
+        mtime_ns < self.content.oldest_ns
     }
 
     /// Appends entries. They are durable when this returns, so an offset may name them.
@@ -145,43 +139,42 @@ impl TakenFiles {
         self.log.sync()?;
         self.appended += files.len();
         for file in files {
-            remember(&mut self.seen, &file);
-            self.entries.push_back(file);
+            remember(&mut self.content.seen, &file);
+            self.content.entries.push_back(file);
         }
         Ok(())
     }
 
     /// Forgets the entries before `before` and answers them; the files themselves stay known as seen.
     pub(super) fn release(&mut self, before: u64) -> Result<Vec<Taken>> {
-        let count = before.min(self.end()).saturating_sub(self.first);
+        let count = before.min(self.end()).saturating_sub(self.content.first);
         if count == 0 {
             return Ok(Vec::new());
         }
-        self.first += count;
+        self.content.first += count;
         // Not synced: a release that is lost is repeated by the next one.
         let mut line = Vec::new();
-        encode(&Record::Release { before: self.first }, &mut line);
+        encode(&Record::Release { before: self.content.first }, &mut line);
         self.append(&line)?;
         self.appended += 1;
-        Ok(self.entries.drain(..usize::try_from(count).unwrap_or(usize::MAX)).collect())
+        Ok(self.content.entries.drain(..usize::try_from(count).unwrap_or(usize::MAX)).collect())
     }
 
     /// Forgets the files that are `age_ns` older than the newest one seen, and never takes such a file again. The first call comes
     /// after the first files were taken, so whatever is there at the start is new.
     pub(super) fn forget_older(&mut self, age_ns: i64) -> Result<()> {
-        let Some(newest) = self.seen.values().map(|seen| seen.mtime_ns).max() else { return Ok(()) };
+        let Some(newest) = self.content.seen.values().map(|seen| seen.mtime_ns).max() else { return Ok(()) };
         let oldest_ns = newest.saturating_sub(age_ns);
-        if oldest_ns > self.oldest_ns {
-            self.oldest_ns = oldest_ns;
-            self.seen.retain(|_, seen| seen.mtime_ns >= oldest_ns);
+        if oldest_ns > self.content.oldest_ns {
+            self.content.oldest_ns = oldest_ns;
+            self.content.seen.retain(|_, seen| seen.mtime_ns >= oldest_ns);
         }
-        if self.appended > 1_000 + 2 * (self.seen.len() + self.entries.len()) { self.compact() } else { Ok(()) }
+        if self.appended > 1_000 + 2 * (self.content.seen.len() + self.content.entries.len()) { self.compact() } else { Ok(()) }
     }
 
     fn compact(&mut self) -> Result<()> {
         let generation = self.generation + 1;
-        let Self { vfs, dir, first, entries, seen, oldest_ns, .. } = &*self;
-        self.log = write_snapshot(vfs, dir, generation, *first, entries, seen, *oldest_ns)?;
+        self.log = self.content.write(&self.vfs, &self.dir, generation)?;
         self.vfs.remove(&self.dir.join(name(self.generation)))?;
         (self.generation, self.log_bytes, self.appended) = (generation, self.log.len()?, 0);
         Ok(())
@@ -197,13 +190,32 @@ impl TakenFiles {
 /// What a list says.
 #[derive(Debug, Default)]
 struct Content {
+    /// Number of the first of `entries`.
     first: u64,
     entries: VecDeque<Taken>,
     seen: HashMap<Arc<str>, Seen>,
+    /// Files last changed before this are too old to be new.
     oldest_ns: i64,
 }
 
 impl Content {
+    /// Writes all of it into a new file, durably, and opens that for more.
+    fn write(&self, vfs: &SharedVfs, dir: &Path, generation: u64) -> Result<Arc<dyn LogFile>> {
+        let Self { first, entries, seen, oldest_ns } = self;
+        let mut bytes = Vec::new();
+        let records = (seen.len() + entries.len()) as u64;
+        encode(&Record::Snapshot { records, first: *first, oldest_ns: *oldest_ns }, &mut bytes);
+        for (path, seen) in seen {
+            encode(&Record::Seen { path: path.clone(), seen: *seen }, &mut bytes);
+        }
+        for (number, file) in (*first..).zip(entries) {
+            encode(&Record::Take { number, file: file.clone() }, &mut bytes);
+        }
+        let path = dir.join(name(generation));
+        publish(vfs.as_ref(), &path, &bytes)?;
+        vfs.open(&path, Open::Existing)
+    }
+
     fn parse(bytes: &[u8]) -> Result<Self, String> {
         let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').map(decode);
         let Some(Some(Record::Snapshot { records, first, oldest_ns })) = lines.next() else {
@@ -254,28 +266,6 @@ impl Content {
 fn remember(seen: &mut HashMap<Arc<str>, Seen>, file: &Taken) {
     let now = Seen { mtime_ns: file.mtime_ns, inode: file.inode, taken_to: file.to.unwrap_or(file.size) };
     seen.insert(file.path.clone(), now);
-}
-
-fn write_snapshot(
-    vfs: &SharedVfs,
-    dir: &Path,
-    generation: u64,
-    first: u64,
-    entries: &VecDeque<Taken>,
-    seen: &HashMap<Arc<str>, Seen>,
-    oldest_ns: i64,
-) -> Result<Arc<dyn LogFile>> {
-    let mut bytes = Vec::new();
-    encode(&Record::Snapshot { records: (seen.len() + entries.len()) as u64, first, oldest_ns }, &mut bytes);
-    for (path, seen) in seen {
-        encode(&Record::Seen { path: path.clone(), seen: *seen }, &mut bytes);
-    }
-    for (number, file) in (first..).zip(entries) {
-        encode(&Record::Take { number, file: file.clone() }, &mut bytes);
-    }
-    let path = dir.join(name(generation));
-    publish(vfs.as_ref(), &path, &bytes)?;
-    vfs.open(&path, Open::Existing)
 }
 
 fn name(generation: u64) -> String {

@@ -72,6 +72,8 @@ pub(super) struct State {
     /// Oldest position there is.
     oldest: u64,
     oldest_row: u64,
+    /// Positions between the two that crashes left without records.
+    gaps: u64,
     /// How far each query has released; `None` before its first time.
     released: BTreeMap<String, Option<u64>>,
     pub(super) stop: Stop,
@@ -116,6 +118,7 @@ impl Log {
     pub(super) fn new(start: Start, queries: &[String], stats: Arc<SourceStats>) -> Self {
         let Start { log_id, secret, durable, segments, end, end_row, log_bytes_max, tail_bytes_max } = start;
         let (oldest, oldest_row) = segments.front().map_or((end, end_row), |s| (s.header.base, s.header.first_row));
+        let gaps = segments.iter().zip(segments.iter().skip(1)).map(|(before, next)| gap(before, next)).sum();
         let state = State {
             segments,
             tail: VecDeque::new(),
@@ -126,10 +129,11 @@ impl Log {
             written: end,
             oldest,
             oldest_row,
+            gaps,
             released: queries.iter().map(|query| (query.clone(), None)).collect(),
             stop: Stop::No,
         };
-        stats.log_bytes.store(end - oldest, Ordering::Relaxed);
+        stats.log_bytes.store(state.held(), Ordering::Relaxed);
         Self {
             log_id,
             secret,
@@ -155,7 +159,7 @@ impl Log {
         let rows = count_lines(payload);
         let length = Record::length(origin, payload);
         let mut state = self.lock();
-        let held = state.end - state.oldest;
+        let held = state.held();
         let unwritten = state.end - state.written;
         // A record larger than the whole limit is admitted once there is nothing else.
         let full = held > 0 && held + length as u64 > self.log_bytes_max && !(state.all_released() && unwritten == 0);
@@ -180,7 +184,7 @@ impl Log {
         state.tail_bytes += record.bytes.len() + RECORD_OVERHEAD;
         state.tail.push_back(record);
         self.end.send_modify(|now| now.position = state.end);
-        self.stats.log_bytes.store(state.end - state.oldest, Ordering::Relaxed);
+        self.stats.log_bytes.store(state.held(), Ordering::Relaxed);
         drop(state);
         self.work.notify_one();
         self.stats.lines_received.fetch_add(rows, Ordering::Relaxed);
@@ -251,7 +255,7 @@ impl Log {
         }
         if !self.durable {
             (state.oldest, state.oldest_row) = state.tail_start();
-            self.stats.log_bytes.store(state.end - state.oldest, Ordering::Relaxed);
+            self.stats.log_bytes.store(state.held(), Ordering::Relaxed);
         }
         drop(state);
         self.work.notify_one();
@@ -278,10 +282,12 @@ impl Log {
             if first.end() > keep_from {
                 break;
             }
-            (state.oldest, state.oldest_row) = (second.header.base, second.header.first_row);
+            let (second, gap) = (second.header, gap(first, second));
+            (state.oldest, state.oldest_row) = (second.base, second.first_row);
+            state.gaps -= gap;
             unneeded.extend(state.segments.pop_front());
         }
-        self.stats.log_bytes.store(state.end - state.oldest, Ordering::Relaxed);
+        self.stats.log_bytes.store(state.held(), Ordering::Relaxed);
         unneeded
     }
 
@@ -340,7 +346,16 @@ impl Log {
     }
 }
 
+fn gap(before: &Segment, next: &Segment) -> u64 {
+    next.header.base - before.end()
+}
+
 impl State {
+    /// Bytes of records that are kept.
+    fn held(&self) -> u64 {
+        self.end - self.oldest - self.gaps
+    }
+
     fn drop_front(&mut self) {
         if let Some(record) = self.tail.pop_front() {
             self.tail_bytes -= record.bytes.len() + RECORD_OVERHEAD;

@@ -26,7 +26,7 @@ use tracing::warn;
 use super::{Extent, LineEnd, SourceStats};
 use crate::checkpoint::storage::SharedVfs;
 use crate::error::{Attempt, Error, ErrorKind, Result};
-use log::{Append, Log, Start, Stop, UNWRITTEN_BYTES_MAX};
+use log::{Append, Log, Start, Stop};
 use record::Secret;
 use segment::{HEADER, Header, Recovered, Segment, recover};
 use writer::Writer;
@@ -69,8 +69,9 @@ impl Default for IngestSettings {
 /// Smallest and largest segment in bytes.
 const SEGMENT_BYTES_MIN: u64 = 4 << 10;
 const SEGMENT_BYTES_MAX: u64 = 64 << 20;
-/// An opening begins this far beyond the last position of the one before: more than that one can have given out without writing it.
-const GAP: u64 = 16 * UNWRITTEN_BYTES_MAX;
+/// An opening begins this far beyond the last position of the one before: more than that one can have given out without writing it,
+/// which is a little more than [`log::UNWRITTEN_BYTES_MAX`] and one line.
+const GAP: u64 = 4 << 30;
 
 /// An ingest log, owned by whoever opened it. Dropping it is like a crash; [`Ingest::close`] is the way to end it.
 #[derive(Debug)]

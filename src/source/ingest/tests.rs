@@ -75,10 +75,10 @@ async fn logs_on_disk_and_in_memory_keep_the_contract_of_sources() {
 #[tokio::test]
 async fn what_has_left_memory_is_read_from_its_segments() {
     let fixture = Fixture::new();
-    let settings = IngestSettings { log_bytes_max: 1 << 20, tail_bytes_max: 1 };
+    let settings = IngestSettings { log_bytes_max: 64 << 10, tail_bytes_max: 1 };
     let ingest = fixture.try_open(settings).unwrap();
     let mut expected = Vec::new();
-    for number in 0..2_000 {
+    for number in 0..300 {
         let line = format!("{number:0100}");
         append(&ingest, &format!("{line}\n")).await;
         expected.push(line);
@@ -89,9 +89,9 @@ async fn what_has_left_memory_is_read_from_its_segments() {
     soon(source.make_durable(&end)).await.unwrap();
     assert!(fixture.segments().len() > 1);
     assert_eq!(texts(&mut source, &start).await.unwrap().0, expected);
-    let limit = ReadLimit { rows_max: Some(1_777), ..UNLIMITED };
+    let limit = ReadLimit { rows_max: Some(177), ..UNLIMITED };
     let middle = source.latest_offset(&start, &limit).await.unwrap();
-    assert_eq!(contract::read(&mut source, &start, &middle).await.unwrap().len(), 1_777);
+    assert_eq!(contract::read(&mut source, &start, &middle).await.unwrap().len(), 177);
     contract::check(&mut source).await;
 }
 
@@ -163,6 +163,7 @@ async fn no_damage_of_a_closed_log_goes_unnoticed() {
     let whole = std::fs::read(&segment).unwrap();
     let position = end.as_json()["position"].as_u64().unwrap();
     let used = (HEADER + position) as usize;
+    let whole = whole[..used + record::MARK + 40].to_vec();
     let vfs = LocalVfs::shared();
     for at in 0..used + record::MARK {
         for damaged in [flipped(&whole, at), [&whole[..at], &vec![0; whole.len() - at]].concat()] {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::Receiver;
 use super::connection::{Ended, receive};
@@ -64,8 +64,11 @@ pub(super) async fn run(receiver: Arc<Receiver>, listener: TcpListener) {
                     receiver.tasks.clone().spawn(async move { serve(&receiver, stream, peer, admitted).await });
                 }
                 Err(reason) => {
-                    receiver.appender.stats().connections_refused.fetch_add(1, Ordering::Relaxed);
-                    debug!(source = &*receiver.name, %peer, reason, "client turned away");
+                    let refused = receiver.appender.stats().connections_refused.fetch_add(1, Ordering::Relaxed);
+                    if refused == 0 {
+                        // Once: whoever can connect must not be able to fill the log.
+                        warn!(source = &*receiver.name, %peer, reason, "client turned away; further ones are only counted");
+                    }
                 }
             },
             // A client that is gone again is no trouble; a lack of descriptors passes.
@@ -83,11 +86,11 @@ pub(super) async fn run(receiver: Arc<Receiver>, listener: TcpListener) {
 async fn serve(receiver: &Receiver, stream: TcpStream, peer: SocketAddr, _admitted: Admitted) {
     keep_alive(&stream);
     let source = &*receiver.name;
-    info!(source, %peer, "client connected");
+    debug!(source, %peer, "client connected");
     match receive(receiver, stream, receiver.origin(peer)).await {
-        (Ended::Closed | Ended::Cancelled, received) => info!(source, %peer, received, "client gone"),
-        (Ended::TimedOut, received) => warn!(source, %peer, received, "client disconnected: it was silent for too long"),
-        (Ended::Broken(cause), received) => warn!(source, %peer, received, %cause, "the connection to a client broke"),
+        (Ended::Closed | Ended::Cancelled, received) => debug!(source, %peer, received, "client gone"),
+        (Ended::TimedOut, received) => debug!(source, %peer, received, "client disconnected: it was silent for too long"),
+        (Ended::Broken(cause), received) => debug!(source, %peer, received, %cause, "the connection to a client broke"),
     }
 }
 

@@ -61,6 +61,8 @@ pub struct SocketSettings {
     pub line_timeout: Duration,
     /// Longest line in bytes (1 MiB).
     pub line_bytes_max: usize,
+    /// How much the ingest log may hold.
+    pub log: IngestSettings,
 }
 
 impl SocketSettings {
@@ -74,6 +76,7 @@ impl SocketSettings {
             idle_timeout: None,
             line_timeout: Duration::from_secs(60),
             line_bytes_max: 1 << 20,
+            log: IngestSettings::default(),
         }
     }
 }
@@ -88,6 +91,17 @@ pub struct Socket {
     /// Ends the tasks when dropped.
     cancel: DropGuard,
     local_addr: Option<SocketAddr>,
+}
+
+/// What a socket runs on.
+#[derive(Debug, Clone)]
+pub struct Host<'a> {
+    /// Says when lines were received.
+    pub clock: Arc<dyn Clock>,
+    /// Runs the network tasks.
+    pub runtime: &'a Handle,
+    /// Ends them; [`Socket::close`] does, too.
+    pub cancel: &'a CancellationToken,
 }
 
 /// What the tasks of a socket share.
@@ -113,23 +127,15 @@ impl Receiver {
 }
 
 impl Socket {
-    /// Opens the ingest log and the socket `name`. `queries` are those that read it; see [`Ingest::open`]. Network tasks run on
-    /// `runtime` until `cancel` or [`Socket::close`].
+    /// Opens the ingest log and the socket `name`. `queries` are those that read it; see [`Ingest::open`].
     ///
     /// # Errors
     /// [`crate::ErrorKind::Config`] for an address that cannot be, [`crate::ErrorKind::Unavailable`] for one that is taken; errors
     /// of the log. A server that cannot be connected to fails the queries, not this.
-    pub async fn open(
-        name: &str,
-        settings: SocketSettings,
-        ingest: (Keep, IngestSettings),
-        queries: Vec<String>,
-        clock: Arc<dyn Clock>,
-        runtime: &Handle,
-        cancel: &CancellationToken,
-    ) -> Result<Self> {
-        let (keep, ingest) = ingest;
-        let opened = tokio::task::spawn_blocking(move || Ingest::open(keep, ingest, &queries)).await;
+    pub async fn open(name: &str, settings: SocketSettings, keep: Keep, queries: Vec<String>, host: Host<'_>) -> Result<Self> {
+        let Host { clock, runtime, cancel } = host;
+        let log = settings.log;
+        let opened = tokio::task::spawn_blocking(move || Ingest::open(keep, log, &queries)).await;
         let ingest = opened.map_err(|cause| Error::internal("opening an ingest log stopped unexpectedly").because(cause))??;
         let cancel = cancel.child_token();
         let tasks = TaskTracker::new();

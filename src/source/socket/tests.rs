@@ -21,11 +21,10 @@ struct Fixture {
 }
 
 impl Fixture {
-    async fn open(settings: SocketSettings, keep: Keep, limits: IngestSettings) -> Result<Self> {
-        let clock = Arc::new(SystemClock);
-        let queries = vec!["q".to_owned()];
-        let cancel = CancellationToken::new();
-        let socket = Socket::open("in", settings, (keep, limits), queries, clock, &Handle::current(), &cancel).await?;
+    async fn open(settings: SocketSettings, keep: Keep) -> Result<Self> {
+        let (runtime, cancel) = (Handle::current(), CancellationToken::new());
+        let host = Host { clock: Arc::new(SystemClock), runtime: &runtime, cancel: &cancel };
+        let socket = Socket::open("in", settings, keep, vec!["q".to_owned()], host).await?;
         let mut source = socket.source("q", Extent::Endless);
         let at = source.initial_offset().await?;
         Ok(Self { socket, source, at })
@@ -34,12 +33,12 @@ impl Fixture {
     async fn listening(change: impl FnOnce(&mut SocketSettings)) -> Self {
         let mut settings = SocketSettings::new(Endpoint::Listen("127.0.0.1:0".to_owned()));
         change(&mut settings);
-        Self::open(settings, Keep::InMemory, IngestSettings::default()).await.unwrap()
+        Self::open(settings, Keep::InMemory).await.unwrap()
     }
 
     async fn connecting(address: String) -> Self {
         let settings = SocketSettings::new(Endpoint::Connect(address));
-        Self::open(settings, Keep::InMemory, IngestSettings::default()).await.unwrap()
+        Self::open(settings, Keep::InMemory).await.unwrap()
     }
 
     async fn client(&self) -> TcpStream {
@@ -116,7 +115,7 @@ async fn a_socket_keeps_the_contract_of_sources() {
     let dir = tempfile::tempdir().unwrap();
     let keep = Keep::Durably { vfs: LocalVfs::shared(), dir: dir.path().join("in") };
     let settings = SocketSettings::new(Endpoint::Listen("127.0.0.1:0".to_owned()));
-    let mut fixture = Fixture::open(settings, keep, IngestSettings::default()).await.unwrap();
+    let mut fixture = Fixture::open(settings, keep).await.unwrap();
     let mut client = fixture.client().await;
     client.write_all(b"one\ntwo\nthree\nfour\nfive\n").await.unwrap();
     fixture.lines(5).await;
@@ -253,7 +252,7 @@ async fn a_server_that_is_not_there_fails_the_query_by_name_and_may_come_later()
     drop(server);
     let mut settings = SocketSettings::new(Endpoint::Connect(address.to_string()));
     settings.connect_timeout = Duration::from_millis(150);
-    let mut fixture = Fixture::open(settings, Keep::InMemory, IngestSettings::default()).await.unwrap();
+    let mut fixture = Fixture::open(settings, Keep::InMemory).await.unwrap();
     soon(fixture.source.changed(&fixture.at)).await;
     let error = fixture.source.latest_offset(&fixture.at, &UNLIMITED).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
@@ -270,7 +269,7 @@ async fn a_server_that_is_not_there_fails_the_query_by_name_and_may_come_later()
 async fn an_address_that_is_taken_or_no_address_is_refused() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let open = async |endpoint| {
-        let opened = Fixture::open(SocketSettings::new(endpoint), Keep::InMemory, IngestSettings::default()).await;
+        let opened = Fixture::open(SocketSettings::new(endpoint), Keep::InMemory).await;
         opened.err().unwrap().kind()
     };
     assert_eq!(open(Endpoint::Listen(taken.local_addr().unwrap().to_string())).await, ErrorKind::Unavailable);
@@ -282,9 +281,9 @@ async fn an_address_that_is_taken_or_no_address_is_refused() {
 async fn a_full_log_holds_clients_back_and_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let keep = Keep::Durably { vfs: LocalVfs::shared(), dir: dir.path().join("in") };
-    let limits = IngestSettings { log_bytes_max: 1 << 20, tail_bytes_max: 64 << 10 };
-    let settings = SocketSettings::new(Endpoint::Listen("127.0.0.1:0".to_owned()));
-    let mut fixture = Fixture::open(settings, keep, limits).await.unwrap();
+    let mut settings = SocketSettings::new(Endpoint::Listen("127.0.0.1:0".to_owned()));
+    settings.log = IngestSettings { log_bytes_max: 1 << 20, tail_bytes_max: 64 << 10 };
+    let mut fixture = Fixture::open(settings, keep).await.unwrap();
     let mut client = fixture.client().await;
     const LINES: usize = 200_000;
     let sender = tokio::spawn(async move {
@@ -323,7 +322,7 @@ async fn after_a_crash_the_log_is_a_gap_free_prefix_of_each_connection() {
     let folder: PathBuf = dir.path().join("in");
     let keep = || Keep::Durably { vfs: LocalVfs::shared(), dir: folder.clone() };
     let settings = || SocketSettings::new(Endpoint::Listen("127.0.0.1:0".to_owned()));
-    let mut fixture = Fixture::open(settings(), keep(), IngestSettings::default()).await.unwrap();
+    let mut fixture = Fixture::open(settings(), keep()).await.unwrap();
     let start = fixture.at.clone();
     let address = fixture.socket.local_addr().unwrap();
     let clients: Vec<_> = (0..4)
@@ -347,7 +346,7 @@ async fn after_a_crash_the_log_is_a_gap_free_prefix_of_each_connection() {
         soon(client).await.unwrap();
     }
 
-    let fixture = Fixture::open(settings(), keep(), IngestSettings::default()).await.unwrap();
+    let fixture = Fixture::open(settings(), keep()).await.unwrap();
     let mut source = fixture.socket.source("q", Extent::AvailableNow);
     assert_eq!(contract::read(&mut source, &start, &at).await.unwrap(), durable, "what was durable is there as it was");
     let end = source.latest_offset(&start, &UNLIMITED).await.unwrap();
