@@ -108,7 +108,9 @@ impl Fold for Collect {
             count += cell.rows.len();
             offsets.push(i32::try_from(count).map_err(|_| too_long())?);
         }
-        let rows = cells.iter().flat_map(|cell| &cell.rows).map(OwnedRow::row);
+        // Rows know the converter they came from, which is gone; their bytes mean the same to this one.
+        let parser = converter.parser();
+        let rows = cells.iter().flat_map(|cell| &cell.rows).map(|row| parser.parse(row.as_ref()));
         let mut items = converter.convert_rows(rows).map_err(from_arrow)?;
         list_of(&self.data_type, offsets, items.remove(0), None)
     }

@@ -1,3 +1,5 @@
+mod golden;
+
 use std::collections::BTreeMap;
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray};
