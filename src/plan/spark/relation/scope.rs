@@ -13,6 +13,7 @@ use super::columns::{Attribute, Relation, column, find, unresolved};
 use super::planner::{Env, Planner};
 use super::{fields, widen};
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::catalog::is_streaming;
 
 /// Columns in the order in which they are tried, then the query around.
 pub(super) struct QueryScope<'a> {
@@ -69,6 +70,10 @@ impl Scope for QueryScope<'_> {
     fn subquery(&self, query: &ast::Query, usage: SubqueryUsage<'_>) -> Result<Typed> {
         let env = Env { outer: Some(self), ..self.env.deeper()? };
         let relation = self.planner.query(query, &env)?;
+        if is_streaming(&relation.plan) {
+            let message = "Invalid subquery: Streaming query is not allowed in subquery expressions.";
+            return Err(Error::spark(ErrorKind::Config, "INVALID_SUBQUERY_EXPRESSION.STREAMING_QUERY", message));
+        }
         match usage {
             SubqueryUsage::Scalar => scalar(self.planner, relation),
             SubqueryUsage::In { left, negated } => is_in(self.planner, relation, left, negated),

@@ -67,7 +67,7 @@ impl Planner<'_> {
         let branches = [listed_only(left), listed_only(right)];
         let columns = self.united(&branches, name)?;
         let [left, right] = branches;
-        let left = self.distinct(Relation { plan: self.as_columns(left, &columns)?, columns: columns.clone() })?;
+        let left = Relation { plan: self.as_columns(left, &columns)?, columns };
         let right_columns: Vec<Attribute> =
             left.columns.iter().map(|column| Attribute { id: self.fresh(&column.name), ..column.clone() }).collect();
         let right = Relation { plan: self.as_columns(right, &right_columns)?, columns: right_columns };
@@ -75,7 +75,7 @@ impl Planner<'_> {
             .columns
             .iter()
             .zip(&right.columns)
-            .map(|(l, r)| (column(&l.id), widen::key(r.typed()).expr))
+            .map(|(l, r)| (widen::key(l.typed()).expr, widen::key(r.typed()).expr))
             .collect();
         let join = Join::try_new(
             left.plan.into(),
@@ -87,7 +87,8 @@ impl Planner<'_> {
             NullEquality::NullEqualsNull,
             false,
         );
-        Ok(Relation { plan: LogicalPlan::Join(join.map_err(broken)?), columns: left.columns })
+        // Each row once, but only of those that are left: a stream's state then holds no other.
+        self.distinct(Relation { plan: LogicalPlan::Join(join.map_err(broken)?), columns: left.columns })
     }
 
     fn refuse_streaming(&self, left: &Relation, right: &Relation, join_type: JoinType) -> Result<()> {
@@ -97,10 +98,10 @@ impl Planner<'_> {
         let (left, right) = (is_streaming(&left.plan), is_streaming(&right.plan));
         let message = match join_type {
             JoinType::LeftAnti if right => "Except on a streaming DataFrame/Dataset on the right is not supported",
-            JoinType::LeftSemi if left && right => "Intersect between two streaming DataFrames/Datasets is not supported",
+            JoinType::LeftSemi if left || right => "Intersect of streaming DataFrames/Datasets is not supported",
             _ => return Ok(()),
         };
-        Err(Error::spark(ErrorKind::Config, "UNSUPPORTED_STREAMING_OPERATION", message))
+        Err(Error::spark(ErrorKind::Config, "_LEGACY_ERROR_TEMP_3102", message))
     }
 
     /// Each row once; one NaN, one zero.
