@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, BooleanBuilder, Decimal128Array, ListArray, MapArray, PrimitiveArray,
-    PrimitiveBuilder, StringArray, StructArray, new_null_array,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, BooleanBuilder, Decimal128Array, ListArray, MapArray,
+    PrimitiveArray, PrimitiveBuilder, StringArray, StructArray, new_null_array,
 };
 use arrow::buffer::{BooleanBuffer, NullBuffer, OffsetBuffer};
 use arrow::compute::{cast as arrow_cast, nullif};
@@ -20,9 +20,8 @@ use crate::plan::spark::types::{map_fields, sql_name};
 
 /// Casts every value of `array`; `zone` is the time zone of values without one.
 pub fn cast_array(array: &ArrayRef, to: &DataType, mode: CastMode, zone: &str) -> Result<ArrayRef> {
-    let zone = Zone::parse(zone).ok_or_else(|| {
-        Error::spark(ErrorKind::Config, "INVALID_TIMEZONE", format!("there is no time zone \"{zone}\""))
-    })?;
+    let zone = Zone::parse(zone)
+        .ok_or_else(|| Error::spark(ErrorKind::Config, "INVALID_TIMEZONE", format!("there is no time zone \"{zone}\"")))?;
     Caster { mode, zone }.cast(array, to)
 }
 
@@ -185,7 +184,8 @@ impl Caster {
                     (None, Some(_)) => zone.to_instant(us),
                     _ => Some(us),
                 };
-                let cast = self.each::<TimestampMicrosecondType, TimestampMicrosecondType>(array.as_primitive(), convert, out_of_range)?;
+                let cast =
+                    self.each::<TimestampMicrosecondType, TimestampMicrosecondType>(array.as_primitive(), convert, out_of_range)?;
                 Arc::new(cast.with_timezone_opt(b.clone()))
             }
             (D::Timestamp(..), D::Float32 | D::Float64) => {
@@ -253,14 +253,24 @@ impl Caster {
             .collect::<Result<Vec<_>>>()?;
         // A value that did not fit is null even where the type says otherwise.
         let fields = fields.iter().zip(&columns).map(|(field, column)| {
-            if column.null_count() > 0 && !field.is_nullable() { Arc::new(field.as_ref().clone().with_nullable(true)) } else { field.clone() }
+            if column.null_count() > 0 && !field.is_nullable() {
+                Arc::new(field.as_ref().clone().with_nullable(true))
+            } else {
+                field.clone()
+            }
         });
-        Ok(Arc::new(StructArray::try_new_with_length(fields.collect(), columns, from.nulls().cloned(), from.len()).map_err(broken)?))
+        Ok(Arc::new(
+            StructArray::try_new_with_length(fields.collect(), columns, from.nulls().cloned(), from.len()).map_err(broken)?,
+        ))
     }
 }
 
 /// The part of `values` that lists refer to, with offsets from zero; what stands under a null list is null.
-fn referenced(values: &ArrayRef, offsets: &OffsetBuffer<i32>, nulls: Option<&NullBuffer>) -> Result<(ArrayRef, OffsetBuffer<i32>)> {
+fn referenced(
+    values: &ArrayRef,
+    offsets: &OffsetBuffer<i32>,
+    nulls: Option<&NullBuffer>,
+) -> Result<(ArrayRef, OffsetBuffer<i32>)> {
     let (first, last) = (offsets[0] as usize, offsets[offsets.len() - 1] as usize);
     let values = values.slice(first, last - first);
     let mut valid = None;

@@ -40,8 +40,15 @@ pub(super) fn float<T: fast_float2::FastFloat + Special>(text: &[u8]) -> Option<
         }
         return (word(&["nan"]) && (body.len() == text.len() || body == b"NaN")).then(T::nan);
     }
-    let body = body.strip_suffix(b"d").or(body.strip_suffix(b"D")).or(body.strip_suffix(b"f")).or(body.strip_suffix(b"F")).unwrap_or(body);
-    if !body.iter().all(|b| matches!(b, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-')) || matches!(body.first(), None | Some(b'+' | b'-')) {
+    let body = body
+        .strip_suffix(b"d")
+        .or(body.strip_suffix(b"D"))
+        .or(body.strip_suffix(b"f"))
+        .or(body.strip_suffix(b"F"))
+        .unwrap_or(body);
+    if !body.iter().all(|b| matches!(b, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'))
+        || matches!(body.first(), None | Some(b'+' | b'-'))
+    {
         return None;
     }
     fast_float2::parse::<T, _>(body).ok().map(|value| value.negate_if(negative))

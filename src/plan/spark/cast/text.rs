@@ -67,7 +67,9 @@ impl<'a> Writer<'a> {
             DataType::Utf8 => Writer::Text(array.as_string()),
             DataType::Binary => Writer::Binary(array.as_binary()),
             DataType::Date32 => Writer::Date(array.as_primitive()),
-            DataType::Timestamp(TimeUnit::Microsecond, local) => Writer::Timestamp(array.as_primitive(), local.is_some().then_some(zone)),
+            DataType::Timestamp(TimeUnit::Microsecond, local) => {
+                Writer::Timestamp(array.as_primitive(), local.is_some().then_some(zone))
+            }
             DataType::Duration(TimeUnit::Microsecond) => Writer::DayTime(array.as_primitive()),
             DataType::Interval(IntervalUnit::YearMonth) => Writer::YearMonth(array.as_primitive()),
             DataType::List(_) => {

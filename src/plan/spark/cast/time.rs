@@ -89,7 +89,9 @@ impl Zone {
         let Some(local) = DateTime::from_timestamp_micros(local_us).map(|t| t.naive_utc()) else { return Some(local_us) };
         let offset = match zone.offset_from_local_datetime(&local) {
             MappedLocalTime::Single(offset) | MappedLocalTime::Ambiguous(offset, _) => offset,
-            MappedLocalTime::None => zone.offset_from_utc_datetime(&local.checked_sub_signed(TimeDelta::days(1)).unwrap_or(NaiveDateTime::MIN)),
+            MappedLocalTime::None => {
+                zone.offset_from_utc_datetime(&local.checked_sub_signed(TimeDelta::days(1)).unwrap_or(NaiveDateTime::MIN))
+            }
         };
         local_us.checked_sub(i64::from(offset.fix().local_minus_utc()) * 1_000_000)
     }
@@ -106,7 +108,8 @@ fn parse_offset(text: &str) -> Option<i32> {
     let (hours, minutes, seconds) = if rest.contains(':') {
         let mut parts = rest.split(':');
         let (hours, minutes, seconds) = (parts.next()?, parts.next()?, parts.next());
-        let lengths_right = (1..=2).contains(&hours.len()) && (1..=2).contains(&minutes.len()) && seconds.is_none_or(|s| s.len() == 2);
+        let lengths_right =
+            (1..=2).contains(&hours.len()) && (1..=2).contains(&minutes.len()) && seconds.is_none_or(|s| s.len() == 2);
         if !lengths_right || parts.next().is_some() {
             return None;
         }

@@ -52,7 +52,9 @@ fn parse_with<T>(text: &str, read: impl FnOnce(&mut Parser<'_>) -> Result<T, Par
 fn syntax_error(error: ParserError) -> Error {
     let message = match error {
         ParserError::ParserError(message) | ParserError::TokenizerError(message) => message,
-        ParserError::RecursionLimitExceeded => format!("brackets or subqueries are nested too deep (more than about {})", NESTING_MAX / 2),
+        ParserError::RecursionLimitExceeded => {
+            format!("brackets or subqueries are nested too deep (more than about {})", NESTING_MAX / 2)
+        }
     };
     // sqlparser ends its messages in " at Line: 1, Column: 8".
     let message = match message.rsplit_once(" at Line: ") {

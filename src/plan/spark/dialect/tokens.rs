@@ -13,27 +13,128 @@ const CHAIN_MAX: usize = 2_000;
 
 /// Words that are syntax even before `(`; any other word there names a function.
 const SYNTAX_BEFORE_PAREN: &[Keyword] = &[
-    Keyword::ALL, Keyword::AND, Keyword::ANY, Keyword::AS, Keyword::BETWEEN, Keyword::BY, Keyword::CASE, Keyword::CROSS,
-    Keyword::CUBE, Keyword::DISTINCT, Keyword::DIV, Keyword::ELSE, Keyword::ESCAPE, Keyword::EXCEPT, Keyword::EXISTS,
-    Keyword::EXTRACT, Keyword::FILTER, Keyword::FROM, Keyword::GROUP, Keyword::GROUPING, Keyword::HAVING, Keyword::ILIKE,
-    Keyword::IN, Keyword::INTERSECT, Keyword::INTERVAL, Keyword::IS, Keyword::JOIN, Keyword::LATERAL, Keyword::LIKE,
-    Keyword::LIMIT, Keyword::MINUS, Keyword::NOT, Keyword::OFFSET, Keyword::ON, Keyword::OR, Keyword::ORDER, Keyword::OVER,
-    Keyword::PARTITION, Keyword::REGEXP, Keyword::RLIKE, Keyword::ROLLUP, Keyword::SELECT, Keyword::SETS, Keyword::SOME,
-    Keyword::STRUCT, Keyword::SUBSTR, Keyword::SUBSTRING, Keyword::THEN, Keyword::TRIM, Keyword::UNION, Keyword::USING,
-    Keyword::VALUES, Keyword::VIEW, Keyword::WHEN, Keyword::WHERE, Keyword::WITH, Keyword::WITHIN, Keyword::WINDOW,
-    Keyword::OVERLAY, Keyword::POSITION, Keyword::TABLESAMPLE, Keyword::PIVOT, Keyword::UNPIVOT,
+    Keyword::ALL,
+    Keyword::AND,
+    Keyword::ANY,
+    Keyword::AS,
+    Keyword::BETWEEN,
+    Keyword::BY,
+    Keyword::CASE,
+    Keyword::CROSS,
+    Keyword::CUBE,
+    Keyword::DISTINCT,
+    Keyword::DIV,
+    Keyword::ELSE,
+    Keyword::ESCAPE,
+    Keyword::EXCEPT,
+    Keyword::EXISTS,
+    Keyword::EXTRACT,
+    Keyword::FILTER,
+    Keyword::FROM,
+    Keyword::GROUP,
+    Keyword::GROUPING,
+    Keyword::HAVING,
+    Keyword::ILIKE,
+    Keyword::IN,
+    Keyword::INTERSECT,
+    Keyword::INTERVAL,
+    Keyword::IS,
+    Keyword::JOIN,
+    Keyword::LATERAL,
+    Keyword::LIKE,
+    Keyword::LIMIT,
+    Keyword::MINUS,
+    Keyword::NOT,
+    Keyword::OFFSET,
+    Keyword::ON,
+    Keyword::OR,
+    Keyword::ORDER,
+    Keyword::OVER,
+    Keyword::PARTITION,
+    Keyword::REGEXP,
+    Keyword::RLIKE,
+    Keyword::ROLLUP,
+    Keyword::SELECT,
+    Keyword::SETS,
+    Keyword::SOME,
+    Keyword::STRUCT,
+    Keyword::SUBSTR,
+    Keyword::SUBSTRING,
+    Keyword::THEN,
+    Keyword::TRIM,
+    Keyword::UNION,
+    Keyword::USING,
+    Keyword::VALUES,
+    Keyword::VIEW,
+    Keyword::WHEN,
+    Keyword::WHERE,
+    Keyword::WITH,
+    Keyword::WITHIN,
+    Keyword::WINDOW,
+    Keyword::OVERLAY,
+    Keyword::POSITION,
+    Keyword::TABLESAMPLE,
+    Keyword::PIVOT,
+    Keyword::UNPIVOT,
 ];
 
 /// Words that sqlparser gives a meaning of their own in expressions where Spark has plain names.
 const PLAIN_NAMES: &[Keyword] = &[
-    Keyword::ARRAY, Keyword::DATE, Keyword::TIMESTAMP, Keyword::TIMESTAMP_NTZ, Keyword::MAP, Keyword::STRUCT, Keyword::TIME,
-    Keyword::DATETIME, Keyword::MATCH, Keyword::PRIOR, Keyword::NEXT, Keyword::POSITION, Keyword::SUBSTRING, Keyword::SUBSTR,
-    Keyword::TRIM, Keyword::OVERLAY, Keyword::CEIL, Keyword::FLOOR, Keyword::CONVERT, Keyword::TRY_CONVERT, Keyword::LAMBDA,
-    Keyword::CONNECT_BY_ROOT, Keyword::USER, Keyword::CURRENT_CATALOG, Keyword::SESSION_USER, Keyword::LOCALTIME, Keyword::XOR,
-    Keyword::OVERLAPS, Keyword::OPERATOR, Keyword::SIMILAR, Keyword::MEMBER, Keyword::COLLATE, Keyword::AT, Keyword::NOTNULL,
-    Keyword::XML, Keyword::JSON, Keyword::UUID, Keyword::BINARY, Keyword::STRING, Keyword::DOUBLE, Keyword::FLOAT,
-    Keyword::REAL, Keyword::DECIMAL, Keyword::NUMERIC, Keyword::DEC, Keyword::INT, Keyword::INTEGER, Keyword::BIGINT,
-    Keyword::SMALLINT, Keyword::TINYINT, Keyword::BOOLEAN, Keyword::CHAR, Keyword::VARCHAR, Keyword::TEXT, Keyword::BIT,
+    Keyword::ARRAY,
+    Keyword::DATE,
+    Keyword::TIMESTAMP,
+    Keyword::TIMESTAMP_NTZ,
+    Keyword::MAP,
+    Keyword::STRUCT,
+    Keyword::TIME,
+    Keyword::DATETIME,
+    Keyword::MATCH,
+    Keyword::PRIOR,
+    Keyword::NEXT,
+    Keyword::POSITION,
+    Keyword::SUBSTRING,
+    Keyword::SUBSTR,
+    Keyword::TRIM,
+    Keyword::OVERLAY,
+    Keyword::CEIL,
+    Keyword::FLOOR,
+    Keyword::CONVERT,
+    Keyword::TRY_CONVERT,
+    Keyword::LAMBDA,
+    Keyword::CONNECT_BY_ROOT,
+    Keyword::USER,
+    Keyword::CURRENT_CATALOG,
+    Keyword::SESSION_USER,
+    Keyword::LOCALTIME,
+    Keyword::XOR,
+    Keyword::OVERLAPS,
+    Keyword::OPERATOR,
+    Keyword::SIMILAR,
+    Keyword::MEMBER,
+    Keyword::COLLATE,
+    Keyword::AT,
+    Keyword::NOTNULL,
+    Keyword::XML,
+    Keyword::JSON,
+    Keyword::UUID,
+    Keyword::BINARY,
+    Keyword::STRING,
+    Keyword::DOUBLE,
+    Keyword::FLOAT,
+    Keyword::REAL,
+    Keyword::DECIMAL,
+    Keyword::NUMERIC,
+    Keyword::DEC,
+    Keyword::INT,
+    Keyword::INTEGER,
+    Keyword::BIGINT,
+    Keyword::SMALLINT,
+    Keyword::TINYINT,
+    Keyword::BOOLEAN,
+    Keyword::CHAR,
+    Keyword::VARCHAR,
+    Keyword::TEXT,
+    Keyword::BIT,
 ];
 
 /// The tokens of `sql` with their positions. Fails with `PARSE_SYNTAX_ERROR`.
@@ -57,7 +158,8 @@ pub(super) fn tokenize(sql: &str) -> Result<Vec<TokenWithSpan>> {
         let next = tokens.get(i + 1).map(|t| &t.token);
         let (call, literal) = (next == Some(&Token::LParen), matches!(next, Some(Token::SingleQuotedString(_))));
         if let Token::Word(word) = &mut tokens[i].token {
-            let plain = if call { !SYNTAX_BEFORE_PAREN.contains(&word.keyword) } else { !literal && PLAIN_NAMES.contains(&word.keyword) };
+            let plain =
+                if call { !SYNTAX_BEFORE_PAREN.contains(&word.keyword) } else { !literal && PLAIN_NAMES.contains(&word.keyword) };
             if plain {
                 word.keyword = Keyword::NoKeyword;
             }
@@ -86,7 +188,10 @@ fn check_chains(tokens: &[TokenWithSpan]) -> Result<()> {
             _ => chains.iter_mut().last().into_iter().for_each(|n| *n += 1),
         }
         if chains.len() > CHAIN_MAX || chains.last().is_some_and(|n| *n > CHAIN_MAX) {
-            return Err(syntax(&format!("an expression of more than {CHAIN_MAX} operators in one chain is not supported"), token.span.start));
+            return Err(syntax(
+                &format!("an expression of more than {CHAIN_MAX} operators in one chain is not supported"),
+                token.span.start,
+            ));
         }
     }
     Ok(())
@@ -233,7 +338,9 @@ impl Reader {
             }
         };
         digits(self);
-        if self.peek(0) == Some('.') && !self.peek(1).is_some_and(|c| c.is_alphabetic() && !matches!(c, 'e' | 'E' | 'd' | 'D' | 'f' | 'F' | 'b' | 'B')) {
+        if self.peek(0) == Some('.')
+            && !self.peek(1).is_some_and(|c| c.is_alphabetic() && !matches!(c, 'e' | 'E' | 'd' | 'D' | 'f' | 'F' | 'b' | 'B'))
+        {
             self.advance(1);
             digits(self);
         }

@@ -111,5 +111,9 @@ fn decimal(text: &str) -> Result<Typed> {
 }
 
 fn out_of_range(digits: &str, name: &str) -> Error {
-    Error::spark(ErrorKind::Config, "INVALID_NUMERIC_LITERAL_RANGE", format!("the literal {digits} is outside the range of {name}"))
+    Error::spark(
+        ErrorKind::Config,
+        "INVALID_NUMERIC_LITERAL_RANGE",
+        format!("the literal {digits} is outside the range of {name}"),
+    )
 }

@@ -93,6 +93,10 @@ impl<K: Kernel> ScalarUDFImpl for Native<K> {
         let rows = if all_scalar { 1 } else { args.number_rows };
         let result = self.kernel.run(&operands, rows)?;
         debug_assert_eq!(result.len(), rows, "{}", self.kernel.name());
-        if all_scalar { Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?)) } else { Ok(ColumnarValue::Array(result)) }
+        if all_scalar {
+            Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?))
+        } else {
+            Ok(ColumnarValue::Array(result))
+        }
     }
 }

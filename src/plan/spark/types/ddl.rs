@@ -10,9 +10,35 @@ use crate::plan::spark::suggest::nearest;
 
 /// Every simple type name and alias, for suggestions.
 const NAMES: &[&str] = &[
-    "boolean", "tinyint", "byte", "smallint", "short", "int", "integer", "bigint", "long", "float", "real", "double", "date",
-    "timestamp", "timestamp_ltz", "timestamp_ntz", "string", "char", "character", "varchar", "binary", "decimal", "dec", "numeric",
-    "void", "interval", "array", "map", "struct",
+    "boolean",
+    "tinyint",
+    "byte",
+    "smallint",
+    "short",
+    "int",
+    "integer",
+    "bigint",
+    "long",
+    "float",
+    "real",
+    "double",
+    "date",
+    "timestamp",
+    "timestamp_ltz",
+    "timestamp_ntz",
+    "string",
+    "char",
+    "character",
+    "varchar",
+    "binary",
+    "decimal",
+    "dec",
+    "numeric",
+    "void",
+    "interval",
+    "array",
+    "map",
+    "struct",
 ];
 
 /// Deepest nesting of types that is read; Spark's own parser gives up in the same region.
@@ -294,7 +320,11 @@ impl Reader {
             }
         }
         self.expect(')')?;
-        if (min..=max).contains(&numbers.len()) { Ok(numbers) } else { Err(self.unexpected("another number of parameters before this")) }
+        if (min..=max).contains(&numbers.len()) {
+            Ok(numbers)
+        } else {
+            Err(self.unexpected("another number of parameters before this"))
+        }
     }
 }
 
