@@ -6,6 +6,7 @@
 // pub mod console;
 pub mod dead_letter;
 pub mod discard;
+pub mod file;
 mod ipc;
 pub mod memory;
 
