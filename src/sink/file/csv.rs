@@ -74,7 +74,10 @@ fn write_value(csv: &CsvSpec, value: &[u8], out: &mut Vec<u8>) {
 enum Cells {
     Text(StringArray),
     /// Where each value stands in the text; `None` for null.
-    Json { text: Vec<u8>, values: Vec<Option<(usize, usize)>> },
+    Json {
+        text: Vec<u8>,
+        values: Vec<Option<(usize, usize)>>,
+    },
 }
 
 impl Cells {

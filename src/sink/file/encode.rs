@@ -47,5 +47,7 @@ fn parquet(schema: &SchemaRef, rows: &[RecordBatch]) -> Result<Vec<u8>> {
 
 #[cfg(not(feature = "parquet"))]
 fn parquet(_schema: &SchemaRef, _rows: &[RecordBatch]) -> Result<Vec<u8>> {
-    Err(crate::error::Error::config("this tidemill was built without Parquet: choose json or csv, or build with the feature `parquet`"))
+    Err(crate::error::Error::config(
+        "this tidemill was built without Parquet: choose json or csv, or build with the feature `parquet`",
+    ))
 }

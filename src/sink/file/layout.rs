@@ -33,7 +33,10 @@ impl Layout {
     pub(super) fn new(schema: &SchemaRef, partition_by: &[String]) -> Result<Self> {
         let names: Vec<String> = schema.fields().iter().map(|field| field.name().to_lowercase()).collect();
         if let Some((at, name)) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
-            let message = format!("The column `{}` already exists. Choose another name or rename the existing column.", schema.field(at).name());
+            let message = format!(
+                "The column `{}` already exists. Choose another name or rename the existing column.",
+                schema.field(at).name()
+            );
             debug_assert_eq!(&names[at], name);
             return Err(Error::spark(ErrorKind::Config, "COLUMN_ALREADY_EXISTS", message));
         }
@@ -41,7 +44,10 @@ impl Layout {
         for column in partition_by {
             let Some(index) = names.iter().position(|name| *name == column.to_lowercase()) else {
                 let known: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-                let message = format!("Partition column `{column}` not found in schema {}. Please provide the existing column for partitioning.", known.join(", "));
+                let message = format!(
+                    "Partition column `{column}` not found in schema {}. Please provide the existing column for partitioning.",
+                    known.join(", ")
+                );
                 return Err(Error::spark(ErrorKind::Config, "PARTITION_COLUMN_NOT_FOUND_IN_SCHEMA", message));
             };
             let data_type = schema.field(index).data_type();

@@ -62,7 +62,10 @@ fn csv_writes_values_as_json_does() {
         ("double", Arc::new(Float64Array::from(vec![Some(1.0), Some(f64::NAN), None]))),
         ("flag", Arc::new(BooleanArray::from(vec![Some(true), None, Some(false)]))),
         ("date", Arc::new(Date32Array::from(vec![Some(19_844), None, Some(0)]))),
-        ("price", Arc::new(Decimal128Array::from(vec![Some(1050), None, Some(-5)]).with_precision_and_scale(9, 2).expect("fits"))),
+        (
+            "price",
+            Arc::new(Decimal128Array::from(vec![Some(1050), None, Some(-5)]).with_precision_and_scale(9, 2).expect("fits")),
+        ),
         ("at", Arc::new(TimestampMicrosecondArray::from(vec![Some(1_714_564_800_250_000), None, Some(0)]).with_timezone("UTC"))),
     ]);
     expect![[r#"
@@ -115,8 +118,18 @@ fn what_cannot_be_written_is_refused_when_the_sink_is_opened() {
         "PARTITION_COLUMN_NOT_FOUND_IN_SCHEMA",
         expect!["Partition column `who` not found in schema n, items. Please provide the existing column for partitioning."],
     );
-    check(FileFormat::Json, &["n", "N"], "COLUMN_ALREADY_EXISTS", expect!["The column `N` already exists. Choose another name or rename the existing column."]);
-    check(FileFormat::Json, &["items"], "INVALID_PARTITION_COLUMN_DATA_TYPE", expect!["Cannot use List(Int32) for partition column `items`."]);
+    check(
+        FileFormat::Json,
+        &["n", "N"],
+        "COLUMN_ALREADY_EXISTS",
+        expect!["The column `N` already exists. Choose another name or rename the existing column."],
+    );
+    check(
+        FileFormat::Json,
+        &["items"],
+        "INVALID_PARTITION_COLUMN_DATA_TYPE",
+        expect!["Cannot use List(Int32) for partition column `items`."],
+    );
     check(
         FileFormat::Csv(CsvSpec::default()),
         &[],
@@ -135,7 +148,10 @@ fn a_partition_value_too_long_for_a_folder_is_an_error_of_the_data() {
     let long = "x".repeat(251);
     let rows = rows(vec![("name", text(&[Some(&long)])), ("amount", Arc::new(Int64Array::from(vec![1])))]);
     let error = sink.stage(&[rows]).expect_err("is refused");
-    assert_eq!((error.kind(), error.message()), (ErrorKind::Data, "a value of partition column name is too long for the name of a folder"));
+    assert_eq!(
+        (error.kind(), error.message()),
+        (ErrorKind::Data, "a value of partition column name is too long for the name of a folder")
+    );
 }
 
 #[cfg(feature = "parquet")]
