@@ -129,3 +129,42 @@ impl Chain {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::segment::SegmentName;
+
+    /// A chain of changes (`c`) and snapshots (`s`), without the ones at `dropped`; the batches that each way would read.
+    fn ways(kinds: &str, dropped: &[usize]) -> Vec<Option<Vec<u64>>> {
+        let mut chain = Chain::default();
+        let at = |end| FrameAt { segment: SegmentName { epoch: 0, number: end / 100 }, inline_at: 0, end };
+        for (n, kind) in kinds.bytes().enumerate() {
+            let batch = BatchId(n as u64);
+            let blob = Blob { bytes: 10, crc: 7, place: Place::Inline(0) };
+            let parent = chain.root();
+            if kind == b's' {
+                let head = SnapshotHead { batch, operator: String::new(), root: parent, blob };
+                chain.push_snapshot(head, at(n as u64));
+            } else {
+                let root = Chain::next_root(parent, batch, blob.bytes, blob.crc);
+                chain.push_change(batch, StateHead { operator: String::new(), parent, root, blob }, at(n as u64));
+            }
+        }
+        for n in dropped.iter().rev() {
+            chain.links.remove(*n);
+        }
+        chain.ways().map(|way| Chain::resolve(way).map(|links| links.iter().map(|link| link.batch.0).collect())).collect()
+    }
+
+    #[test]
+    fn changes_hang_together_or_are_refused() {
+        assert_eq!(ways("ccc", &[]), [Some(vec![0, 1, 2])]);
+        assert_eq!(ways("ccc", &[1]), [None]);
+        assert_eq!(ways("ccc", &[0]), [] as [Option<Vec<u64>>; 0]);
+        assert_eq!(ways("ccscc", &[]), [Some(vec![2, 3, 4]), Some(vec![0, 1, 3, 4])]);
+        assert_eq!(ways("ccscc", &[3]), [None, None]);
+        assert_eq!(ways("ccscc", &[0, 1]), [Some(vec![2, 3, 4])]);
+        assert_eq!(ways("cscs", &[]), [Some(vec![3]), Some(vec![1, 2]), Some(vec![0, 2])]);
+    }
+}

@@ -3,7 +3,8 @@
 //! A batch's output is first encoded into staged bytes under the checkpoint; once the batch is decided (`Prepared`) each sink is
 //! given exactly those bytes under its own dense commit number, as often as it takes.
 
-// pub mod console;
+pub mod console;
+pub mod file;
 pub mod dead_letter;
 pub mod discard;
 mod ipc;

@@ -85,7 +85,8 @@ impl FaultVfs {
         self.disk().syncs
     }
 
-    /// The disk as the next process finds it; this one goes on as it is. Faults and locks are gone.
+    /// The disk as the next process finds it; this one goes on as it is. Faults and locks are gone. What a killed process had not
+    /// synced is still not safe from a power cut.
     #[must_use]
     pub fn after(&self, left: Left) -> Self {
         let mut disk = self.disk().clone();
@@ -95,10 +96,7 @@ impl FaultVfs {
                 contents.cut(&mut draw);
             }
             disk.names = disk.surviving_names(&mut draw);
-        }
-        disk.synced_names = disk.names.clone();
-        for contents in disk.files.values_mut() {
-            contents.settle();
+            disk.synced_names.clone_from(&disk.names);
         }
         (disk.locked, disk.faults, disk.operations, disk.syncs, disk.is_off) = Default::default();
         Self { disk: Arc::new(Mutex::new(disk)) }
@@ -241,6 +239,7 @@ impl Contents {
             }
         }
         self.current = left;
+        self.settle();
     }
 
     fn settle(&mut self) {

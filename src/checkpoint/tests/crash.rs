@@ -45,8 +45,7 @@ fn a_power_cut_at_any_operation_loses_nothing_that_was_decided() {
 
 #[test]
 fn recovery_itself_may_be_cut_at_any_operation() {
-    let full = run(6);
-    let start = full.after(Left::Synced);
+    let start = run(6);
     let known = Progress { tried: 6, decided: 6, committed: 0 };
     cut_everywhere(
         &start,
@@ -56,7 +55,7 @@ fn recovery_itself_may_be_cut_at_any_operation() {
         },
         |left, progress, operation| {
             // A second cut, in the recovery from the first.
-            for second in [3, 6, 9, 12] {
+            for second in [3, 6, 9, 14, 21] {
                 let again = left.after(Left::Everything);
                 again.fail_at(second, Fault::PowerCut);
                 let mut progress = progress;
@@ -66,6 +65,20 @@ fn recovery_itself_may_be_cut_at_any_operation() {
                         .unwrap_or_else(|error| panic!("cut at {operation}, then {second}: {}", error.chain()));
                 }
             }
+        },
+    );
+}
+
+#[test]
+fn a_power_cut_while_the_log_is_trimmed_loses_nothing() {
+    cut_everywhere(
+        &run(9),
+        |vfs, progress| {
+            *progress = Progress { tried: 9, decided: 9, committed: 0 };
+            resume(vfs, progress, 17)
+        },
+        |left, mut progress, operation| {
+            resume(left, &mut progress, 18).unwrap_or_else(|error| panic!("cut at {operation}: {}", error.chain()));
         },
     );
 }

@@ -40,6 +40,23 @@ fn a_long_run_keeps_little() {
 }
 
 #[test]
+fn a_sink_that_was_idle_for_long_keeps_its_number() {
+    let vfs = FaultVfs::default();
+    let (mut checkpoint, _) = open(&vfs).expect("a new checkpoint");
+    for n in 0..60 {
+        checkpoint.planned(&plan(n)).expect("a plan");
+        let outputs = if n == 0 { prepared(0).outputs } else { Vec::new() };
+        checkpoint.prepared(&PreparedBatch { outputs, state: Vec::new(), ..prepared(n) }).expect("a batch");
+        checkpoint.committed(BatchId(n), json!(null)).expect("a commit");
+        checkpoint.retain(3).expect("retention");
+    }
+    drop(checkpoint);
+    let found = inspect(&vfs.shared(), Path::new(ROOT), QUERY).expect("inspects");
+    assert!(found.frames[0].batch.is_none_or(|batch| batch.0 > 10), "{:?}", found.frames[0]);
+    assert_eq!(found.recovered.sink_numbers, [("console".to_owned(), 1)].into());
+}
+
+#[test]
 fn many_restarts_keep_little() {
     let vfs = FaultVfs::default();
     let mut progress = Progress::default();

@@ -116,6 +116,41 @@ fn every_missing_or_swapped_file_is_noticed() {
 }
 
 #[test]
+fn every_missing_segment_is_noticed() {
+    let vfs = run(12);
+    let log = Path::new("/ckpt/queries/suspicious/log");
+    let segments: Vec<_> = vfs.files().into_iter().filter(|file| file.starts_with(log) && !file.ends_with("spare.wal")).collect();
+    assert!(segments.len() > 1, "{segments:?}");
+    for segment in segments {
+        let damaged = vfs.after(Left::Everything);
+        damaged.shared().remove(&segment).expect("removes");
+        assert!(check_damaged(&damaged, &format!("{} removed", segment.display()), TAIL_LOST));
+    }
+}
+
+/// A frame that is whole in itself but was written in another life of the log.
+#[test]
+fn a_frame_that_does_not_follow_the_one_before_is_noticed() {
+    let ours = run(2);
+    let [mine, other] = [5, 6].map(|seed| {
+        let vfs = ours.after(Left::Everything);
+        let (mut checkpoint, _) = open(&vfs).expect("reopens");
+        checkpoint.planned(&PlannedBatch { seed, ..plan(2) }).expect("a plan");
+        checkpoint.prepared(&prepared(2)).expect("a batch");
+        checkpoint.committed(BatchId(2), json!(null)).expect("a commit");
+        vfs
+    });
+    let found = inspect(&mine.shared(), Path::new(ROOT), QUERY).expect("inspects");
+    let planned = found.frames.iter().rfind(|frame| frame.kind == "planned").expect("a plan");
+    let path = Path::new("/ckpt/queries/suspicious/log").join(&planned.segment);
+    let range = usize::try_from(planned.offset).expect("small")..usize::try_from(planned.offset + planned.bytes).expect("small");
+    let theirs = other.shared().read(&path).expect("reads").expect("is there").slice(range.clone());
+    let damaged = mine.after(Left::Everything);
+    damaged.damage(&path, |bytes| bytes[range].copy_from_slice(&theirs)).expect("is there");
+    assert!(check_damaged(&damaged, "a frame of another life", DECISION_LOST));
+}
+
+#[test]
 fn a_file_of_another_query_is_named() {
     let (mine, files) = snapshotted();
     let (other, _) = snapshotted();
