@@ -288,30 +288,37 @@ impl Column {
                         .attempting(ErrorKind::Internal, building)?,
                 )
             }
-            Data::Struct(columns, fields) => {
-                let arrays = columns.iter_mut().map(Self::take).collect::<Result<Vec<_>>>()?;
-                Arc::new(
-                    StructArray::try_new_with_length(fields.clone(), arrays, nulls, len)
-                        .attempting(ErrorKind::Internal, building)?,
-                )
-            }
-            Data::List(offsets, items, field) => Arc::new(
-                ListArray::try_new(Arc::clone(field), offset_buffer(restart(offsets)), items.take()?, nulls)
-                    .attempting(ErrorKind::Internal, building)?,
-            ),
-            Data::Map(offsets, entries, field) => {
-                let DataType::Struct(fields) = field.data_type() else {
-                    return Err(Error::internal("the entries of a map are no struct"));
-                };
-                let entries = StructArray::try_new(fields.clone(), vec![entries.0.take()?, entries.1.take()?], None)
-                    .attempting(ErrorKind::Internal, building)?;
-                Arc::new(
-                    MapArray::try_new(Arc::clone(field), offset_buffer(restart(offsets)), entries, nulls, false)
-                        .attempting(ErrorKind::Internal, building)?,
-                )
-            }
+            nested => take_nested(nested, len, nulls)?,
         })
     }
+}
+
+fn take_nested(data: &mut Data, len: usize, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
+    let building = || "build a nested column".to_owned();
+    Ok(match data {
+        Data::Struct(columns, fields) => {
+            let arrays = columns.iter_mut().map(Column::take).collect::<Result<Vec<_>>>()?;
+            Arc::new(
+                StructArray::try_new_with_length(fields.clone(), arrays, nulls, len).attempting(ErrorKind::Internal, building)?,
+            )
+        }
+        Data::List(offsets, items, field) => Arc::new(
+            ListArray::try_new(Arc::clone(field), offset_buffer(restart(offsets)), items.take()?, nulls)
+                .attempting(ErrorKind::Internal, building)?,
+        ),
+        Data::Map(offsets, entries, field) => {
+            let DataType::Struct(fields) = field.data_type() else {
+                return Err(Error::internal("the entries of a map are no struct"));
+            };
+            let entries = StructArray::try_new(fields.clone(), vec![entries.0.take()?, entries.1.take()?], None)
+                .attempting(ErrorKind::Internal, building)?;
+            Arc::new(
+                MapArray::try_new(Arc::clone(field), offset_buffer(restart(offsets)), entries, nulls, false)
+                    .attempting(ErrorKind::Internal, building)?,
+            )
+        }
+        _ => return Err(Error::internal("this column is not nested")),
+    })
 }
 
 fn map(entries: &FieldRef) -> Result<Data> {

@@ -103,6 +103,26 @@ impl Number<'_> {
     }
 }
 
+/// Text to be compared in one step if it is short.
+#[derive(Debug)]
+pub(super) struct Pattern {
+    text: Box<[u8]>,
+    /// The text as a word and a mask of its bytes, if it has up to 16.
+    short: Option<(u128, u128)>,
+}
+
+impl Pattern {
+    pub(super) fn new(text: &[u8]) -> Self {
+        let short = (text.len() <= 16).then(|| {
+            let mut bytes = [0; 16];
+            bytes[..text.len()].copy_from_slice(text);
+            let mask = if text.len() == 16 { u128::MAX } else { (1 << (text.len() * 8)) - 1 };
+            (u128::from_le_bytes(bytes), mask)
+        });
+        Self { text: text.into(), short }
+    }
+}
+
 impl<'a> Cursor<'a> {
     pub(super) fn new(text: &'a [u8]) -> Self {
         Self { text, at: 0 }
@@ -141,6 +161,21 @@ impl<'a> Cursor<'a> {
             self.at += expected.len();
         }
         found
+    }
+
+    /// Steps over `expected` if it stands here.
+    #[inline]
+    pub(super) fn eat_pattern(&mut self, expected: &Pattern) -> bool {
+        if let Some((word, mask)) = expected.short
+            && let Some(sixteen) = self.text.get(self.at..self.at + 16)
+        {
+            let found = u128::from_le_bytes(sixteen.try_into().expect("sixteen bytes")) & mask == word;
+            if found {
+                self.at += expected.text.len();
+            }
+            return found;
+        }
+        self.eat(&expected.text)
     }
 
     /// The token here.
@@ -219,8 +254,9 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// The number that begins here.
     #[inline]
-    fn number(&mut self) -> Result<Number<'a>, Reason> {
+    pub(super) fn number(&mut self) -> Result<Number<'a>, Reason> {
         let start = self.at;
         let negative = self.peek() == b'-';
         if negative {

@@ -15,14 +15,16 @@ use super::lines::{LineDecoder, LineFault, RowParser};
 use super::{DecodeRequest, Decoder, FormatSpec, OnMalformed};
 use crate::error::{Error, ErrorKind, Result};
 
+mod keys;
 mod lexer;
 mod text;
 mod value;
 mod values;
 pub mod write;
 
+use keys::{Keys, Role, Shape};
 use lexer::Cursor;
-use value::{Keys, Parser, Role, Shape};
+use value::Parser;
 
 pub use values::{ValueOptions, decode_values};
 

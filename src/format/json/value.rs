@@ -2,98 +2,15 @@
 //!
 //! A value of another type than declared is read to its end, noted and left out; only text that is not JSON ends the line.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
-
 use super::Reason;
+use super::keys::{Key, Keys, Role, Shape};
 use super::lexer::{Cursor, Form, Number, Text, Token};
 use super::text::{self, Discard};
 use crate::format::column::{Column, Data};
 use crate::format::convert;
 use crate::format::datetime::{Zone, parse_date, parse_timestamp, parse_timestamp_ntz};
-
-/// The keys below a column: what the columns themselves do not know.
-#[derive(Debug)]
-pub(super) enum Shape {
-    Scalar,
-    Struct(Keys, Vec<Shape>),
-    /// An ARRAY's items or a MAP's values.
-    Items(Box<Shape>),
-}
-
-impl Shape {
-    pub(super) fn of(data_type: &DataType) -> Self {
-        match data_type {
-            DataType::Struct(fields) => {
-                let keys = Keys::new(fields.iter().map(|f| (f.name().as_str(), Role::Keep)));
-                Self::Struct(keys, fields.iter().map(|f| Self::of(f.data_type())).collect())
-            }
-            DataType::List(item) => Self::Items(Box::new(Self::of(item.data_type()))),
-            DataType::Map(entries, _) => match entries.data_type() {
-                DataType::Struct(entry) if entry.len() == 2 => Self::Items(Box::new(Self::of(entry[1].data_type()))),
-                _ => Self::Scalar,
-            },
-            _ => Self::Scalar,
-        }
-    }
-}
-
-/// What becomes of a declared field.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
-    /// Its column is asked for.
-    Keep,
-    /// Its values are checked against its type and dropped.
-    Check,
-    /// Any value will do: it is skipped.
-    Skip,
-    /// It holds malformed lines and matches no key.
-    Corrupt,
-}
-
-/// The declared fields of an object.
-#[derive(Debug)]
-pub(super) struct Keys {
-    fields: Vec<Key>,
-    /// Places by name, once there are enough of them.
-    places: Option<HashMap<Box<[u8]>, usize>>,
-}
-
-#[derive(Debug)]
-struct Key {
-    name: Box<[u8]>,
-    /// `"name"` with its quotes, if no JSON text that begins like this can be another key.
-    quoted: Option<Box<[u8]>>,
-    role: Role,
-}
-
-impl Keys {
-    pub(super) fn new<'a>(fields: impl Iterator<Item = (&'a str, Role)>) -> Self {
-        let fields: Vec<Key> = fields
-            .map(|(name, role)| {
-                let plain = name.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\') && role != Role::Corrupt;
-                Key { name: name.as_bytes().into(), quoted: plain.then(|| format!("\"{name}\"").into_bytes().into()), role }
-            })
-            .collect();
-        let matched = fields.iter().enumerate().filter(|(_, key)| key.role != Role::Corrupt);
-        let places = (fields.len() > 8).then(|| matched.map(|(at, key)| (key.name.clone(), at)).collect());
-        Self { fields, places }
-    }
-
-    fn find(&self, name: &[u8]) -> Option<usize> {
-        match &self.places {
-            Some(places) => places.get(name).copied(),
-            None => self.fields.iter().position(|key| *key.name == *name && key.role != Role::Corrupt),
-        }
-    }
-
-    /// What becomes of each field.
-    pub(super) fn roles(&self) -> impl Iterator<Item = Role> {
-        self.fields.iter().map(|key| key.role)
-    }
-}
 
 /// The first value of a line that was not of its type.
 #[derive(Debug, Clone)]
@@ -166,13 +83,15 @@ impl Parser {
     /// Reads a key and its colon; which field it names. `next` is the field to look at first, and then the one after this.
     #[inline]
     fn key(&mut self, cursor: &mut Cursor<'_>, keys: &Keys, next: &mut usize) -> Result<Option<usize>, Reason> {
-        let found = match keys.fields.get(*next).and_then(|key| key.quoted.as_deref()) {
-            Some(quoted) if cursor.eat(quoted) => Some(*next),
-            _ => {
-                let name = cursor.string()?;
-                keys.find(self.content(name))
-            }
-        };
+        if let Some(Key { plain: Some(plain), .. }) = keys.fields.get(*next)
+            && cursor.eat_pattern(plain)
+        {
+            *next += 1;
+            cursor.skip_blanks();
+            return Ok(Some(*next - 1));
+        }
+        let name = cursor.string()?;
+        let found = keys.find(self.content(name));
         if let Some(at) = found {
             *next = at + 1;
         }
@@ -219,6 +138,10 @@ impl Parser {
         column: &mut Column,
         depth: usize,
     ) -> Result<bool, Reason> {
+        if Self::plain_value(cursor, &mut column.data)? {
+            column.pushed();
+            return Ok(true);
+        }
         let row = column.len();
         let written = match (&mut column.data, cursor.token()?) {
             (_, Token::Null) => {
@@ -262,6 +185,32 @@ impl Parser {
             self.wrong = Some(Wrong { field: None, expected: Arc::clone(&column.type_name) });
         }
         Ok(written)
+    }
+
+    /// Reads a value of the commonest types in its plainest form; `false`, the cursor where it was, if it is anything else.
+    #[inline]
+    fn plain_value(cursor: &mut Cursor<'_>, data: &mut Data) -> Result<bool, Reason> {
+        let start = *cursor;
+        let read = match (data, cursor.peek()) {
+            (Data::String(out), b'"') => {
+                let string = cursor.string()?;
+                let plain = !string.escaped;
+                if plain {
+                    out.bytes.extend_from_slice(string.raw);
+                    out.end_value() || return Err(Reason::TooLong)
+                } else {
+                    false
+                }
+            }
+            (Data::Float64(out), b'0'..=b'9' | b'-') => push(out, Some(cursor.number()?.double())),
+            (Data::Int32(out), b'0'..=b'9' | b'-') => push(out, cursor.number()?.integer().and_then(|v| i32::try_from(v).ok())),
+            (Data::Int64(out), b'0'..=b'9' | b'-') => push(out, cursor.number()?.integer()),
+            _ => false,
+        };
+        if !read {
+            *cursor = start;
+        }
+        Ok(read)
     }
 
     #[inline]

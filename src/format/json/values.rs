@@ -6,8 +6,9 @@ use arrow::array::{Array, ArrayRef, StringArray, StructArray};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Fields};
 
+use super::keys::Shape;
 use super::lexer::Cursor;
-use super::value::{Parser, Shape, Wrong};
+use super::value::{Parser, Wrong};
 use super::{CORRUPT_RECORD, JsonRows, Line, Reason};
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::format::column::{Column, Data, nullable_field};
