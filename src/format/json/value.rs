@@ -327,7 +327,9 @@ impl Parser {
                 }
                 if right && let Data::String(out) = &mut keys.data {
                     text::write_content(key, &mut out.bytes);
-                    let _ = out.end_value() || return Err(Reason::TooLong);
+                    if !out.end_value() {
+                        return Err(Reason::TooLong);
+                    }
                     keys.pushed();
                 }
                 cursor.skip_blanks();
