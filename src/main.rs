@@ -1,3 +1,9 @@
 //! The `tidemill` binary: arguments in, a command run, an exit code out.
 
-fn main() {}
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

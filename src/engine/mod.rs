@@ -10,6 +10,9 @@ mod staging;
 mod planning;
 mod query;
 mod report;
+mod connect;
+mod tables;
+pub mod start;
 mod trigger;
 pub mod progress;
 pub mod status;
@@ -23,7 +26,7 @@ use crate::checkpoint::BatchId;
 use crate::error::{Error, Result};
 
 /// The points after which a batch may be cut off without losing or repeating a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Step {
     /// Ranges and clock are in the log (not yet synced).
     Planned,

@@ -118,7 +118,8 @@ impl Query {
         }
     }
 
-    async fn sleep_until(&self, at_us: i64, stop: &CancellationToken) {
+    // `&mut`, as a decoder may be sent to another thread but not shared between two.
+    async fn sleep_until(&mut self, at_us: i64, stop: &CancellationToken) {
         let wait_us = u64::try_from(at_us - self.parts.clock.now_us()).unwrap_or(0);
         let _ = tokio::time::timeout(Duration::from_micros(wait_us), stop.cancelled()).await;
     }

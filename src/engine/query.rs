@@ -14,7 +14,7 @@ use super::status::QueryMonitor;
 use crate::checkpoint::{Checkpoint, FirstStep, PlannedBatch, PreparedBatch, Recovered};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{DecodeRequest, Decoder};
+use crate::format::{Decoder, MetadataColumn};
 use crate::metrics::QueryMetrics;
 use crate::pipeline::Trigger;
 use crate::plan::streaming::{ResultPlan, StreamingPlan};
@@ -28,10 +28,14 @@ const RETRY_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::fr
 pub enum SourceRows {
     /// Lines, through a decoder.
     Lines(Box<dyn Decoder>),
-    /// Rows that need no decoding; `projection` picks the columns.
+    /// Rows that need no decoding.
     Columns {
+        /// The source's name, for `_source`.
+        source: Arc<str>,
         /// Indexes into the source's schema.
         projection: Vec<usize>,
+        /// Metadata columns, after the projected ones.
+        metadata: Vec<MetadataColumn>,
     },
 }
 
@@ -43,10 +47,10 @@ pub struct QuerySource {
     pub source: Box<dyn Source>,
     /// How they become rows.
     pub rows: SourceRows,
-    /// What was asked of the decoder.
-    pub request: DecodeRequest,
     /// Admission limit per batch.
     pub limit: ReadLimit,
+    /// A read of it was cut off: its decoder holds lines of that try.
+    pub is_cut_off: bool,
     /// Batch 0 of a fresh checkpoint reads nothing from it, as Spark's socket source does.
     pub starts_empty: bool,
 }

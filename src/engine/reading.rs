@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::hash::Hasher;
+use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray, new_null_array};
+use arrow::datatypes::{FieldRef, Schema};
 use futures::TryStreamExt;
 use twox_hash::XxHash3_64;
 
 use super::query::{Query, QuerySource, SourceRows};
 use crate::checkpoint::{BatchId, InputChecksum, PlannedBatch};
 use crate::error::{Attempt, Error, ErrorKind, Result};
-use crate::format::Malformed;
+use crate::format::{Malformed, MetadataColumn};
+use crate::plan::catalog::metadata_field;
 use crate::source::{Chunk, OffsetRange};
 
 /// How many batches' worth of log and staged output is kept behind the newest.
@@ -32,7 +35,6 @@ pub(super) struct SourceCounts {
     pub(super) decoded: u64,
     pub(super) malformed: u64,
     pub(super) dropped_malformed: u64,
-    pub(super) bytes: u64,
 }
 
 impl Query {
@@ -107,6 +109,11 @@ struct SourceRead {
 }
 
 async fn read_source(source: &mut QuerySource, range: &OffsetRange) -> Result<SourceRead> {
+    if std::mem::replace(&mut source.is_cut_off, true) {
+        if let SourceRows::Lines(decoder) = &mut source.rows {
+            decoder.finish()?;
+        }
+    }
     let mut hash = XxHash3_64::new();
     let mut counts = SourceCounts::default();
     let mut rows = Vec::new();
@@ -116,20 +123,13 @@ async fn read_source(source: &mut QuerySource, range: &OffsetRange) -> Result<So
             match (chunk, &mut source.rows) {
                 (Chunk::Lines(chunk), SourceRows::Lines(decoder)) => {
                     hash.write(&chunk.bytes);
-                    counts.bytes += chunk.bytes.len() as u64;
                     decoder.push(&chunk)?;
                 }
-                (Chunk::Rows(batch), SourceRows::Columns { projection }) => {
+                (Chunk::Rows(batch), SourceRows::Columns { source, projection, metadata }) => {
                     counts.read += batch.num_rows() as u64;
-                    rows.push(
-                        batch
-                            .project(projection)
-                            .attempting(ErrorKind::Internal, || format!("project source {:?}", source.name))?,
-                    );
+                    rows.push(pick(&batch, source, projection, metadata)?);
                 }
-                _ => {
-                    return Err(Error::internal(format!("source {:?} yields chunks that its format does not take", source.name)));
-                }
+                _ => return Err(Error::internal(format!("source {:?} yields chunks that its format does not take", source.name))),
             }
         }
     }
@@ -142,6 +142,24 @@ async fn read_source(source: &mut QuerySource, range: &OffsetRange) -> Result<So
         rows = decoded.rows;
         malformed = decoded.malformed;
     }
+    source.is_cut_off = false;
     counts.decoded = counts.read - counts.dropped_malformed;
     Ok(SourceRead { rows, counts, malformed, xxh3: hash.finish() })
+}
+
+/// The asked-for columns of rows that needed no decoding; of the metadata they have only `_source`.
+fn pick(rows: &RecordBatch, source: &str, projection: &[usize], metadata: &[MetadataColumn]) -> Result<RecordBatch> {
+    let mut fields: Vec<FieldRef> = projection.iter().map(|at| rows.schema_ref().fields()[*at].clone()).collect();
+    let mut columns: Vec<ArrayRef> = projection.iter().map(|at| rows.column(*at).clone()).collect();
+    for column in metadata {
+        let field = metadata_field(*column);
+        columns.push(match column {
+            MetadataColumn::Source => Arc::new(StringArray::from_iter_values(std::iter::repeat_n(source, rows.num_rows()))),
+            MetadataColumn::Position | MetadataColumn::ReceivedAt | MetadataColumn::File => new_null_array(field.data_type(), rows.num_rows()),
+        });
+        fields.push(field.into());
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
+        .attempting(ErrorKind::Internal, || format!("pick columns of source {source:?}"))
 }

@@ -85,6 +85,23 @@ fn checksum(bytes: &[u8]) -> u64 {
 
 /// Reads what [`encode`] wrote. Kind `Corrupt` if it is damaged, of another format version, or not of `schema`.
 pub fn decode(bytes: &Bytes, schema: &StateSchema) -> Result<Vec<Change>> {
+    let mut changes = Vec::new();
+    for (kind, section) in sections(bytes)? {
+        decode_section(kind, &section, schema, &mut changes)?;
+    }
+    Ok(changes)
+}
+
+/// The columns of the first section that sets rows, key columns first; nothing if no row is set. For readers that do not know the
+/// query.
+pub(super) fn columns_of(bytes: &Bytes) -> Result<Option<SchemaRef>> {
+    let Some((_, section)) = sections(bytes)?.into_iter().find(|(kind, _)| *kind == 1) else { return Ok(None) };
+    let reader = StreamReader::try_new(Cursor::new(section), None).map_err(|cause| corrupt("cannot be read").because(cause))?;
+    Ok(Some(reader.schema()))
+}
+
+/// Kind and bytes of each section, once the checksum has been verified.
+fn sections(bytes: &Bytes) -> Result<Vec<(u8, Bytes)>> {
     if bytes.len() < HEADER_LENGTH || &bytes[..4] != MAGIC {
         return Err(corrupt("has no header"));
     }
@@ -96,7 +113,7 @@ pub fn decode(bytes: &Bytes, schema: &StateSchema) -> Result<Vec<Change>> {
     if stored != checksum(bytes) {
         return Err(corrupt("fails its checksum"));
     }
-    let mut changes = Vec::new();
+    let mut sections = Vec::new();
     let mut rest = bytes.slice(HEADER_LENGTH..);
     for _ in 0..u16::from_le_bytes([bytes[6], bytes[7]]) {
         if rest.len() < SECTION_HEADER_LENGTH {
@@ -105,9 +122,9 @@ pub fn decode(bytes: &Bytes, schema: &StateSchema) -> Result<Vec<Change>> {
         let header = rest.split_to(SECTION_HEADER_LENGTH);
         let length = u64::from_le_bytes(header[1..].try_into().expect("eight bytes"));
         let length = usize::try_from(length).ok().filter(|l| *l <= rest.len()).ok_or_else(|| corrupt("ends early"))?;
-        decode_section(header[0], &rest.split_to(length), schema, &mut changes)?;
+        sections.push((header[0], rest.split_to(length)));
     }
-    if rest.is_empty() { Ok(changes) } else { Err(corrupt("has bytes behind its end")) }
+    if rest.is_empty() { Ok(sections) } else { Err(corrupt("has bytes behind its end")) }
 }
 
 fn decode_section(kind: u8, bytes: &[u8], schema: &StateSchema, changes: &mut Vec<Change>) -> Result<()> {

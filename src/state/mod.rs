@@ -15,7 +15,9 @@ use crate::error::{Error, ErrorKind, Result};
 pub mod changelog;
 pub mod memory;
 mod operator_state;
+mod inspect;
 
+pub use inspect::rows_of_changelogs;
 pub use operator_state::OperatorState;
 
 /// Keyed rows with a batch's changes on top.

@@ -47,6 +47,18 @@ impl FileSink {
     ) -> Self {
         Self { vfs, dir: dir.into(), format, partition_by, time_zone: time_zone.into(), layout: None }
     }
+
+    /// Refuses columns that cannot be partitioned by or that the format cannot hold; touches nothing.
+    pub fn check(&self, schema: &SchemaRef) -> Result<()> {
+        self.layout(schema).map(drop)
+    }
+
+    fn layout(&self, schema: &SchemaRef) -> Result<Layout> {
+        let layout = Layout::new(schema, &self.partition_by)?;
+        let sample = RecordBatch::new_empty(layout.body().clone());
+        encode::encode(&self.format, layout.body(), &[sample], &self.time_zone)?;
+        Ok(layout)
+    }
 }
 
 #[async_trait]
@@ -56,9 +68,7 @@ impl Sink for FileSink {
     }
 
     async fn open(&mut self, schema: &SchemaRef) -> Result<()> {
-        let layout = Layout::new(schema, &self.partition_by)?;
-        let sample = RecordBatch::new_empty(layout.body().clone());
-        encode::encode(&self.format, layout.body(), &[sample], &self.time_zone)?;
+        let layout = self.layout(schema)?;
         commit::prepare_folder(self.vfs.as_ref(), &self.dir)?;
         self.layout = Some(layout);
         Ok(())

@@ -1,0 +1,42 @@
+//! The data set: made once, kept under `target/bench-data`.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+
+use tidemill_producer::{Options, Transactions};
+
+use crate::Bench;
+
+/// Files that a data set is split into: one per batch.
+pub const FILES: u64 = 20;
+
+/// The folder that holds `bench.rows` transactions of `users` users.
+pub fn transactions(bench: &Bench, users: u32) -> io::Result<PathBuf> {
+    let folder = bench.target.join("bench-data").join(format!("{}-rows-{users}-users", bench.rows));
+    if folder.is_dir() {
+        return Ok(folder);
+    }
+    let unfinished = folder.with_extension("unfinished");
+    let _ = fs::remove_dir_all(&unfinished);
+    fs::create_dir_all(&unfinished)?;
+    let options = Options { users, flag_rate: 0.1, seed: 1, ..Options::default() };
+    let mut stream = Transactions::new(&options);
+    let mut line = Vec::new();
+    for number in 0..FILES {
+        let mut file = BufWriter::with_capacity(1 << 20, File::create(unfinished.join(format!("{number:02}.json")))?);
+        for _ in bench.rows * number / FILES..bench.rows * (number + 1) / FILES {
+            line.clear();
+            stream.write_next(&mut line);
+            file.write_all(&line)?;
+        }
+        file.flush()?;
+    }
+    fs::rename(&unfinished, &folder)?;
+    Ok(folder)
+}
+
+/// Bytes of all files of a folder.
+pub fn size(folder: &PathBuf) -> io::Result<u64> {
+    fs::read_dir(folder)?.map(|entry| Ok(entry?.metadata()?.len())).sum()
+}

@@ -1,0 +1,84 @@
+//! The benchmark jobs of `benches/README.md`: each runs the real binary (only `decode` runs in this process) and measures it from
+//! outside.
+
+mod data;
+mod latency;
+mod measure;
+mod throughput;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use measure::Figures;
+
+type Outcome = Result<Figures, Box<dyn std::error::Error>>;
+
+/// One job: its name and what it does with `rows` lines of data.
+struct Job {
+    name: &'static str,
+    run: fn(&Bench) -> Outcome,
+}
+
+const JOBS: &[Job] = &[
+    Job { name: "decode", run: throughput::decode },
+    Job { name: "filter", run: throughput::filter },
+    Job { name: "fraud", run: throughput::fraud },
+    Job { name: "keys_1m", run: throughput::keys_1m },
+    Job { name: "tiny", run: latency::tiny },
+    Job { name: "latency_1k", run: |bench| latency::at_rate(bench, 1_000) },
+    Job { name: "latency_20k", run: |bench| latency::at_rate(bench, 20_000) },
+    Job { name: "start", run: latency::start },
+];
+
+/// What every job needs.
+struct Bench {
+    rows: u64,
+    target: PathBuf,
+}
+
+impl Bench {
+    /// An empty folder for one job.
+    fn folder(&self, job: &str) -> std::io::Result<PathBuf> {
+        let folder = self.target.join("bench-work").join(job);
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder)?;
+        Ok(folder)
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    let (mut wanted, mut rows) = (Vec::new(), 5_000_000);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--rows" => rows = arguments.next().ok_or("--rows needs a number")?.parse()?,
+            name if JOBS.iter().any(|job| job.name == name) => wanted.push(name.to_owned()),
+            other => return Err(format!("unknown job {other}; there are: {}", JOBS.map_names().join(", ")).into()),
+        }
+    }
+    let binary = Path::new(env!("CARGO_BIN_EXE_tidemill"));
+    let target = binary.ancestors().nth(2).ok_or("the binary is not in a target folder")?.to_owned();
+    let bench = Bench { rows, target };
+    let mut figures = Vec::new();
+    println!("{}", Figures::HEADER);
+    for job in JOBS.iter().filter(|job| wanted.is_empty() || wanted.iter().any(|name| name == job.name)) {
+        let mut measured = (job.run)(&bench).map_err(|error| format!("{}: {error}", job.name))?;
+        measured.job = job.name.to_owned();
+        println!("{measured}");
+        figures.push(measured.json());
+    }
+    let path = bench.target.join("bench.json");
+    fs::write(&path, serde_json::to_string_pretty(&figures)?)?;
+    println!("written to {}", path.display());
+    Ok(())
+}
+
+trait Names {
+    fn map_names(&self) -> Vec<&'static str>;
+}
+
+impl Names for [Job] {
+    fn map_names(&self) -> Vec<&'static str> {
+        self.iter().map(|job| job.name).collect()
+    }
+}

@@ -1,0 +1,63 @@
+//! Jobs that run a bounded pipeline to its end.
+
+use std::fs;
+use std::time::Instant;
+
+use crate::data::{self, size, transactions};
+use crate::measure::{Figures, tidemill, to_end};
+use crate::{Bench, Outcome};
+
+const COLUMNS: &str = "name STRING, surname STRING, amount DOUBLE, delta_t DOUBLE, flag INT";
+
+/// All five columns through the decoder on one thread, from memory.
+pub fn decode(bench: &Bench) -> Outcome {
+    let folder = transactions(bench, 64)?;
+    let text = fs::read(folder.join("00.json"))?;
+    let started = Instant::now();
+    let mut rows = 0;
+    for _ in 0..data::FILES {
+        rows += tidemill::testing::decode_all(&text, COLUMNS)?;
+    }
+    let wall = started.elapsed();
+    Ok(Figures {
+        rows: Some(rows),
+        bytes: Some(text.len() as u64 * data::FILES),
+        wall: Some(wall),
+        cpu: Some(wall),
+        ..Figures::default()
+    })
+}
+
+/// One row in ten, to JSON files.
+pub fn filter(bench: &Bench) -> Outcome {
+    let sql = "SELECT * FROM transactions WHERE flag = 1";
+    pipeline(bench, "filter", 64, COLUMNS, sql, "append", "{ file: { path: out/ }, format: json }")
+}
+
+/// The demo's query.
+pub fn fraud(bench: &Bench) -> Outcome {
+    let sql = "SELECT concat(name, surname) AS userID, true AS isFraud, count(*) AS nTransactions FROM transactions WHERE flag = 1 \
+               GROUP BY concat(name, surname) HAVING count(*) > 1";
+    pipeline(bench, "fraud", 64, COLUMNS, sql, "update", "{ discard: {} }")
+}
+
+/// A million keys in state.
+pub fn keys_1m(bench: &Bench) -> Outcome {
+    let sql = "SELECT user, count(*) AS n, sum(amount) AS total, max(amount) AS largest FROM transactions GROUP BY user";
+    let columns = format!("{COLUMNS}, user STRING");
+    pipeline(bench, "keys_1m", 1_000_000, &columns, sql, "update", "{ discard: {} }")
+}
+
+fn pipeline(bench: &Bench, job: &str, users: u32, columns: &str, sql: &str, mode: &str, sink: &str) -> Outcome {
+    let (input, folder) = (transactions(bench, users)?, bench.folder(job)?);
+    let file = folder.join("pipeline.yaml");
+    let text = format!(
+        "version: 1\nname: bench\ncheckpoint: checkpoint\nsources:\n  transactions:\n    from: {{ file: {{ path: {input:?}, max_files_per_trigger: 1 }} }}\n    \
+         format: {{ json: {{ schema: {columns:?} }} }}\nqueries:\n  {job}:\n    sql: {sql:?}\n    output_mode: {mode}\n    \
+         trigger: available_now\n    to: {sink}\n"
+    );
+    fs::write(&file, text)?;
+    let file = file.to_str().ok_or("a path that is not UTF-8")?;
+    let figures = to_end(tidemill(&["run", file, "--quiet"]))?;
+    Ok(Figures { rows: Some(bench.rows), bytes: Some(size(&input)?), ..figures })
+}

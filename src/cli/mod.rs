@@ -1,0 +1,101 @@
+//! Arguments → command; one file per command.
+
+mod check;
+mod demo;
+mod explain;
+mod init;
+mod inspect;
+mod logging;
+mod run;
+mod schema;
+mod status_line;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tidemill::pipeline::{self, Pipeline};
+use tidemill::{Error, ErrorKind, Result};
+
+/// Spark Structured Streaming's model in one native binary: micro-batches of SQL over streams, exactly once.
+#[derive(Debug, Parser)]
+#[command(name = "tidemill", version, max_term_width = 110)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the queries of a pipeline file until they end or a signal comes.
+    Run(run::Run),
+    /// Checks a pipeline file, and an existing checkpoint against it, without opening or creating anything.
+    Check(FileArguments),
+    /// Shows each query's logical, incremental and physical plan and what it keeps in state.
+    Explain(FileArguments),
+    /// Prints the JSON Schema of the pipeline file.
+    Schema,
+    /// Writes a commented starter file that runs.
+    Init(init::Init),
+    /// Shows what a checkpoint root holds: log, offsets, and the contents of state.
+    Inspect(inspect::Inspect),
+    /// Runs a producer of card transactions and the fraud query on it, in one process.
+    Demo(demo::Demo),
+}
+
+/// A pipeline file and changes to it.
+#[derive(Debug, Args)]
+struct FileArguments {
+    /// The pipeline file (YAML or JSON).
+    file: PathBuf,
+    /// Overrides a setting of the file, e.g. `queries.suspicious.trigger=once`; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+}
+
+impl FileArguments {
+    fn load(&self) -> Result<Pipeline> {
+        Ok(pipeline::load(&self.file, &self.overrides)?)
+    }
+}
+
+/// Parses the arguments, runs the command, and answers with the exit code of the guide.
+pub(crate) fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Run(run) => run.execute(),
+        Command::Check(file) => check::execute(&file),
+        Command::Explain(file) => explain::execute(&file),
+        Command::Schema => schema::execute(),
+        Command::Init(init) => init.execute(),
+        Command::Inspect(inspect) => inspect.execute(),
+        Command::Demo(demo) => demo.execute(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {}", error.chain());
+            ExitCode::from(exit_code(error.kind()))
+        }
+    }
+}
+
+fn exit_code(kind: ErrorKind) -> u8 {
+    match kind {
+        ErrorKind::Config => 2,
+        ErrorKind::Storage => 74,
+        ErrorKind::Unavailable | ErrorKind::NoSpace | ErrorKind::Fenced => 75,
+        ErrorKind::Data | ErrorKind::Corrupt | ErrorKind::Limit | ErrorKind::Internal => 1,
+    }
+}
+
+/// Prints to standard output; a closed pipe (`| head`) is not an error.
+fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::new(ErrorKind::Data, "could not print to standard output").because(error))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

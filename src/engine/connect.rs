@@ -1,0 +1,305 @@
+//! Settings → open sources and sinks: the one place that knows every connector's constructor.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::query::{QuerySink, QuerySource, SourceRows};
+use super::start::{Resources, plan_settings};
+use crate::checkpoint::CheckpointRoot;
+use crate::checkpoint::storage::{LocalVfs, SharedVfs};
+use crate::error::{Error, Result};
+use crate::format::csv::CsvOptions;
+use crate::format::{DecodeRequest, FormatOptions, OnMalformed, decoder};
+use crate::pipeline::{
+    self, Address, ConsoleFormat, CsvSpec, FileSource, FormatSpec, Pipeline, QuerySpec, SinkConnector, SinkSpec, SocketEndpoint, SocketSource, SourceConnector, SourceSpec,
+    Trigger,
+};
+use crate::plan::streaming::{ResultPlan, StreamingPlan};
+use crate::plan::{PlanSettings, ScanRequest, StreamTable};
+use crate::sink::console::{self, Console, Truncate};
+use crate::sink::discard::Discard;
+use crate::sink::file::FileSink;
+use crate::sink::memory::Memory;
+use crate::sink::{Sink, dead_letter};
+use crate::source::file::{CleanSource, FileSettings};
+use crate::source::rate::{RateSettings, RateSource};
+use crate::source::ingest::{IngestSettings, Keep};
+use crate::source::socket::{Endpoint, Host, Socket, SocketSettings};
+use crate::source::{Extent, Source, file, memory, rate, socket};
+
+/// Opens the sources and sinks of one process's queries.
+pub(super) struct Connector {
+    root: CheckpointRoot,
+    resources: Resources,
+    sockets: Mutex<BTreeMap<String, Arc<Socket>>>,
+    /// Ends the sockets' tasks; not the stop token, so that queries can finish their batches first.
+    cancel: CancellationToken,
+}
+
+impl Connector {
+    pub(super) fn new(root: CheckpointRoot, resources: Resources) -> Self {
+        Self { root, resources, sockets: Mutex::default(), cancel: CancellationToken::new() }
+    }
+
+    /// The sources that a query's plan scans.
+    pub(super) async fn open_sources(&self, pipeline: &Pipeline, query: &QuerySpec, plan: &StreamingPlan) -> Result<Vec<QuerySource>> {
+        let mut sources = Vec::new();
+        for scan in plan.scans() {
+            let spec = pipeline.source(&scan.source).ok_or_else(|| Error::internal(format!("the plan scans an unknown source {:?}", scan.source)))?;
+            let source = self.open_source(pipeline, query, spec).await.map_err(|error| {
+                Error::new(error.kind(), format!("source {:?} cannot be opened", spec.name)).because(error)
+            })?;
+            let rows = rows_of(pipeline, query, spec, scan)?;
+            let starts_empty = matches!(spec.connector, SourceConnector::Socket(_));
+            sources.push(QuerySource { name: spec.name.clone(), source, rows, limit: spec.admission, is_cut_off: false, starts_empty });
+        }
+        Ok(sources)
+    }
+
+    async fn open_source(&self, pipeline: &Pipeline, query: &QuerySpec, spec: &SourceSpec) -> Result<Box<dyn Source>> {
+        let extent = match query.trigger {
+            Trigger::AvailableNow | Trigger::Once => Extent::AvailableNow,
+            Trigger::AsFastAsPossible | Trigger::Interval(_) => Extent::Endless,
+        };
+        match &spec.connector {
+            SourceConnector::File(settings) => {
+                let folder = self.root.source_dir(&format!("{}.{}", query.name, spec.name))?;
+                let settings = file_settings(settings, pipeline);
+                let files = self.resources.files.clone();
+                Ok(Box::new(file::FileSource::open(settings, files, &folder, extent).await?))
+            }
+            SourceConnector::Rate(settings) => {
+                let rows_per_second = u32::try_from(settings.rows_per_second).unwrap_or(u32::MAX);
+                Ok(Box::new(RateSource::new(RateSettings { rows_per_second }, self.resources.clock.clone(), extent)?))
+            }
+            SourceConnector::Memory(_) => {
+                let stream = self.resources.memory.stream(&spec.name);
+                let stream = stream.ok_or_else(|| Error::config(format!("memory source {:?} has no stream", spec.name)))?;
+                Ok(Box::new(stream.source(extent)))
+            }
+            SourceConnector::Socket(settings) => {
+                let socket = self.socket(pipeline, spec, settings).await?;
+                let source = socket.source(&query.name, extent);
+                Ok(Box::new(source))
+            }
+        }
+    }
+
+    /// The socket called `spec.name`, opened once for all queries of the process.
+    async fn socket(&self, pipeline: &Pipeline, spec: &SourceSpec, settings: &SocketSource) -> Result<Arc<Socket>> {
+        let mut sockets = self.sockets.lock().await;
+        if let Some(socket) = sockets.get(&spec.name) {
+            return Ok(socket.clone());
+        }
+        let keep = if settings.durable {
+            Keep::Durably { vfs: self.resources.files.clone(), dir: self.root.source_dir(&spec.name)? }
+        } else {
+            Keep::InMemory
+        };
+        let queries = pipeline.queries.iter().map(|query| query.name.clone()).collect();
+        let host = Host { clock: self.resources.clock.clone(), runtime: &self.resources.io, cancel: &self.cancel };
+        let opened = Socket::open(&spec.name, socket_settings(settings, pipeline), keep, queries, host).await?;
+        let socket = Arc::new(opened);
+        if let Some(address) = socket.local_addr() {
+            tracing::info!(source = spec.name, %address, "listening");
+        }
+        sockets.insert(spec.name.clone(), socket.clone());
+        Ok(socket)
+    }
+
+    /// The sinks of a query, in commit order, and its dead letter.
+    pub(super) async fn open_sinks(
+        &self,
+        pipeline: &Pipeline,
+        query: &QuerySpec,
+        plan: &StreamingPlan,
+    ) -> Result<(Vec<QuerySink>, Option<QuerySink>)> {
+        let settings = plan_settings(pipeline, query);
+        let mut sinks = Vec::new();
+        for spec in &query.sinks {
+            let select = select_plan(spec, &plan.schema(), &settings).await?;
+            sinks.push(self.open_sink(pipeline, query, spec, select));
+        }
+        let dead_letter = query.dead_letter.as_ref().map(|spec| {
+            let sink = self.open_sink(pipeline, query, spec, None);
+            QuerySink { takes_empty: false, ..sink }
+        });
+        Ok((sinks, dead_letter))
+    }
+
+    fn open_sink(&self, pipeline: &Pipeline, query: &QuerySpec, spec: &SinkSpec, select: Option<ResultPlan>) -> QuerySink {
+        let zone = pipeline.time_zone.as_ref();
+        let sink: Box<dyn Sink> = match &spec.connector {
+            SinkConnector::Console(settings) => {
+                let format = match settings.format {
+                    ConsoleFormat::Json => console::ConsoleFormat::Json,
+                    ConsoleFormat::Table => console::ConsoleFormat::Table {
+                        num_rows: settings.num_rows,
+                        truncate: settings.truncate.map_or(Truncate::Never, Truncate::At),
+                    },
+                };
+                Box::new(Console::new(&query.name, format, zone, (self.resources.console)()))
+            }
+            SinkConnector::File(settings) => Box::new(file_sink(settings, self.resources.files.clone(), zone)),
+            SinkConnector::Memory => Box::new(Memory::new(self.resources.memory.result(&query.name), query.output_mode)),
+            SinkConnector::Discard => Box::new(Discard),
+        };
+        let takes_empty = matches!(spec.connector, SinkConnector::Console(_) | SinkConnector::Memory);
+        QuerySink { name: spec.name.clone(), sink, select, takes_empty }
+    }
+
+    /// Closes what the process's queries shared.
+    pub(super) async fn close(&self) -> Result<()> {
+        for (name, socket) in std::mem::take(&mut *self.sockets.lock().await) {
+            if let Some(socket) = Arc::into_inner(socket) {
+                socket.close().await.map_err(|error| Error::new(error.kind(), format!("source {name:?} cannot be closed")).because(error))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Refuses sinks that cannot take a query's rows, and `select`s that cannot be planned.
+pub(super) async fn check_sinks(query: &QuerySpec, plan: &StreamingPlan, settings: &PlanSettings) -> Result<()> {
+    for spec in &query.sinks {
+        let named = |error: Error| Error::new(error.kind(), format!("sink {:?} cannot take the result", spec.name)).because(error);
+        let select = select_plan(spec, &plan.schema(), settings).await.map_err(named)?;
+        let schema = select.as_ref().map_or_else(|| plan.schema(), ResultPlan::schema);
+        check_sink(spec, &schema, settings).map_err(named)?;
+    }
+    match &query.dead_letter {
+        Some(spec) => check_sink(spec, &dead_letter::schema(), settings),
+        None => Ok(()),
+    }
+}
+
+fn check_sink(spec: &SinkSpec, schema: &SchemaRef, settings: &PlanSettings) -> Result<()> {
+    match &spec.connector {
+        SinkConnector::File(file) => file_sink(file, LocalVfs::shared(), &settings.time_zone).check(schema),
+        SinkConnector::Console(_) | SinkConnector::Memory | SinkConnector::Discard => Ok(()),
+    }
+}
+
+async fn select_plan(spec: &SinkSpec, schema: &SchemaRef, settings: &PlanSettings) -> Result<Option<ResultPlan>> {
+    match &spec.select {
+        Some(sql) => Ok(Some(ResultPlan::new(sql, schema, settings).await?)),
+        None => Ok(None),
+    }
+}
+
+/// A source as SQL sees it.
+pub(super) fn stream_table(spec: &SourceSpec) -> StreamTable {
+    let (kind, schema) = match &spec.connector {
+        SourceConnector::Socket(_) => (&socket::SPEC, declared_schema(spec)),
+        SourceConnector::File(_) => (&file::SPEC, declared_schema(spec)),
+        SourceConnector::Rate(_) => (&rate::SPEC, rate::schema()),
+        SourceConnector::Memory(settings) => (&memory::SPEC, settings.schema.clone()),
+    };
+    StreamTable { name: spec.name.clone(), schema, metadata: kind.metadata.to_vec() }
+}
+
+fn declared_schema(spec: &SourceSpec) -> SchemaRef {
+    match &spec.format {
+        Some(FormatSpec::Json { schema } | FormatSpec::Csv { schema, .. }) => schema.clone(),
+        Some(FormatSpec::Text | FormatSpec::Parquet) | None => text_schema(),
+    }
+}
+
+fn text_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![Field::new("value", DataType::Utf8, true)]))
+}
+
+/// Without an escape character only a doubled quote stands for a quote.
+fn csv_options(csv: &CsvSpec) -> Result<CsvOptions> {
+    let quote = csv.quote.ok_or_else(|| Error::config("csv: reading needs a `quote` character; `none` is for file sinks"))?;
+    Ok(CsvOptions {
+        header: csv.header,
+        separator: csv.separator,
+        quote,
+        escape: csv.escape.unwrap_or(quote),
+        null_value: csv.null_value.clone(),
+    })
+}
+
+/// The schema and options of a format of lines.
+pub(super) fn line_format(format: &FormatSpec) -> Result<(SchemaRef, FormatOptions)> {
+    match format {
+        FormatSpec::Json { schema } => Ok((schema.clone(), FormatOptions::Json)),
+        FormatSpec::Text => Ok((text_schema(), FormatOptions::Text)),
+        FormatSpec::Csv { schema, csv } => Ok((schema.clone(), FormatOptions::Csv(csv_options(csv)?))),
+        FormatSpec::Parquet => Err(Error::config("Parquet is a format of tables, not of lines")),
+    }
+}
+
+/// A request for every declared column of a static table.
+pub(super) fn decode_all_columns(pipeline: &Pipeline, name: &str, schema: &SchemaRef) -> DecodeRequest {
+    DecodeRequest {
+        schema: schema.clone(),
+        projection: (0..schema.fields().len()).collect(),
+        metadata: Vec::new(),
+        on_malformed: OnMalformed::Permissive,
+        keep_malformed: false,
+        source: name.into(),
+        time_zone: pipeline.time_zone.clone(),
+        limits: pipeline.limits.lines,
+    }
+}
+
+/// How a source's chunks become the rows that `scan` asks for.
+fn rows_of(pipeline: &Pipeline, query: &QuerySpec, spec: &SourceSpec, scan: &ScanRequest) -> Result<SourceRows> {
+    let Some(format) = &spec.format else {
+        return Ok(SourceRows::Columns { source: spec.name.as_str().into(), projection: scan.projection.clone(), metadata: scan.metadata.clone() });
+    };
+    let (schema, options) = line_format(format)?;
+    let request = DecodeRequest {
+        projection: scan.projection.clone(),
+        metadata: scan.metadata.clone(),
+        on_malformed: spec.on_malformed,
+        keep_malformed: query.dead_letter.is_some(),
+        ..decode_all_columns(pipeline, &spec.name, &schema)
+    };
+    Ok(SourceRows::Lines(decoder(&options, request)?))
+}
+
+fn file_settings(settings: &FileSource, pipeline: &Pipeline) -> FileSettings {
+    FileSettings {
+        tail: settings.tail,
+        max_file_age: settings.max_file_age,
+        clean_source: match &settings.clean_source {
+            pipeline::CleanSource::Off => CleanSource::Off,
+            pipeline::CleanSource::Archive(folder) => CleanSource::Archive(folder.to_path_buf()),
+            pipeline::CleanSource::Delete => CleanSource::Delete,
+        },
+        line_bytes_max: pipeline.limits.lines.line_bytes_max,
+        ..FileSettings::new(Path::new(settings.path.as_ref() as &Path))
+    }
+}
+
+fn file_sink(settings: &pipeline::FileSink, files: SharedVfs, zone: &str) -> FileSink {
+    FileSink::new(files, settings.path.to_path_buf(), settings.format.clone(), settings.partition_by.clone(), zone)
+}
+
+fn socket_settings(settings: &SocketSource, pipeline: &Pipeline) -> SocketSettings {
+    let endpoint = match &settings.endpoint {
+        SocketEndpoint::Connect(address) => Endpoint::Connect(host_and_port(address)),
+        SocketEndpoint::Listen(address) => Endpoint::Listen(host_and_port(address)),
+    };
+    SocketSettings {
+        connect_timeout: settings.connect_timeout,
+        connections_max: pipeline.limits.connections_max,
+        allow_from: settings.allow_from.clone(),
+        line_bytes_max: pipeline.limits.lines.line_bytes_max,
+        log: IngestSettings { log_bytes_max: pipeline.limits.ingest_log_bytes_max, ..IngestSettings::default() },
+        ..SocketSettings::new(endpoint)
+    }
+}
+
+fn host_and_port(address: &Address) -> String {
+    let (host, port) = address.host_and_port();
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}

@@ -1,0 +1,355 @@
+//! From a checked pipeline to running queries.
+//!
+//! Everything that can be refused is refused before anything is opened: every query is planned first, then the checkpoint root
+//! is claimed, then each query opens its sources and sinks in a task of its own, so that one that cannot start does not keep the
+//! others from running.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+use tokio::runtime::Handle;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use super::connect::Connector;
+use super::query::{Query, QueryParts};
+use super::status::QueryMonitor;
+use super::{StopAfter, tables};
+use crate::checkpoint::storage::{LocalVfs, SharedVfs};
+use crate::checkpoint::{self, Checkpoint, CheckpointRoot, Identity};
+use crate::clock::Clock;
+use crate::error::{Attempt, Error, ErrorKind, Result, from_datafusion};
+use crate::metrics::Metrics;
+use crate::pipeline::{self, Pipeline, QuerySpec, SourceSpec};
+use crate::plan::streaming::StreamingPlan;
+use crate::plan::{Catalog, PlanSettings};
+use crate::sink::console::Output;
+use crate::sink::memory::MemoryTable;
+use crate::source::memory::MemoryStream;
+
+/// What the process lends to its queries.
+#[derive(Clone)]
+pub struct Resources {
+    /// The runtime that sockets live on.
+    pub io: Handle,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// The process's series.
+    pub metrics: Metrics,
+    /// Cancelled to stop every query after its current batch.
+    pub stop: CancellationToken,
+    /// Where console sinks print.
+    pub console: Arc<dyn Fn() -> Output + Send + Sync>,
+    /// What memory sources and sinks read and write.
+    pub memory: MemoryTables,
+    /// File system of checkpoints and ingest logs.
+    pub files: SharedVfs,
+    /// Where tests cut a batch off.
+    pub stop_after: StopAfter,
+}
+
+impl Resources {
+    /// The real clock, standard output, and no memory tables.
+    pub fn new(io: Handle, metrics: Metrics) -> Self {
+        Self {
+            io,
+            clock: Arc::new(crate::clock::SystemClock),
+            metrics,
+            stop: CancellationToken::new(),
+            console: Arc::new(|| Box::new(std::io::stdout())),
+            memory: MemoryTables::default(),
+            files: LocalVfs::shared(),
+            stop_after: StopAfter::default(),
+        }
+    }
+}
+
+/// The rows behind memory sources and sinks; clones share them.
+#[derive(Clone, Default)]
+pub struct MemoryTables(Arc<Mutex<MemoryContents>>);
+
+#[derive(Default)]
+struct MemoryContents {
+    streams: BTreeMap<String, MemoryStream>,
+    results: BTreeMap<String, MemoryTable>,
+}
+
+impl MemoryTables {
+    /// The rows behind the memory source `source`.
+    pub fn add_stream(&self, source: &str, stream: MemoryStream) {
+        self.lock().streams.insert(source.to_owned(), stream);
+    }
+
+    /// Where the memory sink of `query` writes.
+    pub fn add_result(&self, query: &str, table: MemoryTable) {
+        self.lock().results.insert(query.to_owned(), table);
+    }
+
+    pub(super) fn stream(&self, source: &str) -> Option<MemoryStream> {
+        self.lock().streams.get(source).cloned()
+    }
+
+    pub(super) fn result(&self, query: &str) -> MemoryTable {
+        self.lock().results.entry(query.to_owned()).or_default().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, MemoryContents> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A query of the pipeline with its plan.
+pub struct PlannedQuery {
+    spec: QuerySpec,
+    plan: StreamingPlan,
+}
+
+impl PlannedQuery {
+    /// The query's name.
+    pub fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    /// What its batches run.
+    pub fn plan(&self) -> &StreamingPlan {
+        &self.plan
+    }
+
+    /// What its checkpoint remembers of it.
+    fn identity(&self, time_zone: &str) -> Result<Identity> {
+        let mut operators = BTreeMap::new();
+        for operator in self.plan.fingerprints() {
+            let value = serde_json::to_value(&operator).attempting(ErrorKind::Internal, || format!("describe operator {}", operator.id))?;
+            operators.insert(operator.id, value);
+        }
+        let sources: BTreeSet<_> = self.plan.scans().iter().map(|scan| scan.source.clone()).collect();
+        Ok(Identity { time_zone: time_zone.to_owned(), sources, operators })
+    }
+}
+
+/// Plans every query of `pipeline`; reads its static tables, and opens nothing else.
+pub async fn plan_all(pipeline: &Pipeline) -> Result<Vec<PlannedQuery>> {
+    let catalog = catalog(pipeline)?;
+    let mut planned = Vec::new();
+    for spec in &pipeline.queries {
+        planned.push(plan_one(pipeline, spec, &catalog).await?);
+    }
+    Ok(planned)
+}
+
+/// Everything that the queries of `pipeline` may name; reads its static tables.
+pub fn catalog(pipeline: &Pipeline) -> Result<Catalog> {
+    Ok(Catalog {
+        streams: pipeline.sources.iter().map(super::connect::stream_table).collect(),
+        tables: tables::read_all(pipeline)?,
+        views: pipeline.views.iter().map(|view| (view.name.clone(), view.sql.clone())).collect(),
+    })
+}
+
+/// The plan that reads all declared columns of a source.
+pub fn scan_of(spec: &SourceSpec) -> Result<LogicalPlan> {
+    let table = super::connect::stream_table(spec);
+    let source = crate::plan::catalog::stream_source(&table);
+    let columns = (0..table.schema.fields().len()).collect();
+    LogicalPlanBuilder::scan(table.name.as_str(), source, Some(columns))
+        .and_then(LogicalPlanBuilder::build)
+        .map_err(|error| from_datafusion(error, ErrorKind::Config))
+}
+
+/// Plans one query and checks that its sinks can take its rows.
+pub async fn plan_one(pipeline: &Pipeline, spec: &QuerySpec, catalog: &Catalog) -> Result<PlannedQuery> {
+    let place = spec.position.map(|position| format!(" (its SQL starts at line {position})")).unwrap_or_default();
+    let named = |error: Error| Error::new(error.kind(), format!("query {:?}{place} cannot run", spec.name)).because(error);
+    let settings = plan_settings(pipeline, spec);
+    let plan = StreamingPlan::new(&spec.name, &spec.text, catalog, &settings).await.map_err(named)?;
+    super::connect::check_sinks(spec, &plan, &settings).await.map_err(named)?;
+    Ok(PlannedQuery { spec: spec.clone(), plan })
+}
+
+/// What of each query does not fit the checkpoint that `pipeline` names; empty where there is none.
+pub fn compare_with_checkpoint(pipeline: &Pipeline, planned: &[PlannedQuery]) -> Result<Vec<String>> {
+    let Some(root) = pipeline.checkpoint_path().filter(|path| path.exists()) else { return Ok(Vec::new()) };
+    let files = LocalVfs::shared();
+    let mut differences = Vec::new();
+    for query in planned {
+        differences.extend(checkpoint::compare(&files, root, query.name(), &query.identity(&pipeline.time_zone)?)?);
+    }
+    Ok(differences)
+}
+
+/// Moves the checkpoint root of `pipeline` aside: its new path, if there was one.
+pub fn move_checkpoint_aside(pipeline: &Pipeline) -> Result<Option<PathBuf>> {
+    match pipeline.checkpoint_path() {
+        Some(path) => CheckpointRoot::archive(&LocalVfs::shared(), path),
+        None => Ok(None),
+    }
+}
+
+/// What the queries of one process share: the claimed checkpoint root, and the sources that are opened once.
+#[derive(Clone)]
+pub struct Host {
+    root: CheckpointRoot,
+    connector: Arc<Connector>,
+    resources: Resources,
+}
+
+/// One query, running in a task of its own.
+pub struct Running {
+    /// What it lets the outside know.
+    pub monitor: QueryMonitor,
+    /// Cancelled to stop this query after its current batch.
+    pub stop: CancellationToken,
+    /// Its outcome.
+    pub task: JoinHandle<Result<()>>,
+}
+
+impl Host {
+    /// Claims the checkpoint root.
+    pub fn open(root: &pipeline::CheckpointRoot, resources: Resources) -> Result<Self> {
+        let root = match root {
+            pipeline::CheckpointRoot::At(path) => CheckpointRoot::open(resources.files.clone(), path)?,
+            pipeline::CheckpointRoot::Temporary => CheckpointRoot::temporary()?,
+        };
+        let connector = Arc::new(Connector::new(root.clone(), resources.clone()));
+        Ok(Self { root, connector, resources })
+    }
+
+    /// Starts a query of `pipeline` on the current runtime. What goes wrong from here on is its task's outcome.
+    pub fn start(&self, pipeline: &Arc<Pipeline>, query: PlannedQuery) -> Running {
+        let monitor = QueryMonitor::new(query.name());
+        let stop = self.resources.stop.child_token();
+        let task = tokio::spawn(watched(pipeline.clone(), self.clone(), query, monitor.clone(), stop.clone()));
+        Running { monitor, stop, task }
+    }
+
+    /// Closes the shared sources and, after a clean end, removes a temporary root.
+    pub async fn close(self, is_clean: bool) -> Result<()> {
+        self.connector.close().await?;
+        if is_clean { self.root.finish() } else { Ok(()) }
+    }
+}
+
+/// The queries of one pipeline, running.
+pub struct Process {
+    host: Host,
+    monitors: Vec<QueryMonitor>,
+    tasks: JoinSet<Result<()>>,
+    stop: CancellationToken,
+}
+
+impl Process {
+    /// Plans every query, claims the checkpoint and starts them on the current runtime.
+    pub async fn start(pipeline: Pipeline, resources: Resources) -> Result<Self> {
+        let planned = plan_all(&pipeline).await?;
+        let stop = resources.stop.clone();
+        let host = Host::open(&pipeline.checkpoint, resources)?;
+        let pipeline = Arc::new(pipeline);
+        let (mut monitors, mut tasks) = (Vec::new(), JoinSet::new());
+        for query in planned {
+            let running = host.start(&pipeline, query);
+            monitors.push(running.monitor);
+            tasks.spawn(async move { running.task.await.unwrap_or_else(|end| Err(Error::internal("a query's task was ended").because(end))) });
+        }
+        Ok(Self { host, monitors, tasks, stop })
+    }
+
+    /// What each query lets the outside know, in file order.
+    pub fn monitors(&self) -> Vec<QueryMonitor> {
+        self.monitors.clone()
+    }
+
+    /// Waits until no query runs any more. After a stop was asked for, batches that are not done within `grace` are abandoned: a
+    /// restart runs them again. The error is that of the first query that failed.
+    pub async fn wait(mut self, grace: Duration) -> Result<()> {
+        let mut first_error = None;
+        loop {
+            let next = tokio::select! {
+                joined = self.tasks.join_next() => joined,
+                () = deadline(&self.stop, grace) => {
+                    info!("abandoning the batches that are still running; a restart runs them again");
+                    self.tasks.abort_all();
+                    return self.host.close(false).await;
+                }
+            };
+            match next {
+                None => break,
+                Some(Ok(Ok(()))) => {}
+                Some(Ok(Err(error))) => first_error = first_error.or(Some(error)),
+                Some(Err(join)) => first_error = first_error.or(Some(Error::internal("a query's task ended unexpectedly").because(join))),
+            }
+        }
+        self.host.close(first_error.is_none()).await?;
+        first_error.map_or(Ok(()), Err)
+    }
+}
+
+/// Runs a query to its end and tells its monitor and metrics how it ended; a panic is its failure and nobody else's.
+async fn watched(pipeline: Arc<Pipeline>, host: Host, query: PlannedQuery, monitor: QueryMonitor, stop: CancellationToken) -> Result<()> {
+    let name = query.name().to_owned();
+    let metrics = host.resources.metrics.query(&pipeline.name, &name);
+    metrics.running.set(1);
+    let inner = tokio::spawn(run_one(pipeline, host, query, monitor.clone(), stop));
+    let outcome = inner.await.unwrap_or_else(|panic| Err(Error::internal(format!("query {name:?} panicked")).because(panic)));
+    metrics.running.set(0);
+    let failure = outcome.as_ref().err().map(Error::chain);
+    if let Some(text) = &failure {
+        error!(query = name, error = text, "query failed");
+    }
+    monitor.ended(failure);
+    outcome
+}
+
+async fn deadline(stop: &CancellationToken, grace: Duration) {
+    stop.cancelled().await;
+    tokio::time::sleep(grace).await;
+}
+
+async fn run_one(
+    pipeline: Arc<Pipeline>,
+    host: Host,
+    planned: PlannedQuery,
+    monitor: QueryMonitor,
+    stop: CancellationToken,
+) -> Result<()> {
+    let Host { root, connector, resources } = host;
+    let identity = planned.identity(&pipeline.time_zone)?;
+    let PlannedQuery { spec, plan } = planned;
+    let (checkpoint, recovered) = Checkpoint::open(&root, &spec.name, &identity)?;
+    let sources = connector.open_sources(&pipeline, &spec, &plan).await?;
+    let (sinks, dead_letter) = connector.open_sinks(&pipeline, &spec, &plan).await?;
+    let metrics = resources.metrics.query(&pipeline.name, &spec.name);
+    metrics.state_limit.set(i64::try_from(pipeline.limits.state_memory_bytes_max).unwrap_or(i64::MAX));
+    let parts = QueryParts {
+        name: spec.name.clone(),
+        trigger: spec.trigger,
+        plan,
+        sources,
+        sinks,
+        dead_letter,
+        checkpoint,
+        recovered,
+        stage_bytes_max: pipeline.limits.stage_bytes_max,
+        state_bytes_max: pipeline.limits.state_memory_bytes_max,
+        clock: resources.clock.clone(),
+        monitor,
+        metrics,
+        stop_after: resources.stop_after.clone(),
+    };
+    let (query, first) = Query::open(parts).await?;
+    info!(query = spec.name, "query started");
+    query.run(first, stop).await
+}
+
+/// The settings that a query's plan depends on.
+pub fn plan_settings(pipeline: &Pipeline, spec: &QuerySpec) -> PlanSettings {
+    PlanSettings {
+        time_zone: pipeline.time_zone.clone(),
+        state_memory_bytes_max: usize::try_from(pipeline.limits.state_memory_bytes_max).unwrap_or(usize::MAX),
+        output_mode: spec.output_mode,
+        scope: spec.scope,
+    }
+}

@@ -1,0 +1,220 @@
+//! Declaring streams.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::dataframe::DataFrame;
+
+use super::{OnMalformed, Session};
+use crate::error::{Error, Result};
+use crate::pipeline::{
+    Address, CleanSource, FilePath, FileSource, FormatSpec, MemorySource, RateSource, SocketEndpoint, SocketSource, SourceConnector, SourceSpec,
+    Text,
+};
+use crate::plan::spark::types::parse_schema;
+use crate::source::ReadLimit;
+use crate::source::memory::MemoryStream;
+
+/// Settings that name where a stream comes from.
+pub trait SourceSettings {
+    /// The connector, and the rows behind it where a program adds them.
+    fn connector(self) -> (SourceConnector, Option<MemoryStream>);
+    /// What a batch takes at most where nothing else is said.
+    fn default_limit(&self) -> ReadLimit {
+        ReadLimit::default()
+    }
+}
+
+/// Lines over TCP.
+#[derive(Debug, Clone)]
+pub struct Socket(SocketSource);
+
+impl Socket {
+    /// Connects to the server at `host:port`, again and again.
+    pub fn connect(address: &str) -> Result<Self> {
+        Ok(Self::new(SocketEndpoint::Connect(parse(address)?)))
+    }
+
+    /// Listens at `host:port` for any number of clients.
+    pub fn listen(address: &str) -> Result<Self> {
+        Ok(Self::new(SocketEndpoint::Listen(parse(address)?)))
+    }
+
+    fn new(endpoint: SocketEndpoint) -> Self {
+        Self(SocketSource {
+            endpoint,
+            include_timestamp: false,
+            connect_timeout: Duration::from_secs(30),
+            durable: true,
+            allow_from: Vec::new(),
+        })
+    }
+
+    /// Whether lines go through the ingest log (default true).
+    #[must_use]
+    pub fn durable(mut self, durable: bool) -> Self {
+        self.0.durable = durable;
+        self
+    }
+}
+
+fn parse(address: &str) -> Result<Address> {
+    Address::parse(&Text::plain(address)).map_err(|expected| Error::config(format!("{address:?}: {expected}")))
+}
+
+impl SourceSettings for Socket {
+    fn connector(self) -> (SourceConnector, Option<MemoryStream>) {
+        (SourceConnector::Socket(self.0), None)
+    }
+
+    fn default_limit(&self) -> ReadLimit {
+        ReadLimit { bytes_max: Some(64 << 20), ..ReadLimit::default() }
+    }
+}
+
+/// Files of a folder or glob, or one file.
+#[derive(Debug, Clone)]
+pub struct File(FileSource);
+
+impl File {
+    /// The files at `path`.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self(FileSource {
+            path: FilePath::plain(path),
+            max_file_age: Duration::from_secs(7 * 24 * 60 * 60),
+            clean_source: CleanSource::Off,
+            tail: false,
+        })
+    }
+
+    /// Follows files as they grow (default false).
+    #[must_use]
+    pub fn tail(mut self, tail: bool) -> Self {
+        self.0.tail = tail;
+        self
+    }
+}
+
+impl SourceSettings for File {
+    fn connector(self) -> (SourceConnector, Option<MemoryStream>) {
+        (SourceConnector::File(self.0), None)
+    }
+}
+
+/// Made-up rows at a steady rate: `timestamp TIMESTAMP, value BIGINT`.
+#[derive(Debug, Clone)]
+pub struct Rate {
+    /// Rows per second, at least 1.
+    pub rows_per_second: u64,
+}
+
+impl SourceSettings for Rate {
+    fn connector(self) -> (SourceConnector, Option<MemoryStream>) {
+        (SourceConnector::Rate(RateSource { rows_per_second: self.rows_per_second }), None)
+    }
+}
+
+/// Rows that the program adds to a [`MemoryStream`].
+#[derive(Debug, Clone)]
+pub struct MemoryInput {
+    /// Where the rows are added; clones share it.
+    pub stream: MemoryStream,
+    /// Their columns.
+    pub schema: SchemaRef,
+}
+
+impl SourceSettings for MemoryInput {
+    fn connector(self) -> (SourceConnector, Option<MemoryStream>) {
+        (SourceConnector::Memory(MemorySource { schema: self.schema }), Some(self.stream))
+    }
+}
+
+/// A stream on its way to being declared.
+pub struct ReadStream {
+    session: Session,
+    name: String,
+    connector: Option<(SourceConnector, Option<MemoryStream>)>,
+    format: Option<FormatSpec>,
+    on_malformed: OnMalformed,
+    limit: ReadLimit,
+}
+
+impl ReadStream {
+    pub(super) fn new(session: Session, name: &str) -> Self {
+        Self {
+            session,
+            name: name.to_owned(),
+            connector: None,
+            format: None,
+            on_malformed: OnMalformed::default(),
+            limit: ReadLimit::default(),
+        }
+    }
+
+    /// Where the rows come from.
+    #[must_use]
+    pub fn from(mut self, source: impl SourceSettings) -> Self {
+        self.limit = source.default_limit();
+        self.connector = Some(source.connector());
+        self
+    }
+
+    /// JSON lines with the columns of a Spark DDL text.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Config`] naming what is wrong in the text.
+    pub fn json(self, schema: &str) -> Result<Self> {
+        let schema = Arc::new(parse_schema(schema)?);
+        Ok(self.format(FormatSpec::Json { schema }))
+    }
+
+    /// One column `value STRING` per line.
+    #[must_use]
+    pub fn text(self) -> Self {
+        self.format(FormatSpec::Text)
+    }
+
+    /// Any format of lines.
+    #[must_use]
+    pub fn format(mut self, format: FormatSpec) -> Self {
+        self.format = Some(format);
+        self
+    }
+
+    /// What a line that is not right yields (default [`OnMalformed::Permissive`]).
+    #[must_use]
+    pub fn on_malformed(mut self, on_malformed: OnMalformed) -> Self {
+        self.on_malformed = on_malformed;
+        self
+    }
+
+    /// What one batch takes at most.
+    #[must_use]
+    pub fn limit(mut self, limit: ReadLimit) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Declares the stream: SQL of the session can name it from now on.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Config`] when the name is taken or settings are missing or do not fit each other.
+    pub fn load(self) -> Result<DataFrame> {
+        let (connector, stream) = self.connector.ok_or_else(|| Error::config(format!("stream {:?} has no source: call `from`", self.name)))?;
+        let yields_rows = matches!(connector, SourceConnector::Rate(_) | SourceConnector::Memory(_));
+        match (&self.format, yields_rows) {
+            (None, false) => return Err(Error::config(format!("stream {:?} has no format: call `json`, `text` or `format`", self.name))),
+            (Some(_), true) => return Err(Error::config(format!("stream {:?} yields rows and takes no format", self.name))),
+            (Some(FormatSpec::Parquet), false) => return Err(Error::config(format!("stream {:?}: Parquet is a format of tables", self.name))),
+            (Some(_), false) | (None, true) => {}
+        }
+        if let Some(stream) = stream {
+            self.session.0.resources.memory.add_stream(&self.name, stream);
+        }
+        let spec = SourceSpec { name: self.name, connector, format: self.format, on_malformed: self.on_malformed, admission: self.limit };
+        let plan = self.session.declare(spec)?;
+        Ok(DataFrame::new(self.session.0.context.state(), plan))
+    }
+}

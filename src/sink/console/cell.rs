@@ -1,0 +1,147 @@
+//! A value as `show()` prints it.
+
+use std::fmt::Write;
+
+use arrow::array::{Array, ArrayRef, AsArray, StringArray};
+use arrow::datatypes::{DataType, TimeUnit};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use chrono::{DateTime, TimeZone};
+use chrono_tz::Tz;
+
+use crate::error::{Attempt, Error, ErrorKind, Result};
+use crate::format::number::{write_double, write_float};
+
+/// Renders the cells of one column.
+pub(super) enum Cells<'a> {
+    Text(&'a StringArray),
+    Double(&'a arrow::array::Float64Array),
+    Float(&'a arrow::array::Float32Array),
+    Timestamp(&'a arrow::array::TimestampMicrosecondArray, Tz),
+    Binary(&'a arrow::array::BinaryArray),
+    List(&'a arrow::array::ListArray, Box<Cells<'a>>),
+    Struct(&'a dyn Array, Vec<Cells<'a>>),
+    Map(&'a arrow::array::MapArray, Box<Cells<'a>>, Box<Cells<'a>>),
+    Null,
+    Other(&'a dyn Array, Box<ArrayFormatter<'a>>),
+}
+
+impl<'a> Cells<'a> {
+    /// Prepares `column`, whose timestamps are shown in the zone called `zone`.
+    pub(super) fn new(column: &'a ArrayRef, zone: &str) -> Result<Self> {
+        let nested = |column| Cells::new(column, zone).map(Box::new);
+        Ok(match column.data_type() {
+            DataType::Null => Self::Null,
+            DataType::Utf8 => Self::Text(column.as_string()),
+            DataType::Float64 => Self::Double(column.as_primitive()),
+            DataType::Float32 => Self::Float(column.as_primitive()),
+            DataType::Binary => Self::Binary(column.as_binary()),
+            DataType::Timestamp(TimeUnit::Microsecond, zoned) => {
+                let zone = if zoned.is_some() { zone } else { "UTC" };
+                Self::Timestamp(column.as_primitive(), zone.parse().map_err(|_| Error::config(format!("unknown time zone {zone:?}")))?)
+            }
+            DataType::List(_) => Self::List(column.as_list(), nested(column.as_list::<i32>().values())?),
+            DataType::Struct(_) => {
+                let fields = column.as_struct().columns().iter().map(|c| Cells::new(c, zone)).collect::<Result<_>>()?;
+                Self::Struct(column.as_ref(), fields)
+            }
+            DataType::Map(_, _) => Self::Map(column.as_map(), nested(column.as_map().keys())?, nested(column.as_map().values())?),
+            _ => {
+                const OPTIONS: FormatOptions<'static> = FormatOptions::new();
+                let formatter = ArrayFormatter::try_new(column.as_ref(), &OPTIONS)
+                    .attempting(ErrorKind::Internal, || format!("show a column of type {}", column.data_type()))?;
+                Self::Other(column.as_ref(), Box::new(formatter))
+            }
+        })
+    }
+
+    /// The text of one cell.
+    pub(super) fn text(&self, row: usize) -> String {
+        let mut out = String::new();
+        self.write(row, &mut out);
+        out
+    }
+
+    fn write(&self, row: usize, out: &mut String) {
+        if self.is_null(row) {
+            out.push_str("NULL");
+            return;
+        }
+        match self {
+            Self::Null => {}
+            Self::Text(array) => out.push_str(array.value(row)),
+            Self::Double(array) => push_bytes(out, |bytes| write_double(array.value(row), bytes)),
+            Self::Float(array) => push_bytes(out, |bytes| write_float(array.value(row), bytes)),
+            Self::Timestamp(array, zone) => write_timestamp(array.value(row), *zone, out),
+            Self::Binary(array) => write_binary(array.value(row), out),
+            Self::List(array, items) => {
+                let offsets = array.value_offsets();
+                write_items(out, "[", "]", offsets[row] as usize..offsets[row + 1] as usize, |item, out| items.write(item, out));
+            }
+            Self::Struct(_, fields) => write_items(out, "{", "}", 0..fields.len(), |field, out| fields[field].write(row, out)),
+            Self::Map(array, keys, values) => {
+                let offsets = array.value_offsets();
+                write_items(out, "{", "}", offsets[row] as usize..offsets[row + 1] as usize, |entry, out| {
+                    keys.write(entry, out);
+                    out.push_str(" -> ");
+                    values.write(entry, out);
+                });
+            }
+            Self::Other(_, formatter) => {
+                let _ = write!(out, "{}", formatter.value(row));
+            }
+        }
+    }
+
+    fn is_null(&self, row: usize) -> bool {
+        match self {
+            Self::Null => true,
+            Self::Text(array) => array.is_null(row),
+            Self::Double(array) => array.is_null(row),
+            Self::Float(array) => array.is_null(row),
+            Self::Timestamp(array, _) => array.is_null(row),
+            Self::Binary(array) => array.is_null(row),
+            Self::List(array, _) => array.is_null(row),
+            Self::Map(array, _, _) => array.is_null(row),
+            Self::Struct(array, _) | Self::Other(array, _) => array.is_null(row),
+        }
+    }
+}
+
+fn push_bytes(out: &mut String, write: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = Vec::with_capacity(24);
+    write(&mut bytes);
+    out.push_str(&String::from_utf8_lossy(&bytes));
+}
+
+fn write_items(out: &mut String, open: &str, close: &str, items: std::ops::Range<usize>, mut write: impl FnMut(usize, &mut String)) {
+    out.push_str(open);
+    for (position, item) in items.enumerate() {
+        if position > 0 {
+            out.push_str(", ");
+        }
+        write(item, out);
+    }
+    out.push_str(close);
+}
+
+fn write_binary(value: &[u8], out: &mut String) {
+    out.push('[');
+    for (position, byte) in value.iter().enumerate() {
+        let _ = write!(out, "{}{byte:02X}", if position > 0 { " " } else { "" });
+    }
+    out.push(']');
+}
+
+/// `2026-01-01 00:00:00.5`: seconds always, the fraction without trailing zeros.
+fn write_timestamp(micros: i64, zone: Tz, out: &mut String) {
+    let Some(utc) = DateTime::from_timestamp_micros(micros) else {
+        let _ = write!(out, "{micros} us");
+        return;
+    };
+    let _ = write!(out, "{}", zone.from_utc_datetime(&utc.naive_utc()).format("%Y-%m-%d %H:%M:%S"));
+    let fraction = micros.rem_euclid(1_000_000);
+    if fraction > 0 {
+        let digits = format!("{fraction:06}");
+        let _ = write!(out, ".{}", digits.trim_end_matches('0'));
+    }
+}

@@ -1,0 +1,138 @@
+//! Stopping after every step of the protocol, also within recovery, loses and repeats nothing.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tidemill::checkpoint::BatchId;
+use tidemill::engine::start::{Process, Resources};
+use tidemill::engine::{Step, StopAfter};
+use tidemill::metrics::Metrics;
+use tidemill::{Result, pipeline};
+
+const FILES: usize = 4;
+
+/// Every transaction passes through, and per-name counts too: append to one folder, and a running total whose every emission is kept.
+fn write_pipeline(folder: &Path) {
+    fs::create_dir(folder.join("in")).unwrap();
+    for number in 0..FILES {
+        let lines: String = (0..5).map(|row| format!("{{\"id\": {}, \"k\": \"k{}\"}}\n", number * 5 + row, row % 2)).collect();
+        let path = folder.join(format!("in/{number}.json"));
+        fs::write(&path, lines).unwrap();
+        let at = std::time::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + number as u64);
+        fs::File::options().write(true).open(&path).unwrap().set_modified(at).unwrap();
+    }
+    let text = r#"
+version: 1
+name: recovery
+checkpoint: checkpoint
+sources:
+  rows:
+    from: { file: { path: in, max_files_per_trigger: 1 } }
+    format: { json: { schema: "id BIGINT, k STRING" } }
+queries:
+  pass:
+    sql: SELECT id, k FROM rows
+    trigger: available_now
+    to:
+      - { file: { path: out/json }, format: json }
+      - { file: { path: out/csv, partition_by: [k] }, format: csv, name: second, select: "SELECT id, k FROM result" }
+"#;
+    fs::write(folder.join("pipeline.yaml"), text).unwrap();
+}
+
+/// Runs the pipeline once, stopping where `stop` says.
+fn run(folder: &Path, stop: StopAfter) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let pipeline = pipeline::load(&folder.join("pipeline.yaml"), &[])?;
+    let mut resources = Resources::new(runtime.handle().clone(), Metrics::new()?);
+    resources.stop_after = stop;
+    runtime.block_on(async { Process::start(pipeline, resources).await?.wait(Duration::from_secs(30)).await })
+}
+
+/// Stops once, after `step` of `batch`.
+fn once(batch: u64, step: Step) -> (StopAfter, Arc<AtomicBool>) {
+    let stopped = Arc::new(AtomicBool::new(false));
+    let seen = stopped.clone();
+    let stop = StopAfter::when(move |at, after| at == BatchId(batch) && after == step && !seen.swap(true, Ordering::SeqCst));
+    (stop, stopped)
+}
+
+/// All lines of a folder's visible files, as a multiset.
+fn lines(folder: &Path) -> BTreeMap<String, usize> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if name.starts_with(['_', '.']) {
+            continue;
+        }
+        let inner = if path.is_dir() { lines(&path) } else { fs::read_to_string(&path).unwrap().lines().map(|line| (line.to_owned(), 1)).fold(BTreeMap::new(), add) };
+        found = inner.into_iter().fold(found, add);
+    }
+    found
+}
+
+fn add(mut found: BTreeMap<String, usize>, (line, times): (String, usize)) -> BTreeMap<String, usize> {
+    *found.entry(line).or_default() += times;
+    found
+}
+
+fn assert_whole(folder: &Path, when: &str) {
+    let json: BTreeMap<_, _> = (0..FILES * 5).map(|id| (format!("{{\"id\":{id},\"k\":\"k{}\"}}", id % 5 % 2), 1)).collect();
+    assert_eq!(lines(&folder.join("out/json")), json, "json output {when}");
+    let csv: BTreeMap<_, _> = (0..FILES * 5).map(|id| (id.to_string(), 1)).collect();
+    assert_eq!(lines(&folder.join("out/csv")), csv, "csv output {when}");
+}
+
+#[test]
+fn every_row_comes_out_once_wherever_a_batch_is_cut_off() {
+    for step in Step::ALL {
+        for batch in [0, 2] {
+            let folder = TempDir::new().unwrap();
+            write_pipeline(folder.path());
+            let (stop, stopped) = once(batch, step);
+            run(folder.path(), stop).expect_err("the run is cut off");
+            assert!(stopped.load(Ordering::SeqCst), "batch {batch} never got to {step}");
+            run(folder.path(), StopAfter::default()).unwrap();
+            assert_whole(folder.path(), &format!("after a stop at {step} of batch {batch}"));
+        }
+    }
+}
+
+#[test]
+fn recovery_may_itself_be_cut_off_anywhere() {
+    for first in [Step::Planned, Step::Staged, Step::Prepared, Step::FirstSinkCommitted, Step::SinksCommitted, Step::Committed] {
+        for second in Step::ALL {
+            let folder = TempDir::new().unwrap();
+            write_pipeline(folder.path());
+            run(folder.path(), once(1, first).0).expect_err("the first run is cut off");
+            // In recovery the steps before the decision are not taken again once it was made: then the next batch is cut off.
+            let batch = if first < Step::Prepared || second >= Step::FirstSinkCommitted && first < Step::Committed { 1 } else { 2 };
+            run(folder.path(), once(batch, second).0).expect_err("the second run is cut off");
+            run(folder.path(), StopAfter::default()).unwrap();
+            assert_whole(folder.path(), &format!("after stops at {first} and {second}"));
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_is_opened_once() {
+    let folder = TempDir::new().unwrap();
+    write_pipeline(folder.path());
+    let path = folder.path().to_owned();
+    let inner = StopAfter::when(move |batch, step| {
+        if batch == BatchId(1) && step == Step::Read {
+            let refused = run(&path, StopAfter::default()).expect_err("the checkpoint is in use");
+            assert_eq!(refused.kind(), tidemill::ErrorKind::Fenced, "{}", refused.chain());
+            assert!(refused.chain().contains(&std::process::id().to_string()), "{}", refused.chain());
+        }
+        false
+    });
+    std::thread::scope(|scope| scope.spawn(|| run(folder.path(), inner)).join().unwrap()).unwrap();
+    assert_whole(folder.path(), "after a second process was refused");
+}
