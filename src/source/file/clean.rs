@@ -7,6 +7,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use tracing::warn;
 
+use super::taken::Taken;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 
 /// What becomes of a file once the batch that read the last of it is committed.
@@ -35,7 +36,15 @@ impl CleanSource {
     }
 
     /// Cleans up one file. A failure is a warning: the rows are out, and the file is not read again.
-    pub(super) fn clean(&self, file: &Path, base: &Path) {
+    pub(super) fn clean(&self, taken: &Taken, base: &Path) {
+        if *self == Self::Off {
+            return;
+        }
+        let file = Path::new(&*taken.path);
+        // Something else under the same name was not read.
+        if !std::fs::metadata(file).is_ok_and(|now| taken.is_still(&now)) {
+            return;
+        }
         let done = match self {
             Self::Off => Ok(()),
             Self::Delete => std::fs::remove_file(file),

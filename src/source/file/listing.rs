@@ -69,14 +69,16 @@ impl Place {
         Ok(Self::Glob { base, pattern, depth_max: if endless { DEPTH_MAX } else { parts.len() } })
     }
 
-    /// Every file that is there now, in reading order, except what lies below `except`.
-    pub(super) fn list(&self, except: Option<&Path>) -> Result<Vec<Found>> {
+    /// Every file that is there now, in reading order, except what lies below `except` and what is known already: that is not even
+    /// examined, which is most of the work.
+    pub(super) fn list(&self, except: Option<&Path>, is_known: &dyn Fn(&Path) -> bool) -> Result<Vec<Found>> {
         let mut found = Vec::new();
         match self {
+            Self::File(path) if is_known(path) => {}
             Self::File(path) => add(path, &mut found)?,
-            Self::Folder(folder) => walk(folder, 1, except, &|_| true, &mut found)?,
+            Self::Folder(folder) => walk(folder, 1, except, &|path| !is_known(path), &mut found)?,
             Self::Glob { base, pattern, depth_max } => {
-                walk(base, *depth_max, except, &|path| pattern.is_match(path), &mut found)?;
+                walk(base, *depth_max, except, &|path| pattern.is_match(path) && !is_known(path), &mut found)?;
             }
         }
         found.sort_unstable();
@@ -158,7 +160,8 @@ mod tests {
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();
             std::fs::write(file, "x").unwrap();
         }
-        let listed = Place::new(&folder.path().join(path)).and_then(|place| place.list(Some(&folder.path().join("archive"))));
+        let listed =
+            Place::new(&folder.path().join(path)).and_then(|place| place.list(Some(&folder.path().join("archive")), &|_| false));
         let base = format!("{}/", folder.path().display());
         match listed {
             Ok(found) => {

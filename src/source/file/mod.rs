@@ -4,6 +4,7 @@
 //! two listings agree about it, so that one being written is left until it is whole.
 
 mod clean;
+mod limit;
 mod listing;
 mod reader;
 mod tail;
@@ -31,6 +32,7 @@ use super::{Chunk, Extent, Offset, OffsetRange, ReadLimit, Replay, Source, Sourc
 use crate::checkpoint::storage::SharedVfs;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::MetadataColumn;
+use limit::{Fit, Left};
 use listing::{Found, Place};
 use reader::{Parked, TakenReader, is_compressed, read_range};
 use tail::Tails;
@@ -176,8 +178,10 @@ impl Source for FileSource {
     async fn changed(&mut self, end: &Offset) {
         let Ok(end) = end.decode::<Progress>() else { return };
         loop {
+            let began = Instant::now();
             match self.with(move |files| files.has_more(end)).await {
-                Ok(false) => tokio::time::sleep(self.look_every).await,
+                // A large folder takes long to list: not more often than keeps a core nearly idle.
+                Ok(false) => tokio::time::sleep(self.look_every.max(began.elapsed() * 20)).await,
                 // `latest_offset` reports the failure.
                 Ok(true) | Err(_) => return,
             }
@@ -208,13 +212,6 @@ struct Files {
     limit_parked: Parked,
 }
 
-/// How much of a file a batch takes.
-enum Fit {
-    All,
-    Until(u64),
-    Nothing,
-}
-
 impl Files {
     fn open(settings: FileSettings, vfs: SharedVfs, dir: &Path, extent: Extent) -> Result<Self> {
         let place = Place::new(&settings.path)?;
@@ -243,7 +240,9 @@ impl Files {
     /// Lists the files and finds those that can be taken. Answers whether there are some that cannot be taken yet.
     fn look(&mut self) -> Result<bool> {
         let archive = if let CleanSource::Archive(folder) = &self.clean { Some(folder.as_path()) } else { None };
-        let found = self.place.list(archive)?;
+        let (taken, tail) = (&self.taken, self.settings.tail);
+        let is_known = |path: &Path| !tail && path.to_str().is_some_and(|path| taken.seen(path).is_some());
+        let found = self.place.list(archive, &is_known)?;
         self.ready.clear();
         let (mut sighted, mut undecided) = (HashMap::new(), false);
         let now = Instant::now();
@@ -333,11 +332,11 @@ impl Files {
 
     /// A file that is about to be taken, as it is now: it may have gone or changed since it was listed.
     fn still_there(&self, file: &Taken) -> Option<Taken> {
-        let now = Found::new(file.path.to_string(), &std::fs::metadata(&*file.path).ok()?);
-        if file.to.is_some() || (now.size, now.mtime_ns, now.inode) == (file.size, file.mtime_ns, file.inode) {
+        let now = std::fs::metadata(&*file.path).ok()?;
+        if file.is_still(&now) {
             return Some(file.clone());
         }
-        self.frozen.then(|| Taken::whole(&now))
+        self.frozen.then(|| Taken::whole(&Found::new(file.path.to_string(), &now)))
     }
 
     fn has_more(&mut self, end: Progress) -> Result<bool> {
@@ -365,34 +364,11 @@ impl Files {
     }
 
     fn release(&mut self, end: Progress) -> Result<()> {
-        for file in self.taken.release(end.file)? {
-            self.clean.clean(Path::new(&*file.path), self.place.base());
+        // Before they are forgotten: a crash in between cleans up once more, which does nothing.
+        for file in self.taken.entries_before(end.file) {
+            self.clean.clean(file, self.place.base());
         }
-        Ok(())
-    }
-}
-
-/// What is left of a batch's limit.
-struct Left {
-    files: u64,
-    rows: u64,
-    bytes: u64,
-    /// Whether rows or bytes are limited at all.
-    limited: bool,
-    /// Whether the batch has anything yet: a first line is admitted however long.
-    any: bool,
-}
-
-impl Left {
-    fn new(limit: &ReadLimit) -> Self {
-        let at_least_one = |max: Option<u64>| max.map_or(u64::MAX, |max| max.max(1));
-        Self {
-            files: at_least_one(limit.files_max),
-            rows: at_least_one(limit.rows_max),
-            bytes: at_least_one(limit.bytes_max),
-            limited: limit.rows_max.is_some() || limit.bytes_max.is_some(),
-            any: false,
-        }
+        self.taken.release(end.file)
     }
 }
 

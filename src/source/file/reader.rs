@@ -5,7 +5,6 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use super::listing::Found;
 use super::taken::Taken;
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::lines::{LineReader, Lines, after_lines, count_lines, fitting};
@@ -158,14 +157,9 @@ fn skip(input: &mut Box<dyn Read + Send>, path: &str, bytes: u64) -> io::Result<
     Ok(())
 }
 
-/// A whole file must be just as it was when it was taken, a growing one the same file and long enough.
 fn check(file: &Taken, now: &Metadata) -> Result<()> {
-    let now = Found::new(String::new(), now);
-    let same = match file.to {
-        None => (now.size, now.mtime_ns, now.inode) == (file.size, file.mtime_ns, file.inode),
-        Some(to) => now.inode == file.inode && now.size >= to,
-    };
-    if same { Ok(()) } else { Err(changed(&file.path, &format!("it had {} bytes and has {} now", file.size, now.size))) }
+    let how = || format!("it had {} bytes and has {} now", file.size, now.len());
+    if file.is_still(now) { Ok(()) } else { Err(changed(&file.path, &how())) }
 }
 
 /// A file that is not what was taken any more: what a batch read, or was to read, cannot be read again.
@@ -194,7 +188,7 @@ fn failed(file: &Taken, cause: io::Error) -> Error {
 /// # Errors
 /// [`ErrorKind::Config`] when there is nothing at `path`; reading a file fails as for a source.
 pub fn read_table(path: &Path, line_bytes_max: usize) -> Result<impl Iterator<Item = Result<LineChunk>> + Send + use<>> {
-    let files = super::listing::Place::new(path)?.list(None)?;
+    let files = super::listing::Place::new(path)?.list(None, &|_| false)?;
     Ok(files.into_iter().flat_map(move |found| {
         let mut reader = Some(TakenReader::open(&Taken::whole(&found), 0, line_bytes_max));
         std::iter::from_fn(move || match reader.take()? {
@@ -214,7 +208,7 @@ pub fn read_table(path: &Path, line_bytes_max: usize) -> Result<impl Iterator<It
 /// # Errors
 /// [`ErrorKind::Config`] when there is nothing at `path`.
 pub fn table_files(path: &Path) -> Result<Vec<std::path::PathBuf>> {
-    let files = super::listing::Place::new(path)?.list(None)?;
+    let files = super::listing::Place::new(path)?.list(None, &|_| false)?;
     Ok(files.into_iter().map(|found| found.path.into()).collect())
 }
 

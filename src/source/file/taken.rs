@@ -5,6 +5,7 @@
 //! holds is named in its first record, so only records that were appended later can be torn by a crash.
 
 use std::collections::{HashMap, VecDeque};
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,6 +35,15 @@ impl Taken {
     pub(super) fn whole(found: &Found) -> Self {
         let Found { mtime_ns, path, size, inode } = found.clone();
         Self { path: path.into(), size, mtime_ns, inode, from: 0, to: None }
+    }
+
+    /// Whether it is still what was taken: a whole file just as it was, a growing one the same file and long enough.
+    pub(super) fn is_still(&self, now: &Metadata) -> bool {
+        let now = Found::new(String::new(), now);
+        match self.to {
+            None => (now.size, now.mtime_ns, now.inode) == (self.size, self.mtime_ns, self.inode),
+            Some(to) => now.inode == self.inode && now.size >= to,
+        }
     }
 }
 
@@ -145,19 +155,26 @@ impl TakenFiles {
         Ok(())
     }
 
-    /// Forgets the entries before `before` and answers them; the files themselves stay known as seen.
-    pub(super) fn release(&mut self, before: u64) -> Result<Vec<Taken>> {
+    /// The entries before `before`.
+    pub(super) fn entries_before(&self, before: u64) -> impl Iterator<Item = &Taken> {
+        let count = usize::try_from(before.saturating_sub(self.content.first)).unwrap_or(usize::MAX);
+        self.content.entries.iter().take(count)
+    }
+
+    /// Forgets the entries before `before`; the files themselves stay known as seen.
+    pub(super) fn release(&mut self, before: u64) -> Result<()> {
         let count = before.min(self.end()).saturating_sub(self.content.first);
         if count == 0 {
-            return Ok(Vec::new());
+            return Ok(());
         }
         self.content.first += count;
+        self.content.entries.drain(..usize::try_from(count).unwrap_or(usize::MAX));
         // Not synced: a release that is lost is repeated by the next one.
         let mut line = Vec::new();
         encode(&Record::Release { before: self.content.first }, &mut line);
         self.append(&line)?;
         self.appended += 1;
-        Ok(self.content.entries.drain(..usize::try_from(count).unwrap_or(usize::MAX)).collect())
+        Ok(())
     }
 
     /// Forgets the files that are `age_ns` older than the newest one seen, and never takes such a file again. The first call comes
@@ -323,7 +340,8 @@ mod tests {
         let mut taken = open(dir.path()).unwrap();
         taken.take(vec![file("a", 1), file("b", 2)]).unwrap();
         taken.take(vec![file("c", 3)]).unwrap();
-        assert_eq!(taken.release(1).unwrap(), [file("a", 1)]);
+        assert_eq!(taken.entries_before(1).collect::<Vec<_>>(), [&file("a", 1)]);
+        taken.release(1).unwrap();
         drop(taken);
         for _ in 0..2 {
             let taken = open(dir.path()).unwrap();

@@ -1,6 +1,6 @@
 //! The ingest log in memory: what was received last, who may forget what, and who waits for what.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
@@ -9,6 +9,7 @@ use tokio::sync::{Notify, watch};
 
 use super::record::{About, Record, Secret};
 use super::segment::Segment;
+use super::state::{RECORD_OVERHEAD, State, gap};
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::lines::count_lines;
 use crate::source::{LineEnd, SourceStats};
@@ -17,8 +18,6 @@ use crate::source::{LineEnd, SourceStats};
 const BLOCK_BYTES: usize = 256 * 1024;
 /// Bytes that may wait to be written before nothing more is accepted.
 pub(super) const UNWRITTEN_BYTES_MAX: u64 = 32 << 20;
-/// What a record in memory costs beside its bytes.
-const RECORD_OVERHEAD: usize = 128;
 /// Records that are handed out at once.
 const RECORDS_AT_ONCE: usize = 1024;
 const BYTES_AT_ONCE: usize = 4 << 20;
@@ -56,27 +55,6 @@ pub(super) struct Durability {
     pub(super) to: u64,
     /// Why it does not get further.
     pub(super) trouble: Option<(ErrorKind, String)>,
-}
-
-#[derive(Debug)]
-pub(super) struct State {
-    pub(super) segments: VecDeque<Arc<Segment>>,
-    /// The newest records; the first may be long before the end of what is in the segments.
-    tail: VecDeque<Record>,
-    tail_bytes: usize,
-    block: BytesMut,
-    end: u64,
-    end_row: u64,
-    /// Up to here records are in their segment, durably.
-    written: u64,
-    /// Oldest position there is.
-    oldest: u64,
-    oldest_row: u64,
-    /// Positions between the two that crashes left without records.
-    gaps: u64,
-    /// How far each query has released; `None` before its first time.
-    released: BTreeMap<String, Option<u64>>,
-    pub(super) stop: Stop,
 }
 
 /// What the writer is to do when it has nothing else to.
@@ -117,22 +95,7 @@ pub(super) struct Start {
 impl Log {
     pub(super) fn new(start: Start, queries: &[String], stats: Arc<SourceStats>) -> Self {
         let Start { log_id, secret, durable, segments, end, end_row, log_bytes_max, tail_bytes_max } = start;
-        let (oldest, oldest_row) = segments.front().map_or((end, end_row), |s| (s.header.base, s.header.first_row));
-        let gaps = segments.iter().zip(segments.iter().skip(1)).map(|(before, next)| gap(before, next)).sum();
-        let state = State {
-            segments,
-            tail: VecDeque::new(),
-            tail_bytes: 0,
-            block: BytesMut::new(),
-            end,
-            end_row,
-            written: end,
-            oldest,
-            oldest_row,
-            gaps,
-            released: queries.iter().map(|query| (query.clone(), None)).collect(),
-            stop: Stop::No,
-        };
+        let state = State::new(segments, (end, end_row), queries);
         stats.log_bytes.store(state.held(), Ordering::Relaxed);
         Self {
             log_id,
@@ -342,63 +305,6 @@ impl Log {
         match &*self.failure.lock().expect("no holder panics") {
             Some((kind, message)) => Err(Error::new(*kind, message.clone())),
             None => Ok(()),
-        }
-    }
-}
-
-fn gap(before: &Segment, next: &Segment) -> u64 {
-    next.header.base - before.end()
-}
-
-impl State {
-    /// Bytes of records that are kept.
-    fn held(&self) -> u64 {
-        self.end - self.oldest - self.gaps
-    }
-
-    fn drop_front(&mut self) {
-        if let Some(record) = self.tail.pop_front() {
-            self.tail_bytes -= record.bytes.len() + RECORD_OVERHEAD;
-        }
-    }
-
-    /// No query reads anything before this. Without any query, the one to come reads all of it.
-    fn keep_from(&self) -> u64 {
-        self.released.values().map(|released| released.unwrap_or(0)).min().unwrap_or(0)
-    }
-
-    fn all_released(&self) -> bool {
-        self.keep_from() >= self.end
-    }
-
-    fn tail_start(&self) -> (u64, u64) {
-        self.tail.front().map_or((self.end, self.end_row), |first| (first.position, first.about.first_row))
-    }
-
-    /// Whether the writer has something to write.
-    pub(super) fn is_written(&self) -> bool {
-        self.written >= self.end
-    }
-
-    pub(super) fn segment_of(&self, position: u64) -> Option<&Arc<Segment>> {
-        let after = self.segments.partition_point(|segment| segment.header.base <= position);
-        after.checked_sub(1).map(|at| &self.segments[at])
-    }
-
-    /// The smallest position that stands for a record that is still there.
-    fn readable_from(&self) -> u64 {
-        self.segments.front().map_or(self.oldest, |first| first.header.previous_end)
-    }
-
-    /// A position in a gap that a crash left is the start of the segment after it.
-    fn normal(&self, position: u64, row: u64) -> (u64, u64) {
-        if position < self.oldest {
-            return (self.oldest, self.oldest_row);
-        }
-        let after = self.segments.partition_point(|segment| segment.header.base <= position);
-        match (after.checked_sub(1).map(|at| &self.segments[at]), self.segments.get(after)) {
-            (Some(segment), Some(next)) if position >= segment.end() => (next.header.base, next.header.first_row),
-            _ => (position, row),
         }
     }
 }

@@ -8,6 +8,7 @@ mod log;
 mod reader;
 mod record;
 mod segment;
+mod state;
 #[cfg(test)]
 mod tests;
 mod writer;

@@ -1,5 +1,5 @@
 use std::fmt::Debug;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -314,15 +314,15 @@ async fn a_failed_source_gives_what_it_has_and_then_its_failure() {
     assert_eq!(end_of(&mut source, &end).await, end);
 }
 
-/// A disk that is full while it is told to be.
+/// A disk with room for so many bytes.
 #[derive(Debug)]
 struct FullDisk {
     disk: LocalVfs,
-    full: Arc<AtomicBool>,
+    room: Arc<AtomicUsize>,
 }
 
 #[derive(Debug)]
-struct FullFile(Arc<dyn LogFile>, Arc<AtomicBool>);
+struct FullFile(Arc<dyn LogFile>, Arc<AtomicUsize>);
 
 impl Folders for FullDisk {
     fn create_dir(&self, dir: &Path) -> Result<()> {
@@ -350,7 +350,7 @@ impl Vfs for FullDisk {
         self.disk.write_new(file, bytes)
     }
     fn open(&self, file: &Path, how: Open) -> Result<Arc<dyn LogFile>> {
-        Ok(Arc::new(FullFile(self.disk.open(file, how)?, self.full.clone())))
+        Ok(Arc::new(FullFile(self.disk.open(file, how)?, self.room.clone())))
     }
     fn lock(&self, file: &Path, owner: &str) -> Result<Lock> {
         self.disk.lock(file, owner)
@@ -368,9 +368,9 @@ impl LogFile for FullFile {
         self.0.read_at(offset, len)
     }
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        if self.1.load(Ordering::SeqCst) {
-            return Err(Error::new(ErrorKind::NoSpace, "could not write: no space"));
-        }
+        let room = self.1.load(Ordering::SeqCst).checked_sub(bytes.len());
+        let room = room.ok_or_else(|| Error::new(ErrorKind::NoSpace, "could not write: no space"))?;
+        self.1.store(room, Ordering::SeqCst);
         self.0.write_at(offset, bytes)
     }
     fn sync(&self) -> Result<()> {
@@ -380,22 +380,31 @@ impl LogFile for FullFile {
 
 #[tokio::test]
 async fn a_full_disk_is_reported_and_got_over() {
-    let fixture = Fixture::new();
-    let full = Arc::new(AtomicBool::new(false));
-    let vfs = Arc::new(FullDisk { disk: LocalVfs, full: full.clone() });
-    let keep = Keep::Durably { vfs, dir: fixture.dir() };
-    let ingest = Ingest::open(keep, IngestSettings::default(), &["q".to_owned()]).unwrap();
-    full.store(true, Ordering::SeqCst);
-    append(&ingest, "a\n").await;
-    let mut source = ingest.source("q", Extent::Endless);
-    let start = source.initial_offset().await.unwrap();
-    let end = end_of(&mut source, &start).await;
-    assert_eq!(soon(source.make_durable(&end)).await.unwrap_err().kind(), ErrorKind::NoSpace);
-    full.store(false, Ordering::SeqCst);
-    let mut durability = ingest.log.durability();
-    soon(durability.wait_for(|now| now.trouble.is_none())).await.unwrap();
-    soon(source.make_durable(&end)).await.unwrap();
-    ingest.close().unwrap();
-    let ingest = fixture.open();
-    assert_eq!(texts(&mut ingest.source("q", Extent::Endless), &start).await.unwrap().0, ["a"]);
+    // Nothing fits; one record; the first of two segments and the header of the second.
+    for room in [0, 4_000, 9_000] {
+        let fixture = Fixture::new();
+        let left = Arc::new(AtomicUsize::new(1 << 20));
+        let vfs = Arc::new(FullDisk { disk: LocalVfs, room: left.clone() });
+        let keep = Keep::Durably { vfs, dir: fixture.dir() };
+        let ingest = Ingest::open(keep, SMALL, &["q".to_owned()]).unwrap();
+        left.store(room, Ordering::SeqCst);
+        let mut expected = Vec::new();
+        for number in 0..5 {
+            let line = number.to_string().repeat(3_000);
+            append(&ingest, &format!("{line}\n")).await;
+            expected.push(line);
+        }
+        let mut source = ingest.source("q", Extent::Endless);
+        let start = source.initial_offset().await.unwrap();
+        let end = end_of(&mut source, &start).await;
+        assert_eq!(soon(source.make_durable(&end)).await.unwrap_err().kind(), ErrorKind::NoSpace);
+        left.store(1 << 30, Ordering::SeqCst);
+        let position = end.as_json()["position"].as_u64().unwrap();
+        let mut durability = ingest.log.durability();
+        soon(durability.wait_for(|now| now.to == position)).await.unwrap();
+        soon(source.make_durable(&end)).await.unwrap();
+        ingest.close().unwrap();
+        let ingest = fixture.open();
+        assert_eq!(texts(&mut ingest.source("q", Extent::Endless), &start).await.unwrap().0, expected);
+    }
 }

@@ -3,16 +3,16 @@
 //! It writes and syncs whatever has come meanwhile, then looks again: while one sync runs the next group gathers, so a group is as
 //! large as the disk is slow, and a lone line is on its way at once.
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{error, info, warn};
 
-use super::log::{Log, State, Stop};
+use super::log::{Log, Stop};
 use super::record::{MARK, Record, encode_mark};
 use super::segment::{HEADER, Header, Segment};
+use super::state::State;
 use crate::checkpoint::storage::{SharedVfs, preallocate};
 use crate::error::{ErrorKind, Result};
 
@@ -109,36 +109,34 @@ impl Writer {
         }
     }
 
-    /// Writes records and makes them durable. Answers where they end.
+    /// Writes records and makes them durable, as many as go into one segment: what is in is in, should the next one fail. Answers
+    /// where they end.
     fn write(&mut self, records: &[Record]) -> Result<u64> {
-        let mut rest: VecDeque<&Record> = records.iter().collect();
-        let mut group = Vec::with_capacity(records.iter().map(|record| record.bytes.len()).sum());
-        let mut end = self.segment.end();
-        while let Some(first) = rest.front() {
-            if !self.fits(first, 0) {
-                self.roll(first)?;
-            }
-            group.clear();
-            let start = first.position;
-            while let Some(record) = rest.front().filter(|record| self.fits(record, group.len())) {
-                group.extend_from_slice(&record.bytes);
-                end = record.end();
-                rest.pop_front();
-            }
-            let offset = self.segment.file_offset(start);
-            self.segment.file.write_at(offset, &group)?;
-            self.write_zeros(offset + group.len() as u64, group.len())?;
-            self.segment.file.sync()?;
-            self.segment.set_end(end);
+        let first = records.first().expect("only called with records");
+        if !self.fits(first, true) {
+            self.roll(first)?;
         }
+        let mut group = Vec::with_capacity(records.iter().map(|record| record.bytes.len()).sum());
+        let mut end = first.position;
+        for record in records {
+            if !self.fits(record, group.is_empty()) {
+                break;
+            }
+            group.extend_from_slice(&record.bytes);
+            end = record.end();
+        }
+        let offset = self.segment.file_offset(first.position);
+        self.segment.file.write_at(offset, &group)?;
+        self.write_zeros(offset + group.len() as u64, group.len())?;
+        self.segment.file.sync()?;
+        self.segment.set_end(end);
         Ok(end)
     }
 
-    /// Whether a record has room in the segment behind `before` bytes of the same group; an empty segment takes any.
-    fn fits(&self, record: &Record, before: usize) -> bool {
+    /// Whether a record has room in the segment; an empty one takes any.
+    fn fits(&self, record: &Record, first: bool) -> bool {
         let used = record.position - self.segment.header.base;
-        let empty = used == 0 && before == 0;
-        empty || used + record.bytes.len() as u64 <= self.segment_bytes_max
+        (used == 0 && first) || used + record.bytes.len() as u64 <= self.segment_bytes_max
     }
 
     fn roll(&mut self, first: &Record) -> Result<()> {

@@ -28,52 +28,53 @@ pub(super) fn check_address(address: &str) -> Result<()> {
 
 /// Runs until cancelled.
 pub(super) async fn run(receiver: Arc<Receiver>, address: String) {
-    let cancel = receiver.cancel.clone();
-    // Whoever waits is waiting for the network only, so the whole can be dropped there; a connection sees to its own end.
     let mut retry = Retry { after: RETRY_MIN };
-    let mut first = Some(Instant::now() + receiver.settings.connect_timeout);
+    let mut first = First { deadline: Some(Instant::now() + receiver.settings.connect_timeout), cause: None };
     loop {
-        let attempt = async { timeout(ATTEMPT_MAX, TcpStream::connect(&address)).await };
         let attempt = tokio::select! {
-            () = cancel.cancelled() => return,
-            attempt = attempt => attempt.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
-            () = until(first) => {
-                // The attempt is given up with the time; another one follows.
-                fail(&receiver, &address, &mut first, io::ErrorKind::TimedOut.into());
-                continue;
-            }
+            () = receiver.cancel.cancelled() => return,
+            attempt = timeout(ATTEMPT_MAX, TcpStream::connect(&address)) => attempt.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
+            () = until(first.deadline) => Err(first.cause.take().unwrap_or_else(|| io::ErrorKind::TimedOut.into())),
         };
         let received = match attempt {
             Ok(stream) => {
-                first = None;
+                first.deadline = None;
                 receiver.appender.set_failure(None);
                 stay(&receiver, &address, stream).await
             }
             Err(cause) => {
-                if first.is_some_and(|deadline| Instant::now() + retry.after >= deadline) {
-                    fail(&receiver, &address, &mut first, cause);
-                }
+                first.failed(&receiver, &address, cause);
                 0
             }
         };
-        if cancel.is_cancelled() {
-            return;
-        }
-        let wait = retry.next(received > 0);
         tokio::select! {
-            () = cancel.cancelled() => return,
-            () = tokio::time::sleep(wait) => {}
+            () = receiver.cancel.cancelled() => return,
+            () = tokio::time::sleep(retry.next(received > 0)) => {}
+            // One more attempt at the very end.
+            () = until(first.deadline) => {}
         }
     }
 }
 
-/// Fails the source once: from then on it works again as soon as there is a connection.
-fn fail(receiver: &Receiver, address: &str, first: &mut Option<Instant>, cause: io::Error) {
-    let timeout = receiver.settings.connect_timeout;
-    let message =
-        format!("could not connect to {address} of source `{}` within {}", receiver.name, humantime::format_duration(timeout));
-    receiver.appender.set_failure(Some(Error::new(ErrorKind::Unavailable, message).because(cause)));
-    *first = None;
+/// The time until there has to be a first connection, while there is none.
+struct First {
+    deadline: Option<Instant>,
+    /// Why the attempt before failed.
+    cause: Option<io::Error>,
+}
+
+impl First {
+    /// Fails the source when the time is over. It works again as soon as there is a connection.
+    fn failed(&mut self, receiver: &Receiver, address: &str, cause: io::Error) {
+        if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            let time = humantime::format_duration(receiver.settings.connect_timeout);
+            let message = format!("could not connect to {address} of source `{}` within {time}", receiver.name);
+            receiver.appender.set_failure(Some(Error::new(ErrorKind::Unavailable, message).because(cause)));
+            self.deadline = None;
+        } else {
+            self.cause = Some(cause);
+        }
+    }
 }
 
 async fn until(deadline: Option<Instant>) {
