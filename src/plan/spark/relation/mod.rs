@@ -25,6 +25,8 @@ mod normalise;
 mod constant;
 mod fields;
 mod optimise;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
