@@ -154,6 +154,10 @@ pub fn from_datafusion(error: datafusion::error::DataFusionError, kind: ErrorKin
                 None => Error::new(kind, shared.strip_backtrace()),
             },
         },
+        D::Execution(message) if message.contains("Scalar subquery returned more than one row") => {
+            let message = "more than one row returned by a subquery used as an expression";
+            Error::spark(ErrorKind::Data, "SCALAR_SUBQUERY_TOO_MANY_ROWS", message)
+        }
         other => Error::new(kind, other.strip_backtrace()),
     }
 }

@@ -12,13 +12,13 @@ use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, Operator, Subquery, binary_expr, lit, when};
 use datafusion::scalar::ScalarValue;
 
-use super::super::is_fallible;
+use super::super::{Typed, is_fallible};
 use super::columns::column;
 use super::generate;
 use super::grouping::{self, Asked, Grouping};
-use super::normalise;
 use super::planner::{Planner, broken};
 use super::query::null_of;
+use super::widen;
 use crate::error::{Error, ErrorKind, Result};
 
 /// One key of the aggregate.
@@ -48,7 +48,7 @@ impl<'a> Aggregation<'a> {
         let grouping = grouping.unwrap_or_default();
         let keys = grouping.keys.into_iter().map(|key| {
             let id = match &key.expr {
-                Expr::Column(name) if grouping.sets.is_none() && !normalise::has_floats(&key.data_type) => name.name.clone(),
+                Expr::Column(name) if grouping.sets.is_none() && !widen::has_key(&key.data_type) => name.name.clone(),
                 _ => planner.fresh(&key.name),
             };
             Key { expr: key.expr, data_type: key.data_type, id }
@@ -74,9 +74,13 @@ impl<'a> Aggregation<'a> {
             Expr::AggregateFunction(call) => done(self.call(call)?),
             Expr::Column(name) if self.items.contains(&name.name) => Ok(Transformed::no(Expr::Column(name))),
             Expr::Column(name) => Err(self.missing(&name.name)),
-            Expr::ScalarSubquery(subquery) => {
-                let subquery = self.rewrite_outer(subquery)?;
-                Ok(Transformed::yes(Expr::ScalarSubquery(subquery)))
+            Expr::ScalarSubquery(subquery) if subquery.outer_ref_columns.is_empty() => {
+                Ok(Transformed::no(Expr::ScalarSubquery(subquery)))
+            }
+            Expr::ScalarSubquery(_) => {
+                let message = "a correlated scalar subquery beside groups must be grouped by or be in an aggregate function";
+                let condition = "SCALAR_SUBQUERY_IS_IN_GROUP_BY_OR_AGGREGATE_FUNCTION";
+                Err(Error::spark(ErrorKind::Config, condition, message))
             }
             Expr::Exists(mut exists) => {
                 exists.subquery = self.rewrite_outer(exists.subquery)?;
@@ -199,10 +203,8 @@ impl<'a> Aggregation<'a> {
             if key.expr == column(&key.id) {
                 continue;
             }
-            let mut expr = key.expr.clone();
-            if normalise::has_floats(&key.data_type) {
-                expr = normalise::normalised(expr);
-            }
+            let value = Typed { expr: key.expr.clone(), data_type: key.data_type.clone(), nullable: true };
+            let mut expr = widen::key(value).expr;
             if self.sets.is_some() {
                 expr = when(self.in_set(index), expr).otherwise(null_of(&key.data_type)?).map_err(broken)?;
             }

@@ -4,7 +4,9 @@
 //! subqueries never clash; the written name and the table's name live here. One plan column may be offered under several names or
 //! twice under one: `SELECT a, a` is still one column `a#1`.
 
-use arrow::datatypes::DataType;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field};
 use datafusion::common::Column;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::sqlparser::ast::Ident;
@@ -42,6 +44,13 @@ impl Attribute {
     /// The column as an expression.
     pub(super) fn typed(&self) -> Typed {
         Typed { expr: column(&self.id), data_type: self.data_type.clone(), nullable: self.nullable }
+    }
+
+    /// The column as a subquery's expression sees it from inside.
+    pub(super) fn outer(&self) -> Typed {
+        let field = Field::new(&self.id, self.data_type.clone(), self.nullable);
+        let expr = Expr::OuterReferenceColumn(Arc::new(field), Column::new_unqualified(&self.id));
+        Typed { expr, data_type: self.data_type.clone(), nullable: self.nullable }
     }
 
     fn is_named(&self, name: &Ident) -> bool {

@@ -167,6 +167,9 @@ impl Resolver<'_> {
 
     /// The number of the key that `expr` is: a position in the select list, a column, an alias or an expression of these.
     fn key(&mut self, expr: &ast::Expr) -> Result<usize> {
+        if matches!(expr, ast::Expr::Tuple(members) if members.is_empty()) {
+            return Err(Error::spark(ErrorKind::Config, "PARSE_SYNTAX_ERROR", "GROUP BY () groups by nothing"));
+        }
         let key = match ordinal(expr) {
             Some(position) => self.at(position)?,
             None => {

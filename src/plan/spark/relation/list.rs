@@ -4,14 +4,14 @@ use arrow::datatypes::DataType;
 use datafusion::logical_expr::Expr;
 use datafusion::sql::sqlparser::ast::{self, Ident, SelectItem};
 
-use super::super::expression;
+use super::super::expression::{self, access};
 use super::aggregate::has_aggregate;
 use super::columns::{Access, Attribute, Relation, column, find, place, same_name, unresolved, written};
 use super::generate::{self, Generator};
 use super::planner::{Env, Planner, broken};
 use super::scope::QueryScope;
 use super::select::Item;
-use super::{fields, from};
+use super::from;
 use crate::error::{Error, ErrorKind, Result};
 use datafusion::common::tree_node::TreeNode;
 
@@ -19,8 +19,8 @@ use datafusion::common::tree_node::TreeNode;
 pub(super) struct Selection {
     /// Its values. A generator's list is one of them.
     pub items: Vec<Item>,
-    /// `explode` and its like: at most one.
-    pub generator: Option<Generator>,
+    /// `explode` and its like, applied one after the other.
+    pub generators: Vec<Generator>,
 }
 
 impl Selection {
@@ -28,9 +28,9 @@ impl Selection {
     pub(super) fn outputs(&self) -> Vec<Attribute> {
         let mut outputs = Vec::with_capacity(self.items.len());
         for item in &self.items {
-            match &self.generator {
-                Some(generator) if generator.list_id == item.attribute.id => outputs.extend(generator.outputs.iter().cloned()),
-                _ => outputs.push(item.attribute.clone()),
+            match self.generators.iter().find(|generator| generator.list_id == item.attribute.id) {
+                Some(generator) => outputs.extend(generator.outputs.iter().cloned()),
+                None => outputs.push(item.attribute.clone()),
             }
         }
         outputs
@@ -38,13 +38,13 @@ impl Selection {
 
     /// The plan columns that a generator yields.
     pub(super) fn generated_ids(&self) -> impl Iterator<Item = String> {
-        self.generator.iter().flat_map(|generator| generator.outputs.iter().map(|output| output.id.clone()))
+        self.generators.iter().flat_map(|generator| generator.outputs.iter().map(|output| output.id.clone()))
     }
 }
 
 /// Resolves the list of `select` over `input`.
 pub(super) fn resolve(planner: &Planner<'_>, select: &ast::Select, input: &Relation, env: &Env<'_>) -> Result<Selection> {
-    let mut list = Selection { items: Vec::with_capacity(select.projection.len()), generator: None };
+    let mut list = Selection { items: Vec::with_capacity(select.projection.len()), generators: Vec::new() };
     for entry in &select.projection {
         match entry {
             SelectItem::Wildcard(options) => {
@@ -67,13 +67,9 @@ fn add(planner: &Planner<'_>, list: &mut Selection, expr: &ast::Expr, aliases: &
     let earlier: Vec<Attribute> = list.items.iter().filter(|item| item.aliased).map(|item| item.attribute.clone()).collect();
     let scope = QueryScope::new(planner, env, vec![&input.columns, &earlier]);
     if let Some(call) = generate::call(expr) {
-        if list.generator.is_some() {
-            let message = format!("only one generator is allowed per SELECT clause, but found another: {expr}");
-            return Err(Error::spark(ErrorKind::Config, "UNSUPPORTED_GENERATOR.MULTI_GENERATOR", message));
-        }
         let (item, generator) = generate::in_list(&scope, &call, aliases)?;
         list.items.push(item);
-        list.generator = Some(generator);
+        list.generators.push(generator);
         return Ok(());
     }
     let alias = match aliases {
@@ -84,14 +80,16 @@ fn add(planner: &Planner<'_>, list: &mut Selection, expr: &ast::Expr, aliases: &
             return Err(Error::spark(ErrorKind::Config, "MULTI_ALIAS_WITHOUT_GENERATOR", message));
         }
     };
-    let typed = scope.resolve(expr)?;
+    let typed = scope.resolve(expr).map_err(|error| generate::refused_if_nested(error, expr))?;
     refuse_alias_in_aggregate(&typed.expr, &earlier)?;
     let passed_on = match (&typed.expr, alias) {
         (Expr::Column(name), None) => input.columns.iter().find(|attribute| attribute.id == name.name),
         _ => None,
     };
     if let Some(attribute) = passed_on {
-        list.items.push(plain(Attribute { access: Access::Listed, ..attribute.clone() }));
+        // The name as it is written here, whatever case the column has.
+        let name = last_part(expr).unwrap_or_else(|| attribute.name.clone());
+        list.items.push(plain(Attribute { name, access: Access::Listed, ..attribute.clone() }));
         return Ok(());
     }
     let name = alias.map_or_else(|| expression::spark_column_name(expr), |alias| alias.value.clone());
@@ -100,6 +98,14 @@ fn add(planner: &Planner<'_>, list: &mut Selection, expr: &ast::Expr, aliases: &
         Attribute { name, qualifier: None, id, data_type: typed.data_type, nullable: typed.nullable, access: Access::Listed };
     list.items.push(Item { attribute, expr: typed.expr, aliased: alias.is_some() });
     Ok(())
+}
+
+fn last_part(expr: &ast::Expr) -> Option<String> {
+    match expr {
+        ast::Expr::Identifier(name) => Some(name.value.clone()),
+        ast::Expr::CompoundIdentifier(parts) => parts.last().map(|part| part.value.clone()),
+        _ => None,
+    }
 }
 
 /// An input column as it is.
@@ -163,7 +169,7 @@ fn qualified_star(
     };
     let mut items = Vec::with_capacity(members.len());
     for member in members {
-        let typed = fields::field(whole.clone(), &Ident::new(member.name()))?;
+        let typed = access::field(whole.clone(), member.name(), planner.settings)?;
         let attribute = Attribute {
             name: member.name().clone(),
             qualifier: None,

@@ -21,9 +21,8 @@ mod aggregate;
 mod order;
 pub mod generate;
 mod widen;
-mod normalise;
 mod constant;
-mod fields;
+mod exists;
 mod optimise;
 #[cfg(test)]
 mod tests;

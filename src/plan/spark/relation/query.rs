@@ -13,11 +13,21 @@ use super::scope::QueryScope;
 use super::{constant, order, values};
 use crate::error::{Error, ErrorKind, Result};
 
+/// When less stack than this is left, in bytes, a nested query gets a new piece.
+const STACK_LEFT_MIN: usize = 256 * 1024;
+/// Size of such a piece, in bytes.
+const STACK_SIZE: usize = 4 * 1024 * 1024;
+
 impl<'a> Planner<'a> {
     /// Plans a query with the names of `env`.
     pub(super) fn query(&self, query: &ast::Query, env: &Env<'_>) -> Result<Relation> {
+        let env = env.deeper()?;
+        // Unoptimised frames of nested queries would not fit a thread's stack.
+        stacker::maybe_grow(STACK_LEFT_MIN, STACK_SIZE, || self.query_here(query, env))
+    }
+
+    fn query_here(&self, query: &ast::Query, mut env: Env<'_>) -> Result<Relation> {
         refuse_clauses(query)?;
-        let mut env = env.deeper()?;
         if let Some(with) = &query.with {
             define(with, &mut env)?;
         }

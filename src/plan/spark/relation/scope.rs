@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field};
-use datafusion::common::{Column, Spans};
+use arrow::datatypes::DataType;
+use datafusion::common::Spans;
 use datafusion::logical_expr::expr::{Exists, InSubquery};
 use datafusion::logical_expr::{Expr, Subquery};
 use datafusion::sql::sqlparser::ast;
 
-use super::super::{Context, Scope, SubqueryUsage, Typed, expression};
-use super::columns::{Attribute, Relation, column, find, unresolved};
+use super::super::expression::{self, access};
+use super::super::{Context, Scope, SubqueryUsage, Typed};
+use super::columns::{Attribute, Relation, column, find, place_of, unresolved, written};
 use super::planner::{Env, Planner};
-use super::{fields, widen};
+use super::{exists, widen};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::catalog::is_streaming;
 
@@ -28,8 +29,14 @@ impl<'a> QueryScope<'a> {
         Self { planner, env, layers }
     }
 
-    /// Resolves an expression here.
+    /// Resolves an expression whose value is wanted here.
     pub(super) fn resolve(&self, expr: &ast::Expr) -> Result<Typed> {
+        let typed = self.resolve_condition(expr)?;
+        Ok(Typed { expr: exists::counted(self.planner, typed.expr, &self.layers)?, ..typed })
+    }
+
+    /// Resolves an expression that becomes a filter, in which EXISTS and IN (subquery) may stay.
+    pub(super) fn resolve_condition(&self, expr: &ast::Expr) -> Result<Typed> {
         expression::resolve(expr, &Context { scope: self, settings: self.planner.settings })
     }
 
@@ -46,9 +53,7 @@ impl<'a> QueryScope<'a> {
     fn find_outer(&self, parts: &[ast::Ident]) -> Result<Option<(Typed, usize)>> {
         let Some(outer) = self.env.outer else { return Ok(None) };
         let Some((attribute, used)) = outer.find(parts)? else { return Ok(None) };
-        let field = Field::new(&attribute.id, attribute.data_type.clone(), attribute.nullable);
-        let expr = Expr::OuterReferenceColumn(Arc::new(field), Column::new_unqualified(&attribute.id));
-        Ok(Some((Typed { expr, data_type: attribute.data_type.clone(), nullable: attribute.nullable }, used)))
+        Ok(Some((attribute.outer(), used)))
     }
 }
 
@@ -62,7 +67,8 @@ impl Scope for QueryScope<'_> {
             },
         };
         for field in &parts[used..] {
-            typed = fields::field(typed, field)?;
+            typed = access::field(typed, &field.value, self.planner.settings)
+                .map_err(|error| in_place(error, &parts[..used], field))?;
         }
         Ok(typed)
     }
@@ -82,6 +88,15 @@ impl Scope for QueryScope<'_> {
                 Ok(Typed { expr, data_type: DataType::Boolean, nullable: false })
             }
         }
+    }
+}
+
+/// Says of which column a field was wanted, and where.
+fn in_place(error: Error, base: &[ast::Ident], field: &ast::Ident) -> Error {
+    let message = format!("{}, in {}{}", error.message(), written(base), place_of(field.span));
+    match error.condition().map(str::to_owned) {
+        Some(condition) => Error::spark(error.kind(), condition, message),
+        None => Error::new(error.kind(), message),
     }
 }
 

@@ -90,13 +90,13 @@ impl Planner<'_> {
     /// an aggregate into an aggregate.
     fn having(&self, having: &ast::Expr, items: &[Item], outputs: &[Attribute], input: &Relation, env: &Env<'_>) -> Result<Expr> {
         let outputs_first = QueryScope::new(self, env, vec![outputs, &input.columns]);
-        let first = boolean(outputs_first.resolve(having)?, "HAVING")?;
+        let first = boolean(outputs_first.resolve_condition(having)?, "HAVING")?;
         let inlined = inlined(first.expr, items)?;
         if !has_nested_aggregate(&inlined) {
             return Ok(inlined);
         }
         let input_first = QueryScope::new(self, env, vec![&input.columns, outputs]);
-        self::inlined(boolean(input_first.resolve(having)?, "HAVING")?.expr, items)
+        self::inlined(boolean(input_first.resolve_condition(having)?, "HAVING")?.expr, items)
     }
 
     /// Projects the items, generates rows, removes duplicates and sorts.
@@ -129,9 +129,8 @@ impl Planner<'_> {
             sort.push(key);
         }
         let mut plan = project_items(self, plan, &items)?;
-        if let Some(generator) = selection.generator {
-            let keep = items.iter().map(|item| item.attribute.id.clone()).filter(|id| *id != generator.list_id).collect();
-            plan = generate::over_items(plan, generator, keep)?;
+        for generator in selection.generators {
+            plan = generate::over_items(plan, generator)?;
         }
         if !later.is_empty() {
             let mut exprs: Vec<Expr> = plan.schema().fields().iter().map(|field| column(field.name())).collect();
@@ -221,7 +220,7 @@ pub(super) fn inlined(mut expr: Expr, items: &[Item]) -> Result<Expr> {
 
 /// A condition that stands where nothing is grouped: of type boolean, without aggregates.
 pub(super) fn condition(scope: &QueryScope<'_>, expr: &ast::Expr, clause: &str) -> Result<Typed> {
-    let typed = boolean(scope.resolve(expr)?, clause)?;
+    let typed = boolean(scope.resolve_condition(expr)?, clause)?;
     if has_aggregate(&typed.expr) {
         let message = format!("aggregate functions are not allowed in {clause}; HAVING is the place for them: {expr}");
         return Err(Error::spark(ErrorKind::Config, "INVALID_WHERE_CONDITION", message));
@@ -233,10 +232,6 @@ pub(super) fn condition(scope: &QueryScope<'_>, expr: &ast::Expr, clause: &str) 
 fn boolean(typed: Typed, clause: &str) -> Result<Typed> {
     match &typed.data_type {
         DataType::Boolean => Ok(typed),
-        DataType::Null => {
-            let expr = super::query::null_of(&DataType::Boolean)?;
-            Ok(Typed { expr, data_type: DataType::Boolean, nullable: true })
-        }
         other => {
             let name = types::sql_name(other);
             let (condition, message) = match clause {

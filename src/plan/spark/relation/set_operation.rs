@@ -106,16 +106,12 @@ impl Planner<'_> {
 
     /// Each row once; one NaN, one zero.
     pub(super) fn distinct(&self, relation: Relation) -> Result<Relation> {
-        let mut columns = relation.columns;
+        let columns = relation.columns;
         let mut exprs: Vec<Expr> = Vec::with_capacity(columns.len());
-        for attribute in &mut columns {
+        for attribute in &columns {
             let key = widen::key(attribute.typed()).expr;
-            let expr = if key == column(&attribute.id) {
-                key
-            } else {
-                attribute.id = self.fresh(&attribute.name);
-                key.alias(&attribute.id)
-            };
+            // The name stays, so that sort keys over the rows before still fit.
+            let expr = if key == column(&attribute.id) { key } else { key.alias(&attribute.id) };
             if !exprs.contains(&expr) {
                 exprs.push(expr);
             }

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int32Array, RecordBatch, RecordBatchOptions, UInt64Array};
+use arrow::array::{Array, ArrayRef, AsArray, Int32Array, RecordBatch, RecordBatchOptions, StructArray, UInt64Array, make_array};
+use arrow::buffer::NullBuffer;
 use arrow::compute::take;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -20,7 +21,6 @@ use datafusion::physical_plan::{
 use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 use futures::{StreamExt, stream};
 
-use super::super::fields::member;
 use super::node::{Generate, Options};
 
 /// Rows of one output batch at most.
@@ -144,6 +144,16 @@ impl Chunk {
     }
 }
 
+/// A field of structs; it is null where its struct is, whatever lies beneath.
+fn member(structs: &StructArray, index: usize) -> Result<ArrayRef> {
+    let field = structs.column(index);
+    if structs.null_count() == 0 || field.data_type() == &DataType::Null {
+        return Ok(field.clone());
+    }
+    let nulls = NullBuffer::union(structs.nulls(), field.nulls());
+    Ok(make_array(field.to_data().into_builder().nulls(nulls).build()?))
+}
+
 /// Where each row's elements lie, and the elements.
 fn elements(list: &ArrayRef) -> Result<(Vec<usize>, ArrayRef)> {
     let offsets = |offsets: &[i32]| offsets.iter().map(|&offset| usize::try_from(offset).unwrap_or_default()).collect();
@@ -180,10 +190,6 @@ impl ExecutionPlan for GenerateExec {
         visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
         visit(&self.list)
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
     }
 
     fn replace_children(

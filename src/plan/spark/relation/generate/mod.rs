@@ -5,6 +5,8 @@
 pub mod exec;
 pub mod node;
 
+use std::ops::ControlFlow;
+
 use arrow::datatypes::DataType;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::sqlparser::ast::{self, Ident};
@@ -154,10 +156,25 @@ pub(super) fn in_list(scope: &QueryScope<'_>, call: &GeneratorCall<'_>, aliases:
     Ok((item, Generator { list_id: id, outputs, options: shape.options }))
 }
 
-/// The rows of the select list's generator, over a plan whose columns are the items; `keep` are the columns to carry along.
-pub(super) fn over_items(plan: LogicalPlan, generator: Generator, keep: Vec<String>) -> Result<LogicalPlan> {
-    let mut seen = std::collections::HashSet::new();
-    let keep = keep.into_iter().filter(|id| seen.insert(id.clone())).collect();
+/// A generator nested in another expression has its own error.
+pub(super) fn refused_if_nested(error: Error, expr: &ast::Expr) -> Error {
+    if error.condition() != Some("UNRESOLVED_ROUTINE") {
+        return error;
+    }
+    let nested = ast::visit_expressions(expr, |inner| match call(inner) {
+        Some(_) => ControlFlow::Break(()),
+        None => ControlFlow::Continue(()),
+    });
+    if nested.is_continue() {
+        return error;
+    }
+    let message = format!("a generator cannot stand inside another expression: {expr}");
+    Error::spark(ErrorKind::Config, "UNSUPPORTED_GENERATOR.NESTED_IN_EXPRESSIONS", message)
+}
+
+/// The rows of a generator of the select list, over a plan whose columns are the items.
+pub(super) fn over_items(plan: LogicalPlan, generator: Generator) -> Result<LogicalPlan> {
+    let keep = all_columns(&plan).into_iter().filter(|id| *id != generator.list_id).collect();
     generated(plan, keep, column(&generator.list_id), generator.options, &generator.outputs)
 }
 

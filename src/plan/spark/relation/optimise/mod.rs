@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use datafusion::common::tree_node::Transformed;
 use datafusion::error::Result as DataFusionResult;
-use datafusion::logical_expr::{Expr, Extension, Filter, LogicalPlan};
+use datafusion::logical_expr::{Expr, Extension, Filter, LogicalPlan, UserDefinedLogicalNodeCore};
 use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::{Optimizer, OptimizerConfig, OptimizerContext, OptimizerRule};
 
@@ -104,10 +104,17 @@ fn narrowed(plan: &LogicalPlan, mut wanted: HashSet<String>) -> DataFusionResult
         }
         LogicalPlan::Extension(extension) => {
             let Some(generate) = extension.node.as_any().downcast_ref::<Generate>() else { return Ok(None) };
-            if generate.keep().iter().all(|id| wanted.contains(id)) {
-                return Ok(None);
-            }
-            Ok(Some(LogicalPlan::Extension(Extension { node: Arc::new(generate.keeping(&wanted)?) })))
+            let changed = generate.keep().iter().any(|id| !wanted.contains(id));
+            let generate = if changed { generate.keeping(&wanted)? } else { generate.clone() };
+            let mut below: HashSet<String> = generate.keep().iter().cloned().collect();
+            below.extend(used(std::slice::from_ref(generate.list())));
+            let input = generate.inputs().into_iter().next().map(|input| narrowed(input, below)).transpose()?.flatten();
+            let node = match input {
+                Some(input) => generate.with_exprs_and_inputs(generate.expressions(), vec![input])?,
+                None if !changed => return Ok(None),
+                None => generate,
+            };
+            Ok(Some(LogicalPlan::Extension(Extension { node: Arc::new(node) })))
         }
         _ => Ok(None),
     }

@@ -1,5 +1,6 @@
 //! Statements, planned and run over one batch, beside what Spark answers.
 
+mod golden;
 mod optimiser;
 
 use std::collections::BTreeMap;
@@ -183,7 +184,8 @@ fn plain(values: &ArrayRef, row: usize) -> Value {
 
 /// One statement's result in the reference's form.
 fn answer(sql: &str) -> Value {
-    match run(sql) {
+    let outcome = std::panic::catch_unwind(|| run(sql));
+    match outcome.unwrap_or_else(|_| Err(crate::error::Error::internal("it panicked"))) {
         Ok((planned, mut rows)) => {
             if !sql.to_uppercase().contains("ORDER BY") {
                 rows.sort_by_key(|row| row.to_string());
