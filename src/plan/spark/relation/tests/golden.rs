@@ -31,6 +31,7 @@ fn rows(schema: &SchemaRef, lines: &[&str]) -> Vec<RecordBatch> {
         keep_malformed: false,
         source: "test".into(),
         limits: LineLimits::default(),
+        time_zone: "UTC".into(),
     };
     let mut decoder = decoder(&FormatOptions::Json, request).unwrap();
     let bytes = Bytes::from(lines.join("\n"));

@@ -238,6 +238,22 @@ fn errors_name_the_place_and_the_nearest_names() {
 }
 
 #[test]
+fn what_spark_can_and_this_cannot_is_refused_by_name() {
+    refused("SELECT k FROM t EXCEPT ALL SELECT k FROM u", None, "EXCEPT ALL");
+    refused("SELECT k FROM t INTERSECT ALL SELECT k FROM u", None, "INTERSECT ALL");
+    refused("SELECT id FROM t QUALIFY row_number() OVER (ORDER BY v) = 1", None, "QUALIFY");
+    refused("SELECT u.k, x.s FROM u, LATERAL (SELECT sum(v) AS s FROM t WHERE t.k = u.k) x", None, "LATERAL");
+    refused("WITH RECURSIVE x AS (SELECT 1) SELECT * FROM x", None, "RECURSIVE");
+}
+
+/// Spark resolves `v` to the alias first and then fails with an internal error.
+#[test]
+fn an_alias_does_not_hide_the_column_that_an_aggregate_sorts_by() {
+    let sorted = answer("SELECT k, sum(v) AS v FROM t GROUP BY k ORDER BY sum(v) DESC, max(v) + 1");
+    assert_eq!(sorted["rows"], json!([[null, 40], ["a", 30], ["b", 30]]));
+}
+
+#[test]
 fn anything_but_one_query_is_refused() {
     refused("INSERT INTO t SELECT * FROM u", None, "INSERT");
     refused("SHOW TABLES", None, "SHOW");
@@ -277,7 +293,7 @@ fn deep_and_wide_statements_end_in_an_answer_or_an_error() {
     let deep = format!("{}SELECT 1 AS a{}", "SELECT * FROM (".repeat(60), ")".repeat(60));
     assert_eq!(answer(&deep)["rows"], json!([[1]]));
     let deeper = format!("{}SELECT 1 AS a{}", "SELECT * FROM (".repeat(90), ")".repeat(90));
-    refused(&deeper, None, "nested");
+    refused(&deeper, Some("PARSE_SYNTAX_ERROR"), "nested");
     let wide = vec!["SELECT 1 AS a"; 2000].join(" UNION ALL ");
     assert_eq!(answer(&format!("SELECT count(*) FROM ({wide})"))["rows"], json!([[2000]]));
     let doubling = (1..30).map(|i| format!("x{i} AS (SELECT * FROM x{p} UNION ALL SELECT * FROM x{p})", p = i - 1));
