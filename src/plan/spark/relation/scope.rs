@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Fields};
 use datafusion::common::Spans;
 use datafusion::logical_expr::expr::{Exists, InSubquery};
-use datafusion::logical_expr::{Expr, Subquery};
+use datafusion::logical_expr::{Expr, Filter, LogicalPlan, Subquery, lit, when};
 use datafusion::sql::sqlparser::ast;
 
 use super::super::expression::{self, access};
 use super::super::{Context, Scope, SubqueryUsage, Typed};
 use super::columns::{Attribute, Relation, column, find, place_of, unresolved, written};
-use super::planner::{Env, Planner};
+use super::planner::{Env, Planner, broken};
 use super::{exists, widen};
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::Scope as StateScope;
 use crate::plan::catalog::is_streaming;
 
 /// Columns in the order in which they are tried, then the query around.
@@ -76,7 +77,7 @@ impl Scope for QueryScope<'_> {
     fn subquery(&self, query: &ast::Query, usage: SubqueryUsage<'_>) -> Result<Typed> {
         let env = Env { outer: Some(self), ..self.env.deeper()? };
         let relation = self.planner.query(query, &env)?;
-        if is_streaming(&relation.plan) {
+        if self.planner.settings.scope != StateScope::MicroBatch && is_streaming(&relation.plan) {
             let message = "Invalid subquery: Streaming query is not allowed in subquery expressions.";
             return Err(Error::spark(ErrorKind::Config, "INVALID_SUBQUERY_EXPRESSION.STREAMING_QUERY", message));
         }
@@ -115,12 +116,15 @@ fn scalar(planner: &Planner<'_>, relation: Relation) -> Result<Typed> {
 }
 
 fn is_in(planner: &Planner<'_>, relation: Relation, left: &Typed, negated: bool) -> Result<Typed> {
+    if let DataType::Struct(fields) = &left.data_type
+        && relation.listed().count() == fields.len()
+        && fields.len() > 1
+    {
+        return is_row_in(planner, relation, left, fields, negated);
+    }
     let condition = "DATATYPE_MISMATCH.IN_SUBQUERY_LENGTH_MISMATCH";
     let only = only_column(&relation, condition)?;
-    let common = widen::common(&left.data_type, &only.data_type).ok_or_else(|| {
-        let message = "the types of the two sides of IN do not go together";
-        Error::spark(ErrorKind::Config, "DATATYPE_MISMATCH.IN_SUBQUERY_DATA_TYPE_MISMATCH", message)
-    })?;
+    let common = widen::common(&left.data_type, &only.data_type).ok_or_else(mismatch)?;
     let left = widen::key(widen::cast(planner, left.clone(), &common)?);
     let right = widen::key(widen::cast(planner, only.typed(), &common)?);
     let id = planner.fresh(&only.name);
@@ -130,6 +134,39 @@ fn is_in(planner: &Planner<'_>, relation: Relation, left: &Typed, negated: bool)
     let subquery = Subquery { subquery: Arc::new(plan), outer_ref_columns, spans: Spans::new() };
     let expr = Expr::InSubquery(InSubquery { expr: Box::new(left.expr), subquery, negated });
     Ok(Typed { expr, data_type: DataType::Boolean, nullable })
+}
+
+/// `(a, b) IN (subquery)`: rows are compared as structs, in which no field may be null.
+fn is_row_in(planner: &Planner<'_>, relation: Relation, left: &Typed, fields: &Fields, negated: bool) -> Result<Typed> {
+    if negated {
+        return Err(Error::config("NOT IN over several columns is not supported; use NOT EXISTS"));
+    }
+    let mut left_keys = Vec::with_capacity(fields.len());
+    let mut right_keys = Vec::with_capacity(fields.len());
+    for (field, listed) in fields.iter().zip(relation.listed()) {
+        let left = access::field(left.clone(), field.name(), planner.settings)?;
+        let common = widen::common(&left.data_type, &listed.data_type).ok_or_else(mismatch)?;
+        left_keys.push(widen::key(widen::cast(planner, left, &common)?).expr);
+        right_keys.push(widen::key(widen::cast(planner, listed.typed(), &common)?).expr);
+    }
+    let known = right_keys.iter().cloned().map(Expr::is_not_null).reduce(Expr::and).unwrap_or_else(|| lit(true));
+    let plan = LogicalPlan::Filter(Filter::try_new(known, relation.plan.into()).map_err(broken)?);
+    let plan = planner.project(plan, vec![row(right_keys).alias(planner.fresh("row"))])?;
+    let known = left_keys.iter().cloned().map(Expr::is_not_null).reduce(Expr::and).unwrap_or_else(|| lit(true));
+    let expr = Box::new(when(known, row(left_keys)).end().map_err(broken)?);
+    let outer_ref_columns = plan.all_out_ref_exprs();
+    let subquery = Subquery { subquery: Arc::new(plan), outer_ref_columns, spans: Spans::new() };
+    let expr = Expr::InSubquery(InSubquery { expr, subquery, negated });
+    Ok(Typed { expr, data_type: DataType::Boolean, nullable: true })
+}
+
+fn row(values: Vec<Expr>) -> Expr {
+    datafusion::functions::core::r#struct().call(values)
+}
+
+fn mismatch() -> Error {
+    let message = "the types of the two sides of IN do not go together";
+    Error::spark(ErrorKind::Config, "DATATYPE_MISMATCH.IN_SUBQUERY_DATA_TYPE_MISMATCH", message)
 }
 
 fn only_column(relation: &Relation, condition: &'static str) -> Result<Attribute> {

@@ -268,7 +268,7 @@ fn refuse_clauses(select: &ast::Select) -> Result<()> {
     } else if !select.distribute_by.is_empty() {
         "DISTRIBUTE BY"
     } else if !select.sort_by.is_empty() {
-        "SORT BY"
+        "SORT BY (use ORDER BY)"
     } else if !select.named_window.is_empty() {
         let message = "non-time-based windows are not supported on streaming DataFrames/Datasets: WINDOW";
         return Err(Error::spark(ErrorKind::Config, "NON_TIME_WINDOW_NOT_SUPPORTED_IN_STREAMING", message));

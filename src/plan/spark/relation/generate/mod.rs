@@ -7,8 +7,9 @@ pub mod node;
 
 use std::ops::ControlFlow;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field, Fields};
 use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::{self, Ident};
 
 use self::node::{Generate, Options};
@@ -18,7 +19,8 @@ use super::from::identifiers;
 use super::planner::{Env, Planner, broken};
 use super::scope::QueryScope;
 use super::select::Item;
-use super::join;
+use super::query::null_of;
+use super::{constant, join, widen};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A generator of the select list. Its list is an [`Item`]; the node comes after the projection.
@@ -37,6 +39,9 @@ pub(super) struct GeneratorCall<'a> {
     shown: String,
 }
 
+/// Rows of one `stack` at most.
+const STACK_ROWS_MAX: usize = 10_000;
+
 /// What a generator makes of its argument.
 struct Shape {
     list: Typed,
@@ -45,7 +50,7 @@ struct Shape {
     outputs: Vec<(String, DataType, bool)>,
 }
 
-const GENERATORS: [&str; 3] = ["explode", "posexplode", "inline"];
+const GENERATORS: [&str; 4] = ["explode", "posexplode", "inline", "stack"];
 
 /// The generator that `expr` calls, if it calls one.
 pub(super) fn call(expr: &ast::Expr) -> Option<GeneratorCall<'_>> {
@@ -74,6 +79,9 @@ fn named_call<'a>(name: &ast::ObjectName, args: &'a [ast::FunctionArg], shown: S
 
 impl GeneratorCall<'_> {
     fn shape(&self, scope: &QueryScope<'_>) -> Result<Shape> {
+        if self.name == "stack" {
+            return self.stack(scope);
+        }
         let [argument] = self.args.as_slice() else {
             let message = format!("{} takes one argument, not {}", self.name, self.args.len());
             return Err(Error::spark(ErrorKind::Config, "WRONG_NUM_ARGS.WITHOUT_SUGGESTION", message));
@@ -110,6 +118,52 @@ impl GeneratorCall<'_> {
             _ => return Err(refused("an array or a map")),
         }
         Ok(Shape { list, options: Options { position, flatten, outer }, outputs })
+    }
+}
+
+impl GeneratorCall<'_> {
+    /// `stack(n, a, b, …)`: the values in n rows, as an array of structs; missing ones at the end are null.
+    fn stack(&self, scope: &QueryScope<'_>) -> Result<Shape> {
+        let invalid = |why: String| Error::spark(ErrorKind::Config, "DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE", why);
+        let [count, values @ ..] = self.args.as_slice() else {
+            return Err(Error::spark(ErrorKind::Config, "WRONG_NUM_ARGS.WITHOUT_SUGGESTION", "stack takes a number and values"));
+        };
+        let count = scope.resolve(count)?;
+        let count = match constant::evaluate(&count.expr)? {
+            Some(ScalarValue::Int32(Some(count))) => usize::try_from(count).ok().filter(|count| (1..=STACK_ROWS_MAX).contains(count)),
+            _ => None,
+        };
+        let count = count.ok_or_else(|| invalid(format!("stack's first argument must be a constant INT from 1 to {STACK_ROWS_MAX}")))?;
+        if values.is_empty() {
+            return Err(Error::spark(ErrorKind::Config, "WRONG_NUM_ARGS.WITHOUT_SUGGESTION", "stack takes a number and values"));
+        }
+        let values = values.iter().map(|value| scope.resolve(value)).collect::<Result<Vec<_>>>()?;
+        let width = values.len().div_ceil(count);
+        let mut types: Vec<DataType> = vec![DataType::Null; width];
+        for (index, value) in values.iter().enumerate() {
+            let known = &mut types[index % width];
+            *known = widen::common(known, &value.data_type).ok_or_else(|| {
+                let message = format!("column {} of stack has values of types that do not go together", index % width);
+                Error::spark(ErrorKind::Config, "DATATYPE_MISMATCH.STACK_COLUMN_DIFF_TYPES", message)
+            })?;
+        }
+        let mut values = values.into_iter();
+        let mut rows = Vec::with_capacity(count);
+        for _ in 0..count {
+            let mut row = Vec::with_capacity(width);
+            for data_type in &types {
+                row.push(match values.next() {
+                    Some(value) => widen::cast(scope.planner, value, data_type)?.expr,
+                    None => null_of(data_type)?,
+                });
+            }
+            rows.push(datafusion::functions::core::r#struct().call(row));
+        }
+        let fields: Fields = types.iter().enumerate().map(|(at, t)| Field::new(format!("c{at}"), t.clone(), true)).collect();
+        let list = datafusion::functions_nested::make_array::make_array(rows);
+        let list = Typed { expr: list, data_type: types::array_of(DataType::Struct(fields)), nullable: false };
+        let outputs = types.into_iter().enumerate().map(|(at, t)| (format!("col{at}"), t, true)).collect();
+        Ok(Shape { list, options: Options { position: false, flatten: true, outer: false }, outputs })
     }
 }
 

@@ -11,7 +11,7 @@ use arrow::array::{
     RecordBatch, StringArray, StringBuilder, StructArray,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
-use arrow::datatypes::{DataType, Decimal128Type, Field, Fields, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, Schema};
+use arrow::datatypes::{DataType, Decimal128Type, Field, Fields, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, Schema, TimestampMicrosecondType};
 use datafusion::execution::{SessionStateBuilder, TaskContext};
 use datafusion::physical_plan::collect;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
@@ -161,8 +161,13 @@ fn plain(values: &ArrayRef, row: usize) -> Value {
         DataType::Int64 => json!(values.as_primitive::<Int64Type>().value(row)),
         DataType::Float64 => match values.as_primitive::<Float64Type>().value(row) {
             nan if nan.is_nan() => json!("NaN"),
+            infinite if infinite.is_infinite() => json!(if infinite > 0.0 { "Infinity" } else { "-Infinity" }),
             value => json!(value),
         },
+        DataType::Timestamp(..) => {
+            let micros = values.as_primitive::<TimestampMicrosecondType>().value(row);
+            json!(chrono::DateTime::from_timestamp_micros(micros).unwrap().format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string())
+        }
         DataType::Utf8 => json!(values.as_string::<i32>().value(row)),
         DataType::Decimal128(..) => json!({"decimal": values.as_primitive::<Decimal128Type>().value_as_string(row)}),
         DataType::List(_) => {
