@@ -84,7 +84,8 @@ pub fn element(value: Typed, index: Typed, settings: &PlanSettings) -> Result<Ty
         DataType::Map(entries, _) => {
             let (key, held) = map_fields(&entries).ok_or_else(|| Error::internal("a map without key and value"))?;
             let (key, held) = (key.data_type().clone(), held.data_type().clone());
-            let common = if can_cast_implicitly(&index.data_type, &key) { Some(key) } else { wider_type(&key, &index.data_type) };
+            let to_text = key == DataType::Utf8 && can_cast_implicitly(&index.data_type, &key);
+            let common = if to_text { Some(key) } else { wider_type(&key, &index.data_type) };
             let Some(common) = common else { return Err(unexpected_type("[ ]", &index.data_type)) };
             let map = cast(value, &map_of(common.clone(), held.clone()), CastMode::Ansi, settings)?;
             let index = cast(index, &common, CastMode::Ansi, settings)?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray};
 use arrow::datatypes::{DataType, Int8Type, Int16Type, Int32Type, Int64Type};
+use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 
 use super::arithmetic::{different_types, unexpected_type};
@@ -70,6 +71,9 @@ pub fn shift(op: Shift, value: Typed, distance: Typed, settings: &PlanSettings) 
 
 /// `~value`.
 pub fn complement(value: Typed) -> Result<Typed> {
+    if value.data_type == DataType::Null {
+        return Ok(Typed { expr: Expr::Literal(ScalarValue::Int32(None), None), data_type: DataType::Int32, nullable: true });
+    }
     if integer_rank(&value.data_type).is_none() {
         return Err(unexpected_type("~", &value.data_type));
     }

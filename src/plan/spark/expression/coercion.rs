@@ -200,9 +200,8 @@ pub fn can_cast_implicitly(from: &DataType, to: &DataType) -> bool {
         (Null, _) => true,
         (Utf8, to) => is_numeric(to) || matches!(to, Boolean | Date32 | Timestamp(..) | Binary),
         (from, Utf8) => !from.is_nested() && !matches!(from, Binary | Duration(_) | Interval(_)),
-        (from, Decimal128(..)) if integer_rank(from).is_some() => true,
-        (Decimal128(..), Float32 | Float64) => true,
-        (from, to) if number_rank(from).is_some() && number_rank(to).is_some() => number_rank(from) < number_rank(to),
+        // A number that does not fit the narrower type fails when it is met.
+        (from, to) if is_numeric(from) && is_numeric(to) => true,
         (Date32, Timestamp(..)) => true,
         (t, n) if *t == timestamp() && *n == timestamp_ntz() || *t == timestamp_ntz() && *n == timestamp() => true,
         (List(a), List(b)) => can_cast_implicitly(a.data_type(), b.data_type()),

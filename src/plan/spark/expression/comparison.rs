@@ -9,7 +9,7 @@ use arrow::array::{
 };
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::compute::SortOptions;
-use arrow::datatypes::{ArrowNativeTypeOp, DataType, Fields, Float32Type, Float64Type};
+use arrow::datatypes::{ArrowNativeTypeOp, DataType, Float32Type, Float64Type};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
@@ -98,11 +98,9 @@ fn aligned(op: Comparison, left: Typed, right: Typed, settings: &PlanSettings) -
     let is_decimal = |t: &DataType| matches!(t, DataType::Decimal128(..));
     let common = if is_decimal(l) && integer_rank(r).is_some() || is_decimal(r) && integer_rank(l).is_some() {
         decimal_comparison(&left, &right)
-    } else if matches!((l, r), (DataType::Struct(_), DataType::Struct(_))) {
-        // Names do not matter when structs are compared.
-        renamed(l, r)
     } else if l.is_nested() || r.is_nested() {
-        tightest_type(l, r)
+        // Names do not matter when structs are compared.
+        tightest_type(l, r).or_else(|| same_shape(l, r).then(|| l.clone()))
     } else {
         wider_type(l, r)
     };
@@ -128,20 +126,14 @@ fn decimal_comparison(left: &Typed, right: &Typed) -> Option<DataType> {
     common_type(&[as_decimal(left)?, as_decimal(right)?])
 }
 
-/// The common type of two structs, field by field, with the names of the first.
-fn renamed(a: &DataType, b: &DataType) -> Option<DataType> {
+/// Whether two types are the same but for the names of fields.
+fn same_shape(a: &DataType, b: &DataType) -> bool {
     match (a, b) {
-        (DataType::Struct(a), DataType::Struct(b)) if a.len() == b.len() => {
-            let fields: Option<Fields> = a
-                .iter()
-                .zip(b)
-                .map(|(a, b)| {
-                    Some(Arc::new(a.as_ref().clone().with_data_type(renamed(a.data_type(), b.data_type())?).with_nullable(true)))
-                })
-                .collect();
-            fields.map(DataType::Struct)
+        (DataType::Struct(a), DataType::Struct(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_shape(a.data_type(), b.data_type()))
         }
-        (a, b) => tightest_type(a, b),
+        (DataType::List(a), DataType::List(b)) => same_shape(a.data_type(), b.data_type()),
+        (a, b) => a == b,
     }
 }
 

@@ -38,6 +38,11 @@ fn connect(operator: Operator, left: Typed, right: Typed, settings: &PlanSetting
     let left = cast(left, &DataType::Boolean, CastMode::Ansi, settings)?;
     let right = cast(right, &DataType::Boolean, CastMode::Ansi, settings)?;
     let nullable = left.nullable || right.nullable;
+    // A constant that decides makes Spark drop the other side, unless that is a constant too, which is computed first.
+    let decisive = Expr::Literal(ScalarValue::Boolean(Some(operator == Operator::Or)), None);
+    if right.expr == decisive && !left.expr.column_refs().is_empty() {
+        return Ok(right);
+    }
     let expr = if is_fallible(&right.expr) {
         let decides = operator == Operator::Or;
         let mut branches = vec![(Box::new(boolean(decides)), Box::new(boolean(decides)))];

@@ -8,10 +8,12 @@ use arrow::datatypes::{
     DataType, Date32Type, DurationMicrosecondType, DurationSecondType, Float64Type, Int32Type, Int64Type, IntervalYearMonthType,
     TimestampMicrosecondType,
 };
+use datafusion::common::ScalarValue;
 
 use super::arithmetic::{self, Arithmetic, different_types, is_days, shared, unexpected_type, wrong_type};
 use super::arithmetic_kernel::{Failure, interval_overflow, overflow, zip};
 use super::coercion::{is_numeric, tightest_type};
+use super::literal::literal;
 use super::native::{Kernel, Operand, call};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::spark::cast::time::{DAY_US, Zone, add_months};
@@ -35,12 +37,8 @@ fn is_interval(data_type: &DataType) -> bool {
 pub(super) fn arithmetic(op: Arithmetic, left: Typed, right: Typed, mode: CastMode, settings: &PlanSettings) -> Result<Typed> {
     use Arithmetic as O;
     let (l, r) = (left.data_type.clone(), right.data_type.clone());
-    // A null takes the other side's type where that is a time to subtract from.
-    if op == O::Subtract && l == DataType::Null && is_time(&r) {
-        return difference(cast(left, &r, CastMode::Ansi, settings)?, right, settings);
-    }
-    if op == O::Subtract && r == DataType::Null && matches!(l, DataType::Timestamp(..)) {
-        return difference(left, cast(right, &l, CastMode::Ansi, settings)?, settings);
+    if l == DataType::Null || r == DataType::Null {
+        return beside_null(op, left, right, mode, settings);
     }
     match op {
         O::Add if is_time(&l) && is_interval(&r) => shift(left, right, false, mode, settings),
@@ -65,6 +63,23 @@ pub(super) fn arithmetic(op: Arithmetic, left: Typed, right: Typed, mode: CastMo
         O::Multiply if is_interval(&r) => scale(op, right, left, mode, settings),
         O::Divide if is_interval(&l) => scale(op, left, right, mode, settings),
         _ if l == DataType::Utf8 || r == DataType::Utf8 => Err(wrong_type(op, &left, &right)),
+        _ => Err(different_types(op.symbol(), &left, &right)),
+    }
+}
+
+/// One side is null: it takes the type that makes the operation one of times or intervals.
+fn beside_null(op: Arithmetic, left: Typed, right: Typed, mode: CastMode, settings: &PlanSettings) -> Result<Typed> {
+    let known = if left.data_type == DataType::Null { right.data_type.clone() } else { left.data_type.clone() };
+    let as_known = |value: Typed| cast(value, &known, CastMode::Ansi, settings);
+    match op {
+        Arithmetic::Add if is_time(&known) => {
+            let result = if known == DataType::Date32 { timestamp() } else { known };
+            cast(literal(ScalarValue::Null), &result, CastMode::Ansi, settings)
+        }
+        Arithmetic::Subtract if is_time(&known) => difference(as_known(left)?, as_known(right)?, settings),
+        Arithmetic::Add | Arithmetic::Subtract => arithmetic(op, as_known(left)?, as_known(right)?, mode, settings),
+        Arithmetic::Multiply if left.data_type == DataType::Null => scale(op, right, left, mode, settings),
+        Arithmetic::Multiply | Arithmetic::Divide if is_interval(&left.data_type) => scale(op, left, right, mode, settings),
         _ => Err(different_types(op.symbol(), &left, &right)),
     }
 }
