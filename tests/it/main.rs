@@ -1,6 +1,7 @@
 //! Integration tests, one binary: each test binary links all of DataFusion.
 
 mod values;
+mod functions;
 mod recovery;
 mod parity;
 mod tidy;
