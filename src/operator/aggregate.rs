@@ -24,7 +24,7 @@ use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 
 use super::grouping::physical_group_by;
 use super::node::{PerBatch, PerBatchExec};
-use super::{BatchCounts, Claim, Operator, OperatorSpec, Planned, Planning};
+use super::{BatchCounts, Claim, Claimed, Operator, OperatorSpec, Planned, Planning};
 use crate::error::{Error, ErrorKind, Result, from_datafusion};
 use crate::plan::OutputMode;
 use crate::plan::catalog::is_streaming;
@@ -34,7 +34,7 @@ use crate::state::{OperatorState, StateSchema};
 /// See the module.
 pub static SPEC: OperatorSpec = OperatorSpec { kind: "aggregate", spark_name: "stateStoreSave", claim, plan };
 
-fn claim(node: &LogicalPlan, claim: &Claim<'_>) -> Result<Option<Arc<dyn UserDefinedLogicalNode>>> {
+fn claim(node: &LogicalPlan, claim: &Claim<'_>) -> Result<Claimed> {
     let aggregate = match node {
         LogicalPlan::Aggregate(aggregate) if is_streaming(&aggregate.input) => aggregate.clone(),
         LogicalPlan::Distinct(Distinct::All(input)) if is_streaming(input) => {

@@ -11,7 +11,7 @@ use datafusion::logical_expr::{
 };
 
 use super::node::{PerBatch, PerBatchExec};
-use super::{Claim, Operator, OperatorSpec, Planned, Planning};
+use super::{Claim, Claimed, Operator, OperatorSpec, Planned, Planning};
 use crate::error::{Error, ErrorKind, Result, from_datafusion};
 use crate::plan::OutputMode;
 use crate::plan::catalog::is_streaming;
@@ -21,7 +21,7 @@ use crate::state::StateSchema;
 /// See the module.
 pub static SPEC: OperatorSpec = OperatorSpec { kind: "limit", spark_name: "globalLimit", claim, plan };
 
-fn claim(node: &LogicalPlan, claim: &Claim<'_>) -> Result<Option<Arc<dyn UserDefinedLogicalNode>>> {
+fn claim(node: &LogicalPlan, claim: &Claim<'_>) -> Result<Claimed> {
     let LogicalPlan::Limit(limit) = node else { return Ok(None) };
     // Over an aggregation's whole result, each batch is cut anew.
     if !is_streaming(&limit.input) || (claim.mode != OutputMode::Append && has_streaming_aggregate(&limit.input)) {
@@ -33,8 +33,7 @@ fn claim(node: &LogicalPlan, claim: &Claim<'_>) -> Result<Option<Arc<dyn UserDef
         (input, rows_max) = (inner, rows_max.min(rows));
     }
     // Nothing is remembered to yield nothing: optimisation removes the input altogether.
-    Ok((rows_max > 0)
-        .then(|| Arc::new(StatefulLimit { id: claim.id.to_owned(), rows_max, input }) as Arc<dyn UserDefinedLogicalNode>))
+    Ok((rows_max > 0).then(|| Arc::new(StatefulLimit { id: claim.id.to_owned(), rows_max, input }) as _))
 }
 
 fn constant(limit: &Limit) -> Result<u64> {

@@ -32,10 +32,13 @@ pub struct OperatorSpec {
     /// Spark's name of it in progress.
     pub spark_name: &'static str,
     /// The node that takes the place of a batch node over a stream, unless the batch node is none of its business.
-    pub claim: fn(&LogicalPlan, &Claim<'_>) -> Result<Option<Arc<dyn UserDefinedLogicalNode>>>,
+    pub claim: fn(&LogicalPlan, &Claim<'_>) -> Result<Claimed>,
     /// The physical node of a logical node that `claim` made.
     pub plan: fn(&dyn UserDefinedLogicalNode, Planning<'_>) -> Result<Option<Planned>>,
 }
+
+/// A node that takes another's place, or nothing if the other stays.
+pub type Claimed = Option<Arc<dyn UserDefinedLogicalNode>>;
 
 /// Every stateful operator there is. A new one is its own file and one line here.
 pub const OPERATORS: &[&OperatorSpec] = &[&aggregate::SPEC, &limit::SPEC];

@@ -47,7 +47,7 @@ impl PhysicalOptimizerRule for StaticBuildSide {
 
 /// `plan` ready for its run number `run`.
 pub(super) fn rerun(plan: &Arc<dyn ExecutionPlan>, run: u64) -> Result<Arc<dyn ExecutionPlan>> {
-    let keep = run % RUNS_PER_BUILD != 0;
+    let keep = !run.is_multiple_of(RUNS_PER_BUILD);
     let fresh = plan.clone().transform_up(|node| {
         let fresh = match node.downcast_ref::<HashJoinExec>() {
             Some(join) if keep && keeps_table(join) => {

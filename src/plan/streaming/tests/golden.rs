@@ -152,7 +152,7 @@ fn normal(expect: &Value, got: &Value, sort: bool) -> Value {
             rows.sort_by_key(Value::to_string);
         }
         for (wanted, got) in rows.iter_mut().zip(values(&got["rows"])) {
-            accept_rounding(wanted, &got);
+            accept_rounding(wanted, &got, 0.0);
         }
         let state = values(&batch["state"]).into_iter().map(|state| match state {
             Value::Object(state) => json!([state["operatorName"], state["numRowsTotal"], state["numRowsUpdated"]]),
@@ -163,15 +163,16 @@ fn normal(expect: &Value, got: &Value, sort: bool) -> Value {
     json!({"columns": expect["columns"], "batches": batches})
 }
 
-/// Sums of doubles depend on the order of additions, which Spark leaves to its partitions.
-fn accept_rounding(wanted: &mut Value, got: &Value) {
+/// Sums of doubles depend on the order of additions, which Spark leaves to its partitions. Values of up to `scale` are compared as
+/// if they were that large.
+pub(super) fn accept_rounding(wanted: &mut Value, got: &Value, scale: f64) {
     match (wanted, got) {
         (Value::Array(wanted), Value::Array(got)) if wanted.len() == got.len() => {
-            wanted.iter_mut().zip(got).for_each(|(wanted, got)| accept_rounding(wanted, got));
+            wanted.iter_mut().zip(got).for_each(|(wanted, got)| accept_rounding(wanted, got, scale));
         }
         (wanted @ Value::Number(_), Value::Number(number)) => {
             let (a, b) = (wanted.as_f64().unwrap(), number.as_f64().unwrap());
-            if wanted.is_f64() && number.is_f64() && (a - b).abs() <= 1e-12 * a.abs().max(b.abs()) {
+            if wanted.is_f64() && number.is_f64() && (a - b).abs() <= 1e-9 * a.abs().max(b.abs()).max(scale) {
                 *wanted = got.clone();
             }
         }
@@ -179,7 +180,7 @@ fn accept_rounding(wanted: &mut Value, got: &Value) {
     }
 }
 
-fn plain_rows(rows: &RecordBatch) -> Vec<Value> {
+pub(super) fn plain_rows(rows: &RecordBatch) -> Vec<Value> {
     (0..rows.num_rows()).map(|row| Value::Array(rows.columns().iter().map(|column| plain(column, row)).collect())).collect()
 }
 

@@ -1,3 +1,4 @@
+mod aggregates;
 mod golden;
 
 use std::collections::BTreeMap;
@@ -452,4 +453,56 @@ async fn columns_that_nothing_needs_are_not_asked_for() {
     ] {
         assert_eq!(plan(sql, OutputMode::Update).await.scans()[0].projection, expected, "{sql}");
     }
+}
+
+#[tokio::test]
+async fn the_static_side_of_a_join_is_read_once() {
+    use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+    use datafusion::physical_plan::joins::HashJoinExec;
+
+    let mut plan = plan("SELECT t.name, city FROM t LEFT JOIN u ON t.name = u.name", OutputMode::Append).await;
+    for _ in 0..5 {
+        step(&mut plan, BATCHES[0]).await;
+    }
+    let mut rows_built = Vec::new();
+    plan.runner
+        .plan
+        .apply(|node| {
+            if node.is::<HashJoinExec>() {
+                rows_built.extend(node.metrics().and_then(|m| m.sum_by_name("build_input_rows")).map(|rows| rows.as_usize()));
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })
+        .unwrap();
+    assert_eq!(rows_built, [3], "{}", plan.explain());
+}
+
+#[tokio::test]
+async fn a_select_takes_each_row_of_the_result_by_itself() {
+    let settings = settings(OutputMode::Complete);
+    let mut select = ResultPlan::new("SELECT upper(Name) AS N, flag + 1 AS f FROM result WHERE amount > 1", &schema(), &settings)
+        .await
+        .unwrap();
+    assert_eq!(select.schema().fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>(), ["N", "f"]);
+    for _ in 0..2 {
+        assert_eq!(text(&select.run(rows(BATCHES[1]), 0).await.unwrap()), ["JOHN 2"]);
+    }
+    assert_eq!(select.run(Vec::new(), 0).await.unwrap()[0].num_columns(), 2);
+    for refused in
+        ["SELECT count(*) FROM result", "SELECT * FROM result LIMIT 1", "SELECT * FROM result ORDER BY name", "SELECT * FROM t"]
+    {
+        assert_eq!(ResultPlan::new(refused, &schema(), &settings).await.unwrap_err().kind(), ErrorKind::Config, "{refused}");
+    }
+}
+
+#[test]
+fn plans_can_be_made_and_run_in_any_task() {
+    fn check_send<T: Send>(_: &T) {}
+    let (catalog, settings) = (Catalog::default(), settings(OutputMode::Append));
+    let query = QueryText::Sql("SELECT 1".into());
+    let planning = async {
+        let mut plan = StreamingPlan::new("q", &query, &catalog, &settings).await?;
+        plan.run(BatchInput { rows: BTreeMap::new(), batch_time_us: 0, watermark_ms: 0, late_watermark_ms: 0, seed: 0 }).await
+    };
+    check_send(&planning);
 }
