@@ -9,10 +9,10 @@ use tidemill_producer::{Options, Transactions};
 use crate::Bench;
 
 /// Files that a data set is split into: one per batch.
-pub const FILES: u64 = 20;
+pub(crate) const FILES: u64 = 20;
 
 /// The folder that holds `bench.rows` transactions of `users` users.
-pub fn transactions(bench: &Bench, users: u32) -> io::Result<PathBuf> {
+pub(crate) fn transactions(bench: &Bench, users: u32) -> io::Result<PathBuf> {
     let folder = bench.target.join("bench-data").join(format!("{}-rows-{users}-users", bench.rows));
     if folder.is_dir() {
         return Ok(folder);
@@ -37,6 +37,6 @@ pub fn transactions(bench: &Bench, users: u32) -> io::Result<PathBuf> {
 }
 
 /// Bytes of all files of a folder.
-pub fn size(folder: &PathBuf) -> io::Result<u64> {
+pub(crate) fn size(folder: &PathBuf) -> io::Result<u64> {
     fs::read_dir(folder)?.map(|entry| Ok(entry?.metadata()?.len())).sum()
 }

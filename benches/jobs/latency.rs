@@ -21,7 +21,7 @@ const SENDING: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One-row batches back to back: the time from one batch's output to the next.
-pub fn tiny(bench: &Bench) -> Outcome {
+pub(crate) fn tiny(bench: &Bench) -> Outcome {
     let folder = bench.folder("tiny")?;
     let lines: String = (0..TINY_BATCHES).map(|n| format!("{{\"k\": \"k{}\", \"v\": {n}}}\n", n % 64)).collect();
     fs::write(folder.join("rows.json"), lines)?;
@@ -49,7 +49,7 @@ pub fn tiny(bench: &Bench) -> Outcome {
 }
 
 /// `rate` rows a second into a listening socket: the time from the client's write to the read of the row behind the console.
-pub fn at_rate(bench: &Bench, rate: u64) -> Outcome {
+pub(crate) fn at_rate(bench: &Bench, rate: u64) -> Outcome {
     let folder = bench.folder(&format!("latency_{rate}"))?;
     let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
     fs::write(
@@ -115,7 +115,7 @@ fn arrivals(child: &mut Child) -> Result<mpsc::Receiver<(usize, Instant)>, Box<d
 }
 
 /// Process start to the first row out, the median of ten; and the memory of a process that waits for data.
-pub fn start(bench: &Bench) -> Outcome {
+pub(crate) fn start(bench: &Bench) -> Outcome {
     let folder = bench.folder("start")?;
     fs::write(folder.join("row.json"), "{\"id\": 1}\n")?;
     let file = "version: 1\nname: bench\nsources:\n  rows:\n    from: { file: { path: row.json } }\n    format: { json: { schema: \"id BIGINT\" } }\n\

@@ -13,22 +13,22 @@ use serde_json::{Value, json};
 
 /// What a job measured; `None` where a figure does not apply.
 #[derive(Debug, Default)]
-pub struct Figures {
-    pub job: String,
-    pub rows: Option<u64>,
-    pub bytes: Option<u64>,
-    pub wall: Option<Duration>,
-    pub cpu: Option<Duration>,
-    pub peak_bytes: Option<u64>,
-    pub p50: Option<Duration>,
-    pub p99: Option<Duration>,
+pub(crate) struct Figures {
+    pub(crate) job: String,
+    pub(crate) rows: Option<u64>,
+    pub(crate) bytes: Option<u64>,
+    pub(crate) wall: Option<Duration>,
+    pub(crate) cpu: Option<Duration>,
+    pub(crate) peak_bytes: Option<u64>,
+    pub(crate) p50: Option<Duration>,
+    pub(crate) p99: Option<Duration>,
 }
 
 impl Figures {
-    pub const HEADER: &str = "job              rows       rows/s  rows/cpu-s      MB/s   peak MB    p50 ms    p99 ms";
+    pub(crate) const HEADER: &str = "job              rows       rows/s  rows/cpu-s      MB/s   peak MB    p50 ms    p99 ms";
 
     /// The figures with the median and the 99th percentile of `times`.
-    pub fn percentiles(mut self, mut times: Vec<Duration>) -> Self {
+    pub(crate) fn percentiles(mut self, mut times: Vec<Duration>) -> Self {
         times.sort();
         let at = |share: f64| times.get(((times.len() as f64 * share) as usize).min(times.len().saturating_sub(1))).copied();
         (self.p50, self.p99) = (at(0.5), at(0.99));
@@ -47,7 +47,7 @@ impl Figures {
         Some(self.bytes? as f64 / 1e6 / self.wall?.as_secs_f64())
     }
 
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         json!({
             "job": self.job,
             "rows": self.rows,
@@ -81,14 +81,14 @@ impl fmt::Display for Figures {
 }
 
 /// The release binary with `arguments`; its logs are dropped.
-pub fn tidemill(arguments: &[&str]) -> Command {
+pub(crate) fn tidemill(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
     command.args(arguments).stdin(Stdio::null()).stderr(Stdio::null());
     command
 }
 
 /// Runs `command` to its end: its wall time, CPU time and peak memory.
-pub fn to_end(mut command: Command) -> io::Result<Figures> {
+pub(crate) fn to_end(mut command: Command) -> io::Result<Figures> {
     let (started, cpu_before) = (Instant::now(), children_cpu()?);
     let mut child = command.stdout(Stdio::null()).spawn()?;
     let peak = PeakMemory::watch(&child);
@@ -101,7 +101,7 @@ pub fn to_end(mut command: Command) -> io::Result<Figures> {
 }
 
 /// CPU time of all children that were waited for, from the kernel.
-pub fn children_cpu() -> io::Result<Duration> {
+pub(crate) fn children_cpu() -> io::Result<Duration> {
     const TICK: Duration = Duration::from_millis(10);
     let stat = fs::read_to_string("/proc/self/stat")?;
     let after_name = stat.rsplit(')').next().unwrap_or_default();
@@ -111,21 +111,21 @@ pub fn children_cpu() -> io::Result<Duration> {
 }
 
 /// Memory of a process, from the kernel: `VmHWM` is its peak, `VmRSS` what it has now.
-pub fn memory(pid: u32, field: &str) -> Option<u64> {
+pub(crate) fn memory(pid: u32, field: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with(field))?;
     line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
 /// Looks at a process's peak memory until it is stopped: the kernel forgets it when the process ends.
-pub struct PeakMemory {
+pub(crate) struct PeakMemory {
     ended: Arc<AtomicBool>,
     bytes: Arc<AtomicU64>,
     thread: thread::JoinHandle<()>,
 }
 
 impl PeakMemory {
-    pub fn watch(child: &Child) -> Self {
+    pub(crate) fn watch(child: &Child) -> Self {
         let (ended, bytes, pid) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)), child.id());
         let (seen_end, seen) = (ended.clone(), bytes.clone());
         let thread = thread::spawn(move || {
@@ -139,7 +139,7 @@ impl PeakMemory {
         Self { ended, bytes, thread }
     }
 
-    pub fn stop(self) -> u64 {
+    pub(crate) fn stop(self) -> u64 {
         self.ended.store(true, Ordering::Relaxed);
         self.thread.thread().unpark();
         let _ = self.thread.join();

@@ -1,8 +1,8 @@
 //! Settings → open sources and sinks: the one place that knows every connector's constructor.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tokio::sync::Mutex;
@@ -37,13 +37,27 @@ pub(super) struct Connector {
     root: CheckpointRoot,
     resources: Resources,
     sockets: Mutex<BTreeMap<String, Arc<Socket>>>,
+    /// Source and query of each scan that was announced.
+    readers: std::sync::Mutex<BTreeSet<(String, String)>>,
     /// Ends the sockets' tasks; not the stop token, so that queries can finish their batches first.
     cancel: CancellationToken,
 }
 
 impl Connector {
     pub(super) fn new(root: CheckpointRoot, resources: Resources) -> Self {
-        Self { root, resources, sockets: Mutex::default(), cancel: CancellationToken::new() }
+        Self { root, resources, sockets: Mutex::default(), readers: std::sync::Mutex::default(), cancel: CancellationToken::new() }
+    }
+
+    /// Says which sources a query is going to read, before any of the process's queries opens one.
+    pub(super) fn announce(&self, query: &str, plan: &StreamingPlan) {
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        readers.extend(plan.scans().iter().map(|scan| (scan.source.clone(), query.to_owned())));
+    }
+
+    /// The queries that read a source: any other must not hold its log back.
+    fn readers_of(&self, source: &str) -> Vec<String> {
+        let readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        readers.iter().filter(|(read, _)| read == source).map(|(_, query)| query.clone()).collect()
     }
 
     /// The sources that a query's plan scans.
@@ -101,7 +115,7 @@ impl Connector {
         } else {
             Keep::InMemory
         };
-        let queries = pipeline.queries.iter().map(|query| query.name.clone()).collect();
+        let queries = self.readers_of(&spec.name);
         let host = Host { clock: self.resources.clock.clone(), runtime: &self.resources.io, cancel: &self.cancel };
         let opened = Socket::open(&spec.name, socket_settings(settings, pipeline), keep, queries, host).await?;
         let socket = Arc::new(opened);

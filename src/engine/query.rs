@@ -19,6 +19,7 @@ use crate::metrics::QueryMetrics;
 use crate::pipeline::Trigger;
 use crate::plan::streaming::{ResultPlan, StreamingPlan};
 use crate::sink::Sink;
+use crate::source::socket::NEVER_CONNECTED;
 use crate::source::{Offset, ReadLimit, Source};
 
 /// First and longest pause between tries of a step that failed for a reason outside.
@@ -112,6 +113,8 @@ pub struct Query {
     pub(super) last_batch_time_us: i64,
     pub(super) previous_trigger_us: Option<i64>,
     pub(super) batches_run: u64,
+    /// The state limit's warning was given and is not repeated until there is room again.
+    pub(super) is_state_warned: bool,
     /// What the batch being committed did.
     pub(super) pending: Option<BatchReport>,
 }
@@ -144,6 +147,7 @@ impl Query {
             last_batch_time_us: 0,
             previous_trigger_us: None,
             batches_run: 0,
+            is_state_warned: false,
             pending: None,
             parts,
         };
@@ -169,6 +173,9 @@ impl Query {
                 Next::Commit { planned: Box::new(planned), prepared: Box::new(prepared), ask: true }
             }
         };
+        if matches!(next, Next::Plan(_)) {
+            self.release_all().await?;
+        }
         let mut delay = RETRY_DELAYS.0;
         loop {
             if stop.is_cancelled() && !matches!(next, Next::Commit { .. }) {
@@ -204,6 +211,8 @@ impl Query {
     /// Pauses if `error` comes from outside and may pass; gives it back otherwise.
     async fn wait_to_retry(&mut self, error: Error, delay: Duration, stop: &CancellationToken) -> Result<()> {
         match error.kind() {
+            // The first connection has its own time limit; when that is over the query fails.
+            ErrorKind::Unavailable if error.condition() == Some(NEVER_CONNECTED) => return Err(error),
             ErrorKind::Unavailable | ErrorKind::NoSpace => {}
             ErrorKind::Config
             | ErrorKind::Data

@@ -83,10 +83,7 @@ impl Query {
                 source.source.release(&range.start).await?;
             }
         }
-        if planned.batch.0.is_multiple_of(BATCHES_RETAINED) {
-            self.parts.checkpoint.retain(BATCHES_RETAINED)?;
-        }
-        Ok(())
+        self.parts.checkpoint.retain(BATCHES_RETAINED)
     }
 
     /// Writes a snapshot of each operator whose changelog has grown long, so that a restart stays short.

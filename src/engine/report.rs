@@ -95,6 +95,7 @@ impl Query {
         self.previous_trigger_us = Some(report.trigger_us);
         let progress = self.progress(planned, report, elapsed_ms, since_previous_ms);
         self.count(&progress);
+        self.warn_of_state_limit();
         if progress.ledger.rows_malformed > 0 {
             warn!(query = self.parts.name, batch = progress.batch_id, lines = progress.ledger.rows_malformed, "malformed lines");
         }
@@ -144,6 +145,16 @@ impl Query {
             sinks: report.sinks,
             ledger: report.ledger,
         }
+    }
+
+    /// One warning when state comes near its limit, the next only after it has shrunk in between.
+    fn warn_of_state_limit(&mut self) {
+        let (used, limit) = (self.parts.plan.memory_used_bytes() as u64, self.parts.state_bytes_max);
+        let is_near = used >= limit / 5 * 4;
+        if is_near && !self.is_state_warned {
+            warn!(query = self.parts.name, used_bytes = used, limit_bytes = limit, "state holds more than 80 % of limits.state_memory");
+        }
+        self.is_state_warned = is_near;
     }
 
     fn count(&self, progress: &Progress) {

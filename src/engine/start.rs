@@ -220,6 +220,7 @@ impl Host {
 
     /// Starts a query of `pipeline` on the current runtime. What goes wrong from here on is its task's outcome.
     pub fn start(&self, pipeline: &Arc<Pipeline>, query: PlannedQuery) -> Running {
+        self.connector.announce(query.name(), query.plan());
         let monitor = QueryMonitor::new(query.name());
         let stop = self.resources.stop.child_token();
         let task = tokio::spawn(watched(pipeline.clone(), self.clone(), query, monitor.clone(), stop.clone()));
@@ -247,6 +248,9 @@ impl Process {
         let planned = plan_all(&pipeline).await?;
         let stop = resources.stop.clone();
         let host = Host::open(&pipeline.checkpoint, resources)?;
+        for query in &planned {
+            host.connector.announce(query.name(), query.plan());
+        }
         let pipeline = Arc::new(pipeline);
         let (mut monitors, mut tasks) = (Vec::new(), JoinSet::new());
         for query in planned {

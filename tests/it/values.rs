@@ -9,20 +9,20 @@ use chrono::DateTime;
 use serde_json::{Map, Value, json};
 
 /// A folder of parity data: beside the repository where it is present, the repository's copy otherwise.
-pub fn data_folder(name: &str) -> PathBuf {
+pub(crate) fn data_folder(name: &str) -> PathBuf {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let shared = root.join("../shared").join(name);
     if shared.is_dir() { shared } else { root.join("tests").join(name) }
 }
 
 /// The rows of `batches` as arrays of values.
-pub fn rows(batches: &[RecordBatch]) -> Vec<Value> {
+pub(crate) fn rows(batches: &[RecordBatch]) -> Vec<Value> {
     let row = |batch: &RecordBatch, row| Value::Array(batch.columns().iter().map(|column| value(column, row)).collect());
     batches.iter().flat_map(|batch| (0..batch.num_rows()).map(move |at| row(batch, at))).collect()
 }
 
 /// One value.
-pub fn value(array: &dyn Array, row: usize) -> Value {
+pub(crate) fn value(array: &dyn Array, row: usize) -> Value {
     if array.data_type() == &DataType::Null || array.is_null(row) {
         return Value::Null;
     }
@@ -101,7 +101,7 @@ fn duration(micros: i64) -> String {
 }
 
 /// Whether two values are the same; doubles may differ in the last places, where the order of a sum is not fixed.
-pub fn same(left: &Value, right: &Value) -> bool {
+pub(crate) fn same(left: &Value, right: &Value) -> bool {
     match (left, right) {
         (Value::Number(a), Value::Number(b)) if a.is_f64() || b.is_f64() => {
             let (a, b) = (a.as_f64().unwrap(), b.as_f64().unwrap());

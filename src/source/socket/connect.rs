@@ -17,6 +17,9 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 /// Longest single attempt.
 const ATTEMPT_MAX: Duration = Duration::from_secs(10);
 
+/// Condition of a source that had no connection within its time: its queries fail instead of trying again.
+pub(crate) const NEVER_CONNECTED: &str = "NEVER_CONNECTED";
+
 /// Refuses what is no `host:port`.
 pub(super) fn check_address(address: &str) -> Result<()> {
     let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse::<u16>().ok());
@@ -69,7 +72,7 @@ impl First {
         if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             let time = humantime::format_duration(receiver.settings.connect_timeout);
             let message = format!("could not connect to {address} of source `{}` within {time}", receiver.name);
-            receiver.appender.set_failure(Some(Error::new(ErrorKind::Unavailable, message).because(cause)));
+            receiver.appender.set_failure(Some(Error::spark(ErrorKind::Unavailable, NEVER_CONNECTED, message).because(cause)));
             self.deadline = None;
         } else {
             self.cause = Some(cause);

@@ -4,6 +4,7 @@
 //! Lines of one connection stay in order; those of several are interleaved line by line.
 
 mod connect;
+pub(crate) use connect::NEVER_CONNECTED;
 mod connection;
 mod listen;
 #[cfg(test)]

@@ -43,55 +43,21 @@ pub(super) fn route(from: &DataType, to: &DataType) -> Route {
         (Utf8, Binary) => Route::Arrow,
         (Utf8, to) if is_number(to) || matches!(to, Boolean | Date32 | Timestamp(..)) => FALLIBLE,
         (from, to) if is_integer(from) && is_integer(to) => {
-            if width(from) <= width(to) {
-                Route::Arrow
-            } else {
-                FALLIBLE
-            }
+            if width(from) <= width(to) { Route::Arrow } else { FALLIBLE }
         }
         (from, Float32 | Float64) if is_integer(from) || matches!(from, Float32) => Route::Arrow,
         (Float64, Float32) => Route::Arrow,
         (Float32 | Float64, to) if is_integer(to) => FALLIBLE,
         (from, Boolean) if is_number(from) => SURE,
         (Boolean, to) if is_integer(to) || is_float(to) => Route::Arrow,
-        (Boolean, Decimal128(p, s)) => {
-            if i16::from(*p) - i16::from(*s) >= 1 {
-                SURE
-            } else {
-                FALLIBLE
-            }
-        }
-        (from, Decimal128(p, s)) if is_integer(from) => {
-            if i16::from(*p) - i16::from(*s) >= digits(from) {
-                SURE
-            } else {
-                FALLIBLE
-            }
-        }
+        (Boolean, Decimal128(p, s)) => sure_if(i16::from(*p) - i16::from(*s) >= 1),
+        (from, Decimal128(p, s)) if is_integer(from) => sure_if(i16::from(*p) - i16::from(*s) >= digits(from)),
         (Float32 | Float64, Decimal128(..)) => FALLIBLE,
-        (Decimal128(p1, s1), Decimal128(p2, s2)) => {
-            if i16::from(*p2) - i16::from(*s2) >= i16::from(*p1) - i16::from(*s1) + i16::from(s2 < s1) && s2 >= s1 {
-                SURE
-            } else {
-                FALLIBLE
-            }
-        }
+        (Decimal128(p1, s1), Decimal128(p2, s2)) => sure_if(i16::from(*p2) - i16::from(*s2) >= i16::from(*p1) - i16::from(*s1) + i16::from(s2 < s1) && s2 >= s1),
         (Decimal128(..), Float32 | Float64) => SURE,
-        (Decimal128(p, s), to) if is_integer(to) => {
-            if i16::from(*p) - i16::from(*s) < digits(to) {
-                SURE
-            } else {
-                FALLIBLE
-            }
-        }
+        (Decimal128(p, s), to) if is_integer(to) => sure_if(i16::from(*p) - i16::from(*s) < digits(to)),
         (Date32, Timestamp(..)) | (Timestamp(..), Date32 | Timestamp(..)) => SURE,
-        (Timestamp(_, Some(_)), to) if is_number(to) => {
-            if matches!(to, Int64 | Float32 | Float64) {
-                SURE
-            } else {
-                FALLIBLE
-            }
-        }
+        (Timestamp(_, Some(_)), to) if is_number(to) => sure_if(matches!(to, Int64 | Float32 | Float64)),
         (from, Timestamp(_, Some(_))) if is_number(from) => FALLIBLE,
         (Duration(_) | Interval(_), to) | (to, Duration(_) | Interval(_)) if is_number(to) || *to == Utf8 => Route::Unsupported,
         (from, Binary) if is_integer(from) => Route::None(WITH_CONF),
@@ -99,6 +65,10 @@ pub(super) fn route(from: &DataType, to: &DataType) -> Route {
         (from, Date32) | (Date32, from) if is_number(from) => Route::None(WITH_FUNC),
         _ => Route::None(WITHOUT_SUGGESTION),
     }
+}
+
+fn sure_if(is_sure: bool) -> Route {
+    Route::Kernel { fallible: !is_sure }
 }
 
 pub(super) const WITHOUT_SUGGESTION: &str = "DATATYPE_MISMATCH.CAST_WITHOUT_SUGGESTION";
