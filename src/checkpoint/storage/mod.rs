@@ -85,6 +85,7 @@ pub enum Open {
 
 /// A file that is written at positions, by one writer. All methods may be called from several threads: a sync covers what was written
 /// before it began.
+#[expect(clippy::len_without_is_empty, reason = "a preallocated file is never empty, and asking may fail")]
 pub trait LogFile: Send + Sync + Debug {
     /// Its length in bytes.
     fn len(&self) -> Result<u64>;

@@ -113,6 +113,8 @@ fn a_full_disk_changes_nothing_at_any_operation() {
     assert!(full > 20, "only {full} calls found the disk full");
 }
 
+type Step<'a> = dyn Fn(&mut Checkpoint) -> Result<()> + 'a;
+
 fn run_again_when_full(vfs: &FaultVfs, full: &mut usize) -> Result<()> {
     let mut is_full = |error: &Error| {
         *full += usize::from(error.kind() == ErrorKind::NoSpace);
@@ -123,7 +125,7 @@ fn run_again_when_full(vfs: &FaultVfs, full: &mut usize) -> Result<()> {
         opened => opened?,
     };
     for n in 0..7 {
-        let steps: [&dyn Fn(&mut Checkpoint) -> Result<()>; 6] = [
+        let steps: [&Step<'_>; 6] = [
             &|checkpoint| checkpoint.planned(&plan(n)),
             &|checkpoint| checkpoint.prepared(&prepared(n)),
             &|checkpoint| checkpoint.committed(BatchId(n), json!(null)),

@@ -13,7 +13,7 @@ use crate::pipeline::CsvSpec;
 
 /// One file with all the rows.
 pub(super) fn encode(csv: &CsvSpec, schema: &SchemaRef, rows: &[RecordBatch], time_zone: &str) -> Result<Vec<u8>> {
-    for field in schema.fields().iter().filter(|field| field.data_type().is_nested()) {
+    if let Some(field) = schema.fields().iter().find(|field| field.data_type().is_nested()) {
         let message =
             format!("The CSV datasource doesn't support the column `{}` of the type {}.", field.name(), field.data_type());
         return Err(Error::spark(ErrorKind::Config, "UNSUPPORTED_DATA_TYPE_FOR_DATASOURCE", message));
