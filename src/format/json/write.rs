@@ -6,7 +6,7 @@
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StringBuilder};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, Fields, Float32Type, Float64Type, Int8Type, Int16Type,
+    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, DurationSecondType, Fields, Float32Type, Float64Type, Int8Type, Int16Type,
     Int32Type, Int64Type, IntervalUnit, IntervalYearMonthType, TimeUnit, TimestampMicrosecondType,
 };
 use base64::Engine;
@@ -97,6 +97,7 @@ enum Kind<'a> {
     Date(&'a [i32]),
     Timestamp(&'a [i64]),
     TimestampNtz(&'a [i64]),
+    WholeDays(&'a [i64]),
     Days(&'a [i64]),
     Months(&'a [i32]),
     String,
@@ -147,6 +148,7 @@ impl Writer {
                 let values = array.as_primitive::<TimestampMicrosecondType>().values();
                 if zone.is_some() { Kind::Timestamp(values) } else { Kind::TimestampNtz(values) }
             }
+            DataType::Duration(TimeUnit::Second) => Kind::WholeDays(array.as_primitive::<DurationSecondType>().values()),
             DataType::Duration(TimeUnit::Microsecond) => Kind::Days(array.as_primitive::<DurationMicrosecondType>().values()),
             DataType::Interval(IntervalUnit::YearMonth) => Kind::Months(array.as_primitive::<IntervalYearMonthType>().values()),
             DataType::Utf8 => Kind::String,
@@ -202,6 +204,11 @@ impl Writer {
             Kind::Date(values) => quoted_if(true, out, |out| write_date(values[row], out)),
             Kind::Timestamp(values) => quoted_if(true, out, |out| write_timestamp(values[row], &self.zone, out)),
             Kind::TimestampNtz(values) => quoted_if(true, out, |out| write_timestamp_ntz(values[row], out)),
+            Kind::WholeDays(values) => quoted_if(true, out, |out| {
+                out.extend_from_slice(b"INTERVAL '");
+                write_integer(values[row] / 86_400, out);
+                out.extend_from_slice(b"' DAY");
+            }),
             Kind::Days(values) => quoted_if(true, out, |out| write_day_time(values[row], out)),
             Kind::Months(values) => quoted_if(true, out, |out| write_year_month(values[row], out)),
             Kind::String => write_string(value.array.as_string::<i32>().value(row), out),

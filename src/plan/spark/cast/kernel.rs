@@ -9,8 +9,8 @@ use arrow::array::{
 use arrow::buffer::{BooleanBuffer, NullBuffer, OffsetBuffer};
 use arrow::compute::{cast as arrow_cast, nullif};
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, FieldRef, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
-    TimestampMicrosecondType,
+    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, DurationSecondType, FieldRef, Float32Type, Float64Type,
+    Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
 };
 
 use super::time::{DAY_US, ParsedTime, Zone, parse_date, parse_timestamp};
@@ -45,7 +45,17 @@ impl Caster {
             (D::Struct(_), D::Struct(_)) => self.structs(array.as_struct(), to),
             (_, D::Utf8) => text::to_text(array, self.zone),
             (D::Utf8, D::Binary) => plain(array, to),
-            (D::Utf8, _) => self.from_text(array.as_string(), to),
+            (D::Utf8, _) => self.read_text(array.as_string(), to),
+            (D::Duration(TimeUnit::Second), D::Duration(_)) => {
+                let days = array.as_primitive::<DurationSecondType>();
+                let fail = |s: i64| overflow(&s.to_string(), array.data_type(), to);
+                Ok(Arc::new(self.each::<_, DurationMicrosecondType>(days, |s| s.checked_mul(1_000_000), fail)?))
+            }
+            // Intervals of days count whole ones.
+            (D::Duration(_), D::Duration(_)) => {
+                let us = array.as_primitive::<DurationMicrosecondType>();
+                Ok(Arc::new(us.unary::<_, DurationSecondType>(|us| us / DAY_US * 86_400)))
+            }
             (D::Decimal128(..), _) | (_, D::Decimal128(..)) => decimal::cast(self, array, to),
             (D::Date32 | D::Timestamp(..), _) | (_, D::Timestamp(..)) => self.times(array, to),
             (D::Float32 | D::Float64, D::Boolean) => float_to_boolean(array),
@@ -100,7 +110,7 @@ impl Caster {
         self.integers(&integers, from, to)
     }
 
-    fn from_text(self, array: &StringArray, to: &DataType) -> Result<ArrayRef> {
+    fn read_text(self, array: &StringArray, to: &DataType) -> Result<ArrayRef> {
         Ok(match to {
             DataType::Int8 => self.parsed::<Int8Type>(array, to, |t| parse::integer(t)?.try_into().ok())?,
             DataType::Int16 => self.parsed::<Int16Type>(array, to, |t| parse::integer(t)?.try_into().ok())?,

@@ -27,8 +27,6 @@ pub(super) enum Route {
 /// How `from` is cast to `to` under ANSI rules.
 pub(super) fn route(from: &DataType, to: &DataType) -> Route {
     use DataType::*;
-    const SURE: Route = Route::Kernel { fallible: false };
-    const FALLIBLE: Route = Route::Kernel { fallible: true };
     match (from, to) {
         (a, b) if a == b => Route::Same,
         (Null, _) => Route::Null,
@@ -39,27 +37,17 @@ pub(super) fn route(from: &DataType, to: &DataType) -> Route {
         },
         (Struct(a), Struct(b)) if a.len() == b.len() => nested(&pairs(a, b)),
         (Interval(_), Utf8) => Route::Unsupported,
-        (_, Utf8) => SURE,
+        (_, Utf8) => kernel(true),
         (Utf8, Binary) => Route::Arrow,
-        (Utf8, to) if is_number(to) || matches!(to, Boolean | Date32 | Timestamp(..)) => FALLIBLE,
-        (from, to) if is_integer(from) && is_integer(to) => {
-            if width(from) <= width(to) { Route::Arrow } else { FALLIBLE }
-        }
-        (from, Float32 | Float64) if is_integer(from) || matches!(from, Float32) => Route::Arrow,
-        (Float64, Float32) => Route::Arrow,
-        (Float32 | Float64, to) if is_integer(to) => FALLIBLE,
-        (from, Boolean) if is_number(from) => SURE,
+        (Utf8, to) if is_number(to) || matches!(to, Boolean | Date32 | Timestamp(..)) => kernel(false),
         (Boolean, to) if is_integer(to) || is_float(to) => Route::Arrow,
-        (Boolean, Decimal128(p, s)) => sure_if(i16::from(*p) - i16::from(*s) >= 1),
-        (from, Decimal128(p, s)) if is_integer(from) => sure_if(i16::from(*p) - i16::from(*s) >= digits(from)),
-        (Float32 | Float64, Decimal128(..)) => FALLIBLE,
-        (Decimal128(p1, s1), Decimal128(p2, s2)) => sure_if(i16::from(*p2) - i16::from(*s2) >= i16::from(*p1) - i16::from(*s1) + i16::from(s2 < s1) && s2 >= s1),
-        (Decimal128(..), Float32 | Float64) => SURE,
-        (Decimal128(p, s), to) if is_integer(to) => sure_if(i16::from(*p) - i16::from(*s) < digits(to)),
-        (Date32, Timestamp(..)) | (Timestamp(..), Date32 | Timestamp(..)) => SURE,
-        (Timestamp(_, Some(_)), to) if is_number(to) => sure_if(matches!(to, Int64 | Float32 | Float64)),
-        (from, Timestamp(_, Some(_))) if is_number(from) => FALLIBLE,
+        (from, Boolean) if is_number(from) => kernel(true),
+        (Duration(_), Duration(_)) => kernel(false),
         (Duration(_) | Interval(_), to) | (to, Duration(_) | Interval(_)) if is_number(to) || *to == Utf8 => Route::Unsupported,
+        (Date32, Timestamp(..)) | (Timestamp(..), Date32 | Timestamp(..)) => kernel(true),
+        (Timestamp(_, Some(_)), to) if is_number(to) => kernel(matches!(to, Int64 | Float32 | Float64)),
+        (from, Timestamp(_, Some(_))) if is_number(from) => kernel(false),
+        (from, to) if (is_number(from) || *from == Boolean) && is_number(to) => between_numbers(from, to),
         (from, Binary) if is_integer(from) => Route::None(WITH_CONF),
         (Boolean, Timestamp(_, Some(_))) | (Timestamp(_, Some(_)), Boolean) | (Date32, Boolean) => Route::None(WITH_CONF),
         (from, Date32) | (Date32, from) if is_number(from) => Route::None(WITH_FUNC),
@@ -67,8 +55,25 @@ pub(super) fn route(from: &DataType, to: &DataType) -> Route {
     }
 }
 
-fn sure_if(is_sure: bool) -> Route {
-    Route::Kernel { fallible: !is_sure }
+fn kernel(sure: bool) -> Route {
+    Route::Kernel { fallible: !sure }
+}
+
+/// Numbers (and booleans as decimals): whether every value of one fits the other.
+fn between_numbers(from: &DataType, to: &DataType) -> Route {
+    use DataType::*;
+    let whole = |precision: &u8, scale: &i8| i16::from(*precision) - i16::from(*scale);
+    match (from, to) {
+        (from, to) if is_integer(from) && is_integer(to) && width(from) <= width(to) => Route::Arrow,
+        (from, Float32 | Float64) if is_integer(from) || is_float(from) => Route::Arrow,
+        (Boolean, Decimal128(p, s)) => kernel(whole(p, s) >= 1),
+        (from, Decimal128(p, s)) if is_integer(from) => kernel(whole(p, s) >= digits(from)),
+        // Fewer digits behind the point may round up to one more before it.
+        (Decimal128(p1, s1), Decimal128(p2, s2)) => kernel(whole(p2, s2) >= whole(p1, s1) + i16::from(s2 < s1)),
+        (Decimal128(..), Float32 | Float64) => kernel(true),
+        (Decimal128(p, s), _) => kernel(whole(p, s) < digits(to)),
+        _ => kernel(false),
+    }
 }
 
 pub(super) const WITHOUT_SUGGESTION: &str = "DATATYPE_MISMATCH.CAST_WITHOUT_SUGGESTION";
