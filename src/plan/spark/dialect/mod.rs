@@ -419,3 +419,6 @@ fn interval_unit(token: &Token) -> Option<&'static str> {
     let name = word.value.to_lowercase();
     UNITS.into_iter().find(|unit| name == *unit || name.strip_suffix('s') == Some(unit))
 }
+
+#[cfg(test)]
+mod tests;
