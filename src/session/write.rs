@@ -180,26 +180,29 @@ impl WriteQuery {
         if self.query.sinks.is_empty() {
             return Err(Error::config(format!("query {:?} has no sink: call `to`", self.query.name)));
         }
+        let name = &self.query.name;
         let pipeline = {
-            let mut state = session.state();
-            if state.pipeline.queries.iter().any(|query| query.name == self.query.name) {
-                return Err(Error::config(format!("there is already a query called {:?}", self.query.name)));
-            }
-            state.pipeline.queries.push(self.query.clone());
-            Arc::new(state.pipeline.clone())
+            let mut pipeline = session.state().pipeline.clone();
+            pipeline.queries.push(self.query.clone());
+            Arc::new(pipeline)
         };
-        if let Some(table) = &self.table {
-            session.0.resources.memory.add_result(&self.query.name, table.clone());
-        }
         let catalog = start::catalog(&pipeline)?;
         let planned = start::plan_one(&pipeline, &self.query, &catalog).await?;
         let host = {
             let mut state = session.state();
-            match &state.host {
+            if state.pipeline.queries.iter().any(|query| query.name == *name) {
+                return Err(Error::config(format!("there is already a query called {name:?}")));
+            }
+            let host = match &state.host {
                 Some(host) => host.clone(),
                 None => state.host.insert(Host::open(&pipeline.checkpoint, session.0.resources.clone())?).clone(),
-            }
+            };
+            state.pipeline.queries.push(self.query.clone());
+            host
         };
+        if let Some(table) = &self.table {
+            session.0.resources.memory.add_result(name, table.clone());
+        }
         let running = host.start(&pipeline, planned);
         Ok(StreamingQuery::new(session, running, self.table))
     }

@@ -3,5 +3,6 @@
 mod values;
 mod functions;
 mod recovery;
+mod session;
 mod parity;
 mod tidy;
