@@ -277,7 +277,8 @@ fn rows_of(pipeline: &Pipeline, query: &QuerySpec, spec: &SourceSpec, scan: &Sca
         keep_malformed: query.dead_letter.is_some(),
         ..decode_all_columns(pipeline, &spec.name, &schema)
     };
-    Ok(SourceRows::Lines(decoder(&options, request)?))
+    let decoder = decoder(&options, request.clone())?;
+    Ok(SourceRows::Lines { decoder, options, request: Box::new(request) })
 }
 
 fn file_settings(settings: &FileSource, pipeline: &Pipeline) -> FileSettings {

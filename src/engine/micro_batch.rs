@@ -31,7 +31,13 @@ impl Query {
             seed: planned.seed,
         };
         report.input(&read.counts);
-        let output = report.time("addBatch", self.parts.plan.run(input)).await?;
+        // Rows are shared, not copied: kept for the case that one of them makes the batch fail.
+        let kept = input.clone();
+        let output = match report.time("addBatch", self.parts.plan.run(input)).await {
+            Ok(output) => output,
+            Err(error) => return Err(self.located(&planned, kept, error).await),
+        };
+        drop(kept);
         self.parts.stop_after.check(batch, Step::Ran)?;
 
         let staged = self.stage(&planned, &output, &read.malformed, &mut report).await?;

@@ -5,6 +5,7 @@
 //! says. Only this folder knows the order of the protocol, and only it spawns tasks.
 
 mod micro_batch;
+mod locate;
 mod reading;
 mod staging;
 mod planning;

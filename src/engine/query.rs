@@ -14,7 +14,7 @@ use super::status::QueryMonitor;
 use crate::checkpoint::{Checkpoint, FirstStep, PlannedBatch, PreparedBatch, Recovered};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Decoder, MetadataColumn};
+use crate::format::{DecodeRequest, Decoder, FormatOptions, MetadataColumn};
 use crate::metrics::QueryMetrics;
 use crate::pipeline::Trigger;
 use crate::plan::streaming::{ResultPlan, StreamingPlan};
@@ -28,7 +28,14 @@ const RETRY_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::fr
 /// How a source's chunks become rows.
 pub enum SourceRows {
     /// Lines, through a decoder.
-    Lines(Box<dyn Decoder>),
+    Lines {
+        /// The decoder, which is used for every batch.
+        decoder: Box<dyn Decoder>,
+        /// Its format.
+        options: FormatOptions,
+        /// What it was asked for.
+        request: Box<DecodeRequest>,
+    },
     /// Rows that need no decoding.
     Columns {
         /// The source's name, for `_source`.

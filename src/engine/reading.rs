@@ -107,7 +107,7 @@ struct SourceRead {
 
 async fn read_source(source: &mut QuerySource, range: &OffsetRange) -> Result<SourceRead> {
     if std::mem::replace(&mut source.is_cut_off, true) {
-        if let SourceRows::Lines(decoder) = &mut source.rows {
+        if let SourceRows::Lines { decoder, .. } = &mut source.rows {
             decoder.finish()?;
         }
     }
@@ -118,7 +118,7 @@ async fn read_source(source: &mut QuerySource, range: &OffsetRange) -> Result<So
         let mut chunks = source.source.read(range).await?;
         while let Some(chunk) = chunks.try_next().await? {
             match (chunk, &mut source.rows) {
-                (Chunk::Lines(chunk), SourceRows::Lines(decoder)) => {
+                (Chunk::Lines(chunk), SourceRows::Lines { decoder, .. }) => {
                     hash.write(&chunk.bytes);
                     decoder.push(&chunk)?;
                 }
@@ -131,7 +131,7 @@ async fn read_source(source: &mut QuerySource, range: &OffsetRange) -> Result<So
         }
     }
     let mut malformed = Vec::new();
-    if let SourceRows::Lines(decoder) = &mut source.rows {
+    if let SourceRows::Lines { decoder, .. } = &mut source.rows {
         let decoded = decoder.finish()?;
         counts.read = decoded.lines_read;
         counts.malformed = decoded.lines_malformed;

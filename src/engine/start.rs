@@ -291,6 +291,13 @@ impl Process {
     }
 }
 
+/// What a row did wrong is told without the row: Spark's messages quote values, and logs hold none.
+fn log_failure(query: &str, error: &Error) {
+    let code = error.condition().unwrap_or("-");
+    let text = if error.kind() == ErrorKind::Data { error.message().to_owned() } else { error.chain() };
+    error!(query, code, error = text, "query failed");
+}
+
 /// Runs a query to its end and tells its monitor and metrics how it ended; a panic is its failure and nobody else's.
 async fn watched(pipeline: Arc<Pipeline>, host: Host, query: PlannedQuery, monitor: QueryMonitor, stop: CancellationToken) -> Result<()> {
     let name = query.name().to_owned();
@@ -300,8 +307,8 @@ async fn watched(pipeline: Arc<Pipeline>, host: Host, query: PlannedQuery, monit
     let outcome = inner.await.unwrap_or_else(|panic| Err(Error::internal(format!("query {name:?} panicked")).because(panic)));
     metrics.running.set(0);
     let failure = outcome.as_ref().err().map(Error::chain);
-    if let Some(text) = &failure {
-        error!(query = name, error = text, "query failed");
+    if let Err(error) = &outcome {
+        log_failure(&name, error);
     }
     monitor.ended(failure);
     outcome
