@@ -148,7 +148,7 @@ impl Want {
             Self::Date => DataType::Date32,
             Self::Timestamp | Self::AnyTimestamp => timestamp(),
             Self::TimestampNtz => DataType::Timestamp(TimeUnit::Microsecond, None),
-            Self::Decimal => DataType::Decimal128(10, 0),
+            Self::Decimal => DataType::Decimal128(38, 18),
             Self::DayTime => DataType::Duration(TimeUnit::Microsecond),
             Self::YearMonth => DataType::Interval(IntervalUnit::YearMonth),
             Self::Array => array_of(DataType::Null),
@@ -169,7 +169,7 @@ impl Want {
             (DataType::Null, _) => Some(self.concrete()),
             (t, Self::Decimal) if is_numeric(t) => decimal_for(t),
             (DataType::Float32 | DataType::Float64 | DataType::Decimal128(..), Self::Integral) => None,
-            (DataType::Utf8, Self::Decimal) => Some(DataType::Decimal128(10, 0)),
+            (DataType::Utf8, Self::Decimal) => Some(self.concrete()),
             (DataType::Utf8, _) => Some(self.concrete()).filter(is_atomic),
             (DataType::List(item), Self::ArrayOf(want)) => want.from(item.data_type()).map(array_of),
             (t, _) => {

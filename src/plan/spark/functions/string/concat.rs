@@ -18,7 +18,7 @@ pub(super) fn concat(mut c: Call<'_>) -> Result<Typed> {
     if args.is_empty() {
         return Ok(Typed { expr: lit(""), data_type: DataType::Utf8, nullable: false });
     }
-    let is_list = |t: &DataType| matches!(t, DataType::List(_) | DataType::Null);
+    let is_list = |t: &DataType| matches!(t, DataType::List(_));
     if args.iter().any(|a| matches!(a.data_type, DataType::List(_))) {
         if !args.iter().all(|a| is_list(&a.data_type)) {
             return Err(mismatch("DATA_DIFF_TYPES", "input to `concat` should all be the same type"));

@@ -1,4 +1,0 @@
-//! Arithmetic as functions.
-use super::FunctionSpec;
-/// The functions of this family.
-pub(super) const FUNCTIONS: &[FunctionSpec] = &[];

@@ -1,0 +1,239 @@
+//! Arithmetic as functions.
+
+use arrow::array::{Array, Float64Array, Int64Array};
+use arrow::datatypes::{DataType, Float64Type, Int64Type};
+use datafusion::scalar::ScalarValue;
+
+use super::super::cast::CastMode;
+use super::super::expression::arithmetic::{Arithmetic, arithmetic, negate, positive};
+use super::super::expression::bits::{Shift, shift};
+use super::super::{Call, Typed};
+use super::arguments::{Want, any_nullable, arity, coerce, coerce_one, literal};
+use super::native::{Returns, call};
+use super::{FunctionSpec, scalar};
+use crate::error::Result;
+
+mod bits;
+mod integer;
+mod round;
+mod strict;
+
+/// The functions of this family.
+pub(super) const FUNCTIONS: &[FunctionSpec] = &[
+    scalar("sqrt", |c| double(c, f64::sqrt)),
+    scalar("cbrt", |c| double(c, strict::cbrt)),
+    scalar("exp", |c| double(c, libm::exp)),
+    scalar("expm1", |c| double(c, libm::expm1)),
+    scalar("sin", |c| double(c, f64::sin)),
+    scalar("cos", |c| double(c, f64::cos)),
+    scalar("tan", |c| double(c, f64::tan)),
+    scalar("cot", |c| double(c, |x| 1.0 / x.tan())),
+    scalar("sec", |c| double(c, |x| 1.0 / x.cos())),
+    scalar("csc", |c| double(c, |x| 1.0 / x.sin())),
+    scalar("asin", |c| double(c, libm::asin)),
+    scalar("acos", |c| double(c, libm::acos)),
+    scalar("atan", |c| double(c, libm::atan)),
+    scalar("sinh", |c| double(c, strict::sinh)),
+    scalar("cosh", |c| double(c, strict::cosh)),
+    scalar("tanh", |c| double(c, strict::tanh)),
+    scalar("asinh", |c| double(c, asinh)),
+    scalar("acosh", |c| double(c, |x| strict::ln(x + (x * x - 1.0).sqrt()))),
+    scalar("atanh", |c| double(c, |x| 0.5 * (libm::log1p(x) - libm::log1p(-x)))),
+    scalar("degrees", |c| double(c, f64::to_degrees)),
+    scalar("radians", |c| double(c, |x| x * 0.017_453_292_519_943_295)),
+    scalar("rint", |c| double(c, f64::round_ties_even)),
+    scalar("ln", |c| logarithm(c, 0.0, strict::ln)),
+    scalar("log10", |c| logarithm(c, 0.0, strict::log10)),
+    scalar("log2", |c| logarithm(c, 0.0, |x| strict::ln(x) / strict::ln(2.0))),
+    scalar("log1p", |c| logarithm(c, -1.0, libm::log1p)),
+    scalar("log", log),
+    scalar("pow", |c| doubles(c, strict::pow)),
+    scalar("power", |c| doubles(c, strict::pow)),
+    scalar("atan2", |c| doubles(c, |y, x| libm::atan2(y + 0.0, x + 0.0))),
+    scalar("hypot", |c| doubles(c, strict::hypot)),
+    scalar("e", |c| constant_number(&c, std::f64::consts::E)),
+    scalar("pi", |c| constant_number(&c, std::f64::consts::PI)),
+    scalar("sign", sign),
+    scalar("signum", sign),
+    scalar("abs", integer::abs),
+    scalar("negative", |c| one(c, negate)),
+    scalar("positive", |c| one(c, positive)),
+    scalar("mod", |c| two(c, Arithmetic::Remainder, CastMode::Ansi)),
+    scalar("pmod", integer::pmod),
+    scalar("try_add", |c| two(c, Arithmetic::Add, CastMode::Try)),
+    scalar("try_subtract", |c| two(c, Arithmetic::Subtract, CastMode::Try)),
+    scalar("try_multiply", |c| two(c, Arithmetic::Multiply, CastMode::Try)),
+    scalar("try_divide", |c| two(c, Arithmetic::Divide, CastMode::Try)),
+    scalar("try_mod", |c| two(c, Arithmetic::Remainder, CastMode::Try)),
+    scalar("round", |c| round::round(c, round::Mode::HalfUp)),
+    scalar("bround", |c| round::round(c, round::Mode::HalfEven)),
+    scalar("ceil", |c| round::whole(c, round::Mode::Ceiling)),
+    scalar("ceiling", |c| round::whole(c, round::Mode::Ceiling)),
+    scalar("floor", |c| round::whole(c, round::Mode::Floor)),
+    scalar("factorial", integer::factorial),
+    scalar("width_bucket", width_bucket),
+    scalar("bit_count", bits::bit_count),
+    scalar("bit_get", bits::bit_get),
+    scalar("getbit", bits::bit_get),
+    scalar("shiftleft", |c| shifted(c, Shift::Left)),
+    scalar("shiftright", |c| shifted(c, Shift::Right)),
+    scalar("shiftrightunsigned", |c| shifted(c, Shift::RightUnsigned)),
+    scalar("hex", bits::hex),
+    scalar("unhex", bits::unhex),
+    scalar("bin", bits::bin),
+    scalar("conv", bits::conv),
+];
+
+/// DOUBLE → DOUBLE.
+fn double(mut c: Call<'_>, f: fn(f64) -> f64) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Double])?;
+    let returns = Returns::new(DataType::Float64, args[0].nullable);
+    Ok(call(c.name, args, returns, move |a| {
+        let x = a.column::<Float64Array>(0)?;
+        a.primitive::<Float64Type>(|row| x.get(row).map(f))
+    }))
+}
+
+/// DOUBLE → DOUBLE, null where the argument is not above `asymptote`.
+fn logarithm(mut c: Call<'_>, asymptote: f64, f: fn(f64) -> f64) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Double])?;
+    Ok(call(c.name, args, Returns::new(DataType::Float64, true), move |a| {
+        let x = a.column::<Float64Array>(0)?;
+        a.primitive::<Float64Type>(|row| {
+            let x = x.get(row)?;
+            if x <= asymptote { None } else { Some(f(x)) }
+        })
+    }))
+}
+
+/// `log(x)`, or `log(base, x)`.
+fn log(mut c: Call<'_>) -> Result<Typed> {
+    arity(&c, 1, 2)?;
+    if c.args.len() == 1 {
+        return logarithm(c, 0.0, strict::ln);
+    }
+    let args = coerce(&mut c, &[Want::Double, Want::Double])?;
+    Ok(call(c.name, args, Returns::new(DataType::Float64, true), |a| {
+        let (base, x) = (a.column::<Float64Array>(0)?, a.column::<Float64Array>(1)?);
+        a.primitive::<Float64Type>(|row| {
+            let (base, x) = (base.get(row)?, x.get(row)?);
+            if base <= 0.0 || x <= 0.0 { None } else { Some(strict::ln(x) / strict::ln(base)) }
+        })
+    }))
+}
+
+/// DOUBLE, DOUBLE → DOUBLE.
+fn doubles(mut c: Call<'_>, f: fn(f64, f64) -> f64) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Double, Want::Double])?;
+    let returns = Returns::new(DataType::Float64, any_nullable(&args));
+    Ok(call(c.name, args, returns, move |a| {
+        let (x, y) = (a.column::<Float64Array>(0)?, a.column::<Float64Array>(1)?);
+        a.primitive::<Float64Type>(|row| Some(f(x.get(row)?, y.get(row)?)))
+    }))
+}
+
+fn asinh(x: f64) -> f64 {
+    if x == f64::NEG_INFINITY { x } else { strict::ln(x + (x * x + 1.0).sqrt()) }
+}
+
+fn constant_number(c: &Call<'_>, value: f64) -> Result<Typed> {
+    arity(c, 0, 0)?;
+    Ok(literal(ScalarValue::Float64(Some(value))))
+}
+
+/// -1, 0 or 1 as a DOUBLE.
+fn sign(mut c: Call<'_>) -> Result<Typed> {
+    const WANT: Want = Want::OneOf(&[Want::Double, Want::YearMonth, Want::DayTime]);
+    let arg = coerce(&mut c, &[WANT])?.remove(0);
+    let signum = |x: f64| if x == 0.0 || x.is_nan() { x } else { x.signum() };
+    if arg.data_type == DataType::Float64 {
+        c.args = vec![arg];
+        return double(c, signum);
+    }
+    let returns = Returns::new(DataType::Float64, arg.nullable);
+    Ok(call(c.name, vec![arg], returns, |a| {
+        let intervals = micros(std::sync::Arc::clone(a.any(0).array))?;
+        let intervals = arrow::compute::cast(&intervals, &DataType::Int64).map_err(super::native::from_arrow)?;
+        let intervals = arrow::array::AsArray::as_primitive::<Int64Type>(&intervals).clone();
+        let signs: Float64Array = intervals.iter().map(|n| n.map(|n| n.signum() as f64)).collect();
+        Ok(std::sync::Arc::new(signs))
+    }))
+}
+
+/// An operator of one argument as a function.
+fn one(mut c: Call<'_>, operator: fn(Typed, &crate::plan::PlanSettings) -> Result<Typed>) -> Result<Typed> {
+    arity(&c, 1, 1)?;
+    operator(c.args.remove(0), c.context.settings)
+}
+
+/// An operator of two arguments as a function.
+fn two(mut c: Call<'_>, op: Arithmetic, mode: CastMode) -> Result<Typed> {
+    arity(&c, 2, 2)?;
+    let (right, left) = (c.args.remove(1), c.args.remove(0));
+    arithmetic(op, left, right, mode, c.context.settings)
+}
+
+fn shifted(mut c: Call<'_>, direction: Shift) -> Result<Typed> {
+    arity(&c, 2, 2)?;
+    let (right, left) = (c.args.remove(1), c.args.remove(0));
+    shift(direction, left, right, c.context.settings)
+}
+
+fn width_bucket(mut c: Call<'_>) -> Result<Typed> {
+    arity(&c, 4, 4)?;
+    let intervals = c.args[..3].iter().any(|a| matches!(a.data_type, DataType::Duration(_) | DataType::Interval(_)));
+    let args = std::mem::take(&mut c.args);
+    let args = args
+        .into_iter()
+        .enumerate()
+        .map(|(index, arg)| match (index, intervals) {
+            (3, _) => coerce_one(&c, 3, arg, &Want::Long),
+            (_, false) => coerce_one(&c, index, arg, &Want::Double),
+            (_, true) if matches!(arg.data_type, DataType::Duration(_) | DataType::Interval(_)) => Ok(arg),
+            (_, true) => Err(super::arguments::unexpected_type(&c, index, &arg.data_type, &Want::DayTime)),
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Ok(call(c.name, args, Returns::new(DataType::Int64, true), move |a| {
+        let number = |index: usize| -> Result<Float64Array> {
+            let column = a.expanded(index)?;
+            let column = if intervals {
+                arrow::compute::cast(&arrow::compute::cast(&micros(column)?, &DataType::Int64).map_err(super::native::from_arrow)?, &DataType::Float64)
+                    .map_err(super::native::from_arrow)?
+            } else {
+                column
+            };
+            Ok(arrow::array::AsArray::as_primitive::<Float64Type>(&column).clone())
+        };
+        let (value, min, max, count) = (number(0)?, number(1)?, number(2)?, a.column::<Int64Array>(3)?);
+        a.primitive::<Int64Type>(|row| {
+            let at = |column: &Float64Array| column.is_valid(row).then(|| column.value(row));
+            bucket(at(&value)?, at(&min)?, at(&max)?, count.get(row)?)
+        })
+    }))
+}
+
+/// Day-time intervals of either unit in microseconds.
+fn micros(column: arrow::array::ArrayRef) -> Result<arrow::array::ArrayRef> {
+    if let DataType::Duration(_) = column.data_type() {
+        let to = DataType::Duration(arrow::datatypes::TimeUnit::Microsecond);
+        return arrow::compute::cast(&column, &to).map_err(super::native::from_arrow);
+    }
+    let months = arrow::array::AsArray::as_primitive::<arrow::datatypes::IntervalYearMonthType>(&column);
+    Ok(std::sync::Arc::new(months.reinterpret_cast::<arrow::datatypes::Int32Type>()))
+}
+
+fn bucket(value: f64, min: f64, max: f64, count: i64) -> Option<i64> {
+    if count <= 0 || count == i64::MAX || value.is_nan() || min == max || !min.is_finite() || !max.is_finite() {
+        return None;
+    }
+    let (lower, upper) = (min.min(max), min.max(max));
+    let (before, after, distance) =
+        if min < max { (value < lower, value >= upper, value - lower) } else { (value > upper, value <= lower, upper - value) };
+    Some(if before {
+        0
+    } else if after {
+        count + 1
+    } else {
+        (count as f64 * distance / (upper - lower)) as i64 + 1
+    })
+}
