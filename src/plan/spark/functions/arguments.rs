@@ -122,6 +122,7 @@ impl Want {
         match self {
             Self::Any => true,
             Self::AnyTimestamp => matches!(t, DataType::Timestamp(..)),
+            Self::DayTime => matches!(t, DataType::Duration(_)),
             Self::Numeric => is_numeric(t),
             Self::Integral => is_integral(t),
             Self::Decimal => matches!(t, DataType::Decimal128(..)),

@@ -17,6 +17,7 @@ use super::super::expression::coercion::{common_type, common_type_without_string
 use super::super::types::sql_name;
 use super::super::{Call, Typed, is_fallible};
 use super::arguments::{Want, any_nullable, arity, coerce, convert, literal, mismatch, null_of};
+use super::collection::has_map;
 use super::native::{Args, Returns, call, from_arrow};
 use super::{FunctionSpec, scalar};
 use crate::error::Result;
@@ -37,7 +38,6 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
     }),
     scalar("nvl2", nvl2),
     scalar("if", if_then_else),
-    scalar("iff", if_then_else),
     scalar("nullif", nullif),
     scalar("nullifzero", nullifzero),
     scalar("zeroifnull", zeroifnull),
@@ -141,15 +141,6 @@ fn comparable(c: &Call<'_>, left: Typed, right: Typed) -> Result<(Typed, Typed)>
     let right = convert(c, pair.remove(1), &to)?;
     let left = convert(c, pair.remove(0), &to)?;
     Ok((left, right))
-}
-
-fn has_map(t: &DataType) -> bool {
-    match t {
-        DataType::Map(..) => true,
-        DataType::List(item) => has_map(item.data_type()),
-        DataType::Struct(fields) => fields.iter().any(|f| has_map(f.data_type())),
-        _ => false,
-    }
 }
 
 /// Null-safe equality as a kernel.

@@ -9,14 +9,15 @@ use std::sync::LazyLock;
 use super::{Call, Typed};
 use crate::error::Result;
 
-#[allow(dead_code)] // the families that use the rest are on their way
 mod native;
-#[allow(dead_code)]
 mod arguments;
 mod math;
+mod misc;
+mod hash;
 mod conditional;
 mod string;
 mod regex;
+mod datetime;
 mod collection;
 mod aggregate;
 
@@ -50,9 +51,12 @@ const fn aggregate(name: &'static str, build: fn(Call<'_>) -> Result<Typed>) -> 
 /// Every family's table. A new function is a line in its family's.
 static FAMILIES: &[&[FunctionSpec]] = &[
     math::FUNCTIONS,
+    misc::FUNCTIONS,
+    hash::FUNCTIONS,
     conditional::FUNCTIONS,
     string::FUNCTIONS,
     regex::FUNCTIONS,
+    datetime::FUNCTIONS,
     collection::FUNCTIONS,
     aggregate::FUNCTIONS,
     super::relation::FUNCTIONS,

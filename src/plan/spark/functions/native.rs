@@ -220,14 +220,6 @@ impl<'a> Args<'a> {
         arrow::compute::take(&column.array, &indices, None).map_err(from_arrow)
     }
 
-    /// The value that argument `index` has in every row, if it is constant and not null.
-    pub(super) fn constant_text(&self, index: usize) -> Option<&'a str> {
-        use arrow::array::AsArray;
-        let column = &self.columns[index];
-        let array = column.constant.then(|| column.array.as_string_opt::<i32>()).flatten()?;
-        array.is_valid(0).then(|| array.value(0))
-    }
-
     /// A column of numbers, dates, …; its type is the declared one.
     pub(super) fn primitive<T: ArrowPrimitiveType>(&self, value: impl FnMut(usize) -> Option<T::Native>) -> Result<ArrayRef> {
         let array: PrimitiveArray<T> = (0..self.rows).map(value).collect();

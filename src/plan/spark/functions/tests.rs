@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, Field, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
-    Int64Type, Schema, TimestampMicrosecondType,
+    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, Field, Float32Type, Float64Type, Int8Type, Int16Type,
+    Int32Type, Int64Type, Schema, TimestampMicrosecondType,
 };
 use base64::Engine;
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -52,8 +52,8 @@ pub(super) fn resolved(text: &str) -> Result<Typed> {
 fn evaluate(expr: &Expr, batch: &RecordBatch) -> Result<ArrayRef> {
     let ours = |e| from_datafusion(e, ErrorKind::Data);
     let schema = DFSchema::try_from(batch.schema().as_ref().clone()).map_err(ours)?;
-    let physical =
-        datafusion::physical_expr::create_physical_expr(expr, &schema, &ExecutionProps::new(), &Default::default()).map_err(ours)?;
+    let physical = datafusion::physical_expr::create_physical_expr(expr, &schema, &ExecutionProps::new(), &Default::default())
+        .map_err(ours)?;
     let value = physical.evaluate(batch).map_err(ours)?;
     value.into_array(batch.num_rows()).map_err(ours)
 }
@@ -120,6 +120,7 @@ fn plain(array: &ArrayRef, row: usize) -> Value {
             let time = chrono::DateTime::from_timestamp_micros(time).unwrap();
             json!(time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string())
         }
+        DataType::Interval(_) => json!(array.as_primitive::<arrow::datatypes::IntervalYearMonthType>().value(row)),
         DataType::Duration(_) => json!(array.as_primitive::<DurationMicrosecondType>().value(row)),
         DataType::List(_) => {
             let items = array.as_list::<i32>().value(row);
@@ -155,9 +156,7 @@ fn outcome(text: &str, columns: bool) -> Result<Value> {
 /// Numbers compare by value (`3` and `3.0`, 15 digits), all else as it is.
 fn agree(a: &Value, b: &Value) -> bool {
     match (a, b) {
-        (Value::Number(a), Value::Number(b)) => {
-            a == b || matches!((a.as_f64(), b.as_f64()), (Some(a), Some(b)) if a == b)
-        }
+        (Value::Number(a), Value::Number(b)) => a == b || matches!((a.as_f64(), b.as_f64()), (Some(a), Some(b)) if a == b),
         (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| agree(a, b)),
         (Value::Object(a), Value::Object(b)) => {
             a.len() == b.len() && a.iter().all(|(k, v)| b.get(k).is_some_and(|other| agree(v, other)))
@@ -178,7 +177,10 @@ fn check(table: &str) {
             let fails = expected.get("error").is_some_and(Value::is_null) && found.get("error").is_some();
             if !fails && !agree(&expected, &found) {
                 let reason = outcome(text, columns).err().map(|e| e.chain()).unwrap_or_default();
-                failures.push(format!("{text} {}\n   expected {expected}\n   found    {found} {reason}", if columns { "(columns)" } else { "" }));
+                failures.push(format!(
+                    "{text} {}\n   expected {expected}\n   found    {found} {reason}",
+                    if columns { "(columns)" } else { "" }
+                ));
             }
         }
     }
@@ -198,6 +200,26 @@ fn regular_expressions_answer_as_spark() {
 #[test]
 fn arithmetic_functions_answer_as_spark() {
     check(include_str!("tests/math.txt"));
+}
+
+#[test]
+fn functions_of_collections_answer_as_spark() {
+    check(include_str!("tests/collection.txt"));
+}
+
+#[test]
+fn functions_of_dates_and_times_answer_as_spark() {
+    check(include_str!("tests/datetime.txt"));
+}
+
+#[test]
+fn conditional_functions_answer_as_spark() {
+    check(include_str!("tests/conditional.txt"));
+}
+
+#[test]
+fn other_functions_and_hashes_answer_as_spark() {
+    check(include_str!("tests/misc.txt"));
 }
 
 #[test]

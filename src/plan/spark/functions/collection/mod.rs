@@ -9,15 +9,76 @@ use arrow::row::{Row, RowConverter, SortField};
 
 use super::super::{Call, Typed};
 use super::arguments::{Want, coerce};
-use super::native::{Args, Returns, call, from_arrow};
+use super::native::{Args, Reader, Returns, call, from_arrow};
 use super::{FunctionSpec, scalar};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The functions of this family.
-pub(super) const FUNCTIONS: &[FunctionSpec] =
-    &[scalar("size", size), scalar("cardinality", size), scalar("array_size", array_size)];
+pub(super) const FUNCTIONS: &[FunctionSpec] = &[
+    scalar("size", size),
+    scalar("cardinality", size),
+    scalar("array_size", array_size),
+    scalar("array", construct::array),
+    scalar("named_struct", construct::named_struct),
+    scalar("struct", construct::plain_struct),
+    scalar("map", construct::map),
+    scalar("map_from_arrays", construct::map_from_arrays),
+    scalar("map_from_entries", construct::map_from_entries),
+    scalar("map_concat", construct::map_concat),
+    scalar("map_keys", construct::map_keys),
+    scalar("map_values", construct::map_values),
+    scalar("map_entries", construct::map_entries),
+    scalar("str_to_map", construct::str_to_map),
+    scalar("array_contains", search::array_contains),
+    scalar("array_position", search::array_position),
+    scalar("array_remove", search::array_remove),
+    scalar("array_max", |c| search::array_extreme(c, true)),
+    scalar("array_min", |c| search::array_extreme(c, false)),
+    scalar("element_at", |c| search::element_at(c, search::Missing::Fail)),
+    scalar("try_element_at", |c| search::element_at(c, search::Missing::Null)),
+    scalar("get", search::get),
+    scalar("map_contains_key", search::map_contains_key),
+    scalar("array_sort", shape::array_sort),
+    scalar("sort_array", shape::sort_array),
+    scalar("array_distinct", shape::array_distinct),
+    scalar("array_compact", shape::array_compact),
+    scalar("array_union", |c| shape::set_operation(c, shape::SetOperation::Union)),
+    scalar("array_intersect", |c| shape::set_operation(c, shape::SetOperation::Intersect)),
+    scalar("array_except", |c| shape::set_operation(c, shape::SetOperation::Except)),
+    scalar("arrays_overlap", shape::arrays_overlap),
+    scalar("array_append", |c| shape::add(c, shape::Place::Back)),
+    scalar("array_prepend", |c| shape::add(c, shape::Place::Front)),
+    scalar("array_insert", shape::array_insert),
+    scalar("array_repeat", shape::array_repeat),
+    scalar("array_join", shape::array_join),
+    scalar("slice", shape::slice),
+    scalar("flatten", shape::flatten),
+    scalar("arrays_zip", shape::arrays_zip),
+    scalar("sequence", shape::sequence),
+];
+
+mod construct;
+mod search;
+mod shape;
 
 const ARRAY_OR_MAP: Want = Want::OneOf(&[Want::Array, Want::Map]);
+
+/// Whether a map is in the type somewhere.
+pub(super) fn has_map(t: &DataType) -> bool {
+    match t {
+        DataType::Map(..) => true,
+        DataType::List(item) => has_map(item.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|f| has_map(f.data_type())),
+        _ => false,
+    }
+}
+
+/// Which of the values a row's list has, `None` where the list is null.
+pub(super) fn ranges(lists: &Reader<'_, ListArray>, row: usize) -> Option<std::ops::Range<usize>> {
+    let row = lists.row(row);
+    let offsets = lists.array().value_offsets();
+    lists.array().is_valid(row).then(|| offsets[row] as usize..offsets[row + 1] as usize)
+}
 
 /// More elements than one column can hold.
 pub(super) fn too_long() -> Error {

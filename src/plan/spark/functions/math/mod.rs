@@ -4,9 +4,10 @@ use arrow::array::{Array, Float64Array, Int64Array};
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use datafusion::scalar::ScalarValue;
 
-use super::super::cast::CastMode;
+use super::super::cast::{CastMode, cast};
 use super::super::expression::arithmetic::{Arithmetic, arithmetic, negate, positive};
 use super::super::expression::bits::{Shift, shift};
+use super::super::expression::coercion::{is_numeric, type_beside_string};
 use super::super::{Call, Typed};
 use super::arguments::{Want, any_nullable, arity, coerce, coerce_one, literal};
 use super::native::{Returns, call};
@@ -36,8 +37,8 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
     scalar("sinh", |c| double(c, strict::sinh)),
     scalar("cosh", |c| double(c, strict::cosh)),
     scalar("tanh", |c| double(c, strict::tanh)),
-    scalar("asinh", |c| double(c, asinh)),
-    scalar("acosh", |c| double(c, |x| strict::ln(x + (x * x - 1.0).sqrt()))),
+    scalar("asinh", |c| double(c, libm::asinh)),
+    scalar("acosh", |c| double(c, libm::acosh)),
     scalar("atanh", |c| double(c, |x| 0.5 * (libm::log1p(x) - libm::log1p(-x)))),
     scalar("degrees", |c| double(c, f64::to_degrees)),
     scalar("radians", |c| double(c, |x| x * 0.017_453_292_519_943_295)),
@@ -132,10 +133,6 @@ fn doubles(mut c: Call<'_>, f: fn(f64, f64) -> f64) -> Result<Typed> {
     }))
 }
 
-fn asinh(x: f64) -> f64 {
-    if x == f64::NEG_INFINITY { x } else { strict::ln(x + (x * x + 1.0).sqrt()) }
-}
-
 fn constant_number(c: &Call<'_>, value: f64) -> Result<Typed> {
     arity(c, 0, 0)?;
     Ok(literal(ScalarValue::Float64(Some(value))))
@@ -170,7 +167,20 @@ fn one(mut c: Call<'_>, operator: fn(Typed, &crate::plan::PlanSettings) -> Resul
 fn two(mut c: Call<'_>, op: Arithmetic, mode: CastMode) -> Result<Typed> {
     arity(&c, 2, 2)?;
     let (right, left) = (c.args.remove(1), c.args.remove(0));
+    let types = (left.data_type.clone(), right.data_type.clone());
+    let (left, right) = (attempted(&c, left, &types.1, mode)?, attempted(&c, right, &types.0, mode)?);
     arithmetic(op, left, right, mode, c.context.settings)
+}
+
+/// A text beside a number, read as one; where that must not fail, null if it is none.
+fn attempted(c: &Call<'_>, value: Typed, other: &DataType, mode: CastMode) -> Result<Typed> {
+    if mode == CastMode::Ansi || value.data_type != DataType::Utf8 || !is_numeric(other) {
+        return Ok(value);
+    }
+    match type_beside_string(&value.data_type, other) {
+        Some(to) => cast(value, &to, mode, c.context.settings),
+        None => Ok(value),
+    }
 }
 
 fn shifted(mut c: Call<'_>, direction: Shift) -> Result<Typed> {
@@ -197,8 +207,11 @@ fn width_bucket(mut c: Call<'_>) -> Result<Typed> {
         let number = |index: usize| -> Result<Float64Array> {
             let column = a.expanded(index)?;
             let column = if intervals {
-                arrow::compute::cast(&arrow::compute::cast(&micros(column)?, &DataType::Int64).map_err(super::native::from_arrow)?, &DataType::Float64)
-                    .map_err(super::native::from_arrow)?
+                arrow::compute::cast(
+                    &arrow::compute::cast(&micros(column)?, &DataType::Int64).map_err(super::native::from_arrow)?,
+                    &DataType::Float64,
+                )
+                .map_err(super::native::from_arrow)?
             } else {
                 column
             };

@@ -324,17 +324,7 @@ fn split(mut c: Call<'_>) -> Result<Typed> {
                 lists.append_null();
                 continue;
             };
-            let limit = if limit > 0 { limit as usize } else { usize::MAX };
-            let parts = lists.values();
-            if is_plain(pattern) {
-                for part in s.splitn(limit, pattern) {
-                    parts.append_value(part);
-                }
-            } else if pattern.is_empty() && !s.is_empty() {
-                split_chars(s, limit, parts);
-            } else {
-                split_pattern(s, pattern_of(pattern)?.as_ref(), limit, parts)?;
-            }
+            split_into(s, pattern, limit, pattern_of, |part| lists.values().append_value(part))?;
             lists.append(true);
         }
         Ok(Arc::new(lists.finish()))
@@ -346,8 +336,37 @@ fn is_plain(pattern: &str) -> bool {
     !pattern.is_empty() && !pattern.contains(['\\', '[', ']', '(', ')', '{', '}', '.', '*', '+', '?', '^', '$', '|'])
 }
 
+/// Calls `push` with the parts of `s`, at most `limit` if that is positive.
+fn split_into(
+    s: &str,
+    pattern: &str,
+    limit: i32,
+    pattern_of: &mut dyn FnMut(&str) -> Result<Arc<Pattern>>,
+    mut push: impl FnMut(&str),
+) -> Result<()> {
+    let limit = if limit > 0 { limit as usize } else { usize::MAX };
+    if is_plain(pattern) {
+        s.splitn(limit, pattern).for_each(push);
+    } else if pattern.is_empty() && !s.is_empty() {
+        split_chars(s, limit, push);
+    } else {
+        let (mut done, mut count) = (0, 1);
+        each_match(s, pattern_of(pattern)?.as_ref(), |(begin, end)| {
+            // An empty match at the very beginning does not cut off an empty part.
+            if count < limit && !(begin == 0 && end == 0) {
+                push(&s[done..begin]);
+                done = end;
+                count += 1;
+            }
+            Ok(())
+        })?;
+        push(&s[done..]);
+    }
+    Ok(())
+}
+
 /// One part per code point, the last with all that is left.
-fn split_chars(s: &str, limit: usize, parts: &mut StringBuilder) {
+fn split_chars(s: &str, limit: usize, mut push: impl FnMut(&str)) {
     let mut rest = s;
     for _ in 1..limit {
         let Some(ch) = rest.chars().next() else { return };
@@ -355,23 +374,25 @@ fn split_chars(s: &str, limit: usize, parts: &mut StringBuilder) {
             break;
         }
         let (first, others) = rest.split_at(ch.len_utf8());
-        parts.append_value(first);
+        push(first);
         rest = others;
     }
-    parts.append_value(rest);
+    push(rest);
 }
 
-fn split_pattern(s: &str, pattern: &Pattern, limit: usize, parts: &mut StringBuilder) -> Result<()> {
-    let (mut done, mut count) = (0, 1);
-    each_match(s, pattern, |(begin, end)| {
-        // An empty match at the very beginning does not cut off an empty part.
-        if count < limit && !(begin == 0 && end == 0) {
-            parts.append_value(&s[done..begin]);
-            done = end;
-            count += 1;
-        }
-        Ok(())
-    })?;
-    parts.append_value(&s[done..]);
-    Ok(())
+/// Texts cut by patterns, for functions of other families. Compiled patterns are kept.
+pub(super) struct Splitter<'a>(Patterns<'a>);
+
+impl<'a> Splitter<'a> {
+    /// `function` is named in errors.
+    pub(super) fn new(function: &'a str) -> Self {
+        Self(Patterns::new(function))
+    }
+
+    /// The parts of `s`, at most `limit` if that is positive.
+    pub(super) fn split(&mut self, s: &str, pattern: &str, limit: i32) -> Result<Vec<String>> {
+        let mut parts = Vec::new();
+        split_into(s, pattern, limit, &mut |pattern| self.0.get(pattern), |part| parts.push(part.to_owned()))?;
+        Ok(parts)
+    }
 }

@@ -1,0 +1,285 @@
+//! What is in an array or a map.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, Int32Array, ListArray, MapArray, UInt32Array};
+use arrow::datatypes::{DataType, Int64Type};
+
+use super::super::super::expression::coercion::wider_type_without_strings;
+use super::super::super::types::sql_name;
+use super::super::super::{Call, Typed};
+use super::super::arguments::{
+    Want, any_nullable, arity, array_of, coerce, convert, data_error, entry_of, expect_one, is_integral, item_of, map_of,
+    mismatch, unexpected_type,
+};
+use super::super::native::{Args, Returns, call, from_arrow};
+use super::{Rows, comparable_values, has_map, ranges};
+use crate::error::{Error, Result};
+
+/// An array and a value, cast to the type that items and value share.
+pub(super) fn array_and_value(c: &mut Call<'_>) -> Result<Vec<Typed>> {
+    arity(c, 2, 2)?;
+    let args = std::mem::take(&mut c.args);
+    let Some(item) = item_of(&args[0].data_type) else {
+        if args[0].data_type == DataType::Null {
+            return Err(mismatch("NULL_TYPE", format!("`{}` does not take a value of type VOID", c.name)));
+        }
+        return Err(unexpected_type(c, 0, &args[0].data_type, &Want::Array));
+    };
+    let common = wider_type_without_strings(item, &args[1].data_type).ok_or_else(|| {
+        mismatch(
+            "ARRAY_FUNCTION_DIFF_TYPES",
+            format!(
+                "`{}` takes an array and a value of its items' type, not {} and {}",
+                c.name,
+                sql_name(item),
+                sql_name(&args[1].data_type)
+            ),
+        )
+    })?;
+    let mut args = args.into_iter();
+    let (array, value) = (args.next(), args.next());
+    array
+        .zip(value)
+        .map(|(array, value)| Ok(vec![convert(c, array, &array_of(common.clone()))?, convert(c, value, &common)?]))
+        .unwrap_or_else(|| Err(Error::internal("two arguments")))
+}
+
+/// [`array_and_value`] where the value must be comparable and not void.
+fn array_and_search(c: &mut Call<'_>, void_allowed: bool) -> Result<Vec<Typed>> {
+    if !void_allowed && c.args.get(1).is_some_and(|a| a.data_type == DataType::Null) {
+        return Err(mismatch("NULL_TYPE", format!("`{}` does not take a value of type VOID", c.name)));
+    }
+    let args = array_and_value(c)?;
+    if has_map(&args[1].data_type) {
+        return Err(mismatch("INVALID_ORDERING_TYPE", format!("`{}` does not take {}", c.name, sql_name(&args[1].data_type))));
+    }
+    Ok(args)
+}
+
+/// Compares an array's items with a value, row by row.
+struct Search<'a> {
+    lists: super::super::native::Reader<'a, ListArray>,
+    value: super::super::native::AnyReader<'a>,
+    rows: Rows,
+}
+
+impl<'a> Search<'a> {
+    fn of(a: &Args<'a>) -> Result<Self> {
+        let lists = a.column::<ListArray>(0)?;
+        let value = a.any(1);
+        let (items, values) = (comparable_values(lists.array().values())?, comparable_values(value.array)?);
+        Ok(Self { lists, value, rows: Rows::of(&[&items, &values])? })
+    }
+
+    /// The row's items, none if list or value is null.
+    fn items(&self, row: usize) -> Option<std::ops::Range<usize>> {
+        if self.value.is_null(row) { None } else { ranges(&self.lists, row) }
+    }
+
+    fn matches(&self, item: usize, row: usize) -> bool {
+        self.lists.array().values().is_valid(item) && self.rows.row(0, item) == self.rows.row(1, self.value.row(row))
+    }
+}
+
+/// True if it is there; null if it is not and a null is.
+pub(super) fn array_contains(mut c: Call<'_>) -> Result<Typed> {
+    let args = array_and_search(&mut c, false)?;
+    Ok(call("array_contains", args, Returns::new(DataType::Boolean, true), |a| {
+        let search = Search::of(a)?;
+        a.booleans(|row| {
+            let items = search.items(row)?;
+            if items.clone().any(|item| search.matches(item, row)) {
+                return Some(true);
+            }
+            items.clone().all(|item| search.lists.array().values().is_valid(item)).then_some(false)
+        })
+    }))
+}
+
+/// From 1; 0 if it is not there.
+pub(super) fn array_position(mut c: Call<'_>) -> Result<Typed> {
+    let args = array_and_search(&mut c, true)?;
+    let returns = Returns::new(DataType::Int64, any_nullable(&args));
+    Ok(call("array_position", args, returns, |a| {
+        let search = Search::of(a)?;
+        a.primitive::<Int64Type>(|row| {
+            let mut items = search.items(row)?;
+            Some(items.position(|item| search.matches(item, row)).map_or(0, |at| at as i64 + 1))
+        })
+    }))
+}
+
+/// Without the items that equal the value.
+pub(super) fn array_remove(mut c: Call<'_>) -> Result<Typed> {
+    let args = array_and_search(&mut c, true)?;
+    let returns = Returns::new(args[0].data_type.clone(), any_nullable(&args));
+    Ok(call("array_remove", args, returns, |a| {
+        let search = Search::of(a)?;
+        super::gather(a, search.lists.array(), |row, out| {
+            out.extend(search.items(row)?.filter(|item| !search.matches(*item, row)).map(|item| Some(item as u32)));
+            Some(())
+        })
+    }))
+}
+
+/// The greatest or least item, null ones passed over.
+pub(super) fn array_extreme(mut c: Call<'_>, greatest: bool) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Array])?;
+    let item = item_of(&args[0].data_type).cloned().unwrap_or(DataType::Null);
+    if has_map(&item) {
+        return Err(mismatch("INVALID_ORDERING_TYPE", format!("`{}` does not take {}", c.name, sql_name(&item))));
+    }
+    Ok(call(c.name, args, Returns::new(item, true), move |a| {
+        let lists = a.column::<ListArray>(0)?;
+        let values = lists.array().values();
+        let comparable = comparable_values(values)?;
+        let rows = Rows::of(&[&comparable])?;
+        let nulls = values.logical_nulls();
+        let picked: UInt32Array = (0..a.rows())
+            .map(|row| {
+                let valid = ranges(&lists, row)?.filter(|i| nulls.as_ref().is_none_or(|n| n.is_valid(*i)));
+                let key = |i: &usize| rows.row(0, *i);
+                // Of equal items the first.
+                let best = if greatest { valid.rev().max_by_key(key) } else { valid.min_by_key(key) };
+                best.map(|i| i as u32)
+            })
+            .collect();
+        arrow::compute::take(values, &picked, None).map_err(from_arrow)
+    }))
+}
+
+/// What an index that is not there gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    Fail,
+    Null,
+}
+
+/// `element_at(array, index from 1, from the end if negative)`, `element_at(map, key)`.
+pub(super) fn element_at(mut c: Call<'_>, missing: Missing) -> Result<Typed> {
+    arity(&c, 2, 2)?;
+    if entry_of(&c.args[0].data_type).is_some() {
+        return value_of_key(c);
+    }
+    let (index, array) = (c.args.remove(1), c.args.remove(0));
+    let Some(item) = item_of(&array.data_type).cloned() else {
+        return Err(unexpected_type(&c, 0, &array.data_type, &Want::OneOf(&[Want::Array, Want::Map])));
+    };
+    let narrow = is_integral(&index.data_type) && index.data_type != DataType::Int64;
+    let index = if narrow || index.data_type == DataType::Null {
+        convert(&c, index, &DataType::Int32)?
+    } else {
+        expect_one(&c, 1, index, &Want::Int)?
+    };
+    Ok(call(c.name, vec![array, index], Returns::fallible(item, true), move |a| {
+        let (lists, index) = (a.column::<ListArray>(0)?, a.column::<Int32Array>(1)?);
+        let picked = (0..a.rows())
+            .map(|row| {
+                let (Some(items), Some(index)) = (ranges(&lists, row), index.get(row)) else { return Ok(None) };
+                if index == 0 {
+                    return Err(data_error(
+                        "INVALID_INDEX_OF_ZERO",
+                        "the index 0 is invalid: an index counts from 1, or from -1 for the last",
+                    ));
+                }
+                let place = index.unsigned_abs() as usize;
+                if place > items.len() {
+                    return match missing {
+                        Missing::Null => Ok(None),
+                        Missing::Fail => Err(data_error(
+                            "INVALID_ARRAY_INDEX_IN_ELEMENT_AT",
+                            format!("the index {index} is out of bounds: the array has {} elements", items.len()),
+                        )),
+                    };
+                }
+                Ok(Some(if index > 0 { items.start + place - 1 } else { items.end - place } as u32))
+            })
+            .collect::<Result<UInt32Array>>()?;
+        arrow::compute::take(lists.array().values(), &picked, None).map_err(from_arrow)
+    }))
+}
+
+/// `get(array, index from 0)`; null beyond the ends.
+pub(super) fn get(mut c: Call<'_>) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Array, Want::Integral])?;
+    let item = item_of(&args[0].data_type).cloned().unwrap_or(DataType::Null);
+    Ok(call("get", args, Returns::new(item, true), |a| {
+        let lists = a.column::<ListArray>(0)?;
+        let index = arrow::compute::cast(a.any(1).array, &DataType::Int64).map_err(from_arrow)?;
+        let index = arrow::array::AsArray::as_primitive::<Int64Type>(&index);
+        let picked: UInt32Array = (0..a.rows())
+            .map(|row| {
+                let items = ranges(&lists, row)?;
+                let at = a.any(1).row(row);
+                let index = usize::try_from(index.is_valid(at).then(|| index.value(at))?).ok()?;
+                (index < items.len()).then(|| (items.start + index) as u32)
+            })
+            .collect();
+        arrow::compute::take(lists.array().values(), &picked, None).map_err(from_arrow)
+    }))
+}
+
+/// A map and a key, cast to one key type.
+fn map_and_key(c: &mut Call<'_>) -> Result<Vec<Typed>> {
+    let (key, map) = (c.args.remove(1), c.args.remove(0));
+    let Some((key_type, value_type)) = entry_of(&map.data_type) else {
+        return Err(unexpected_type(c, 0, &map.data_type, &Want::Map));
+    };
+    let common = wider_type_without_strings(key_type, &key.data_type).ok_or_else(|| {
+        mismatch(
+            "MAP_FUNCTION_DIFF_TYPES",
+            format!(
+                "`{}` takes a map and one of its keys, not {} and {}",
+                c.name,
+                sql_name(&map.data_type),
+                sql_name(&key.data_type)
+            ),
+        )
+    })?;
+    let to = map_of(common.clone(), value_type.clone());
+    Ok(vec![convert(c, map, &to)?, convert(c, key, &common)?])
+}
+
+/// The entry that has the row's key.
+fn find_keys(a: &Args<'_>) -> Result<Vec<Option<Option<u32>>>> {
+    let (maps, key) = (a.column::<MapArray>(0)?, a.any(1));
+    let (keys, wanted) = (comparable_values(maps.array().keys())?, comparable_values(key.array)?);
+    let rows = Rows::of(&[&keys, &wanted])?;
+    let offsets = maps.array().value_offsets();
+    Ok((0..a.rows())
+        .map(|row| {
+            let at = maps.row(row);
+            if key.is_null(row) || !maps.array().is_valid(at) {
+                return None;
+            }
+            let mut entries = offsets[at]..offsets[at + 1];
+            Some(entries.find(|i| rows.row(0, *i as usize) == rows.row(1, key.row(row))).map(|i| i as u32))
+        })
+        .collect())
+}
+
+fn value_of_key(mut c: Call<'_>) -> Result<Typed> {
+    let args = map_and_key(&mut c)?;
+    let value = entry_of(&args[0].data_type).map_or(DataType::Null, |(_, v)| v.clone());
+    Ok(call(c.name, args, Returns::new(value, true), |a| {
+        let found: UInt32Array = find_keys(a)?.into_iter().map(Option::flatten).collect();
+        let maps = a.column::<MapArray>(0)?;
+        arrow::compute::take(maps.array().values(), &found, None).map_err(from_arrow)
+    }))
+}
+
+/// Whether the map has the key.
+pub(super) fn map_contains_key(mut c: Call<'_>) -> Result<Typed> {
+    arity(&c, 2, 2)?;
+    if c.args.iter().any(|a| a.data_type == DataType::Null) {
+        return Err(mismatch("NULL_TYPE", "`map_contains_key` does not take a value of type VOID"));
+    }
+    let args = map_and_key(&mut c)?;
+    let returns = Returns::new(DataType::Boolean, any_nullable(&args));
+    Ok(call("map_contains_key", args, returns, |a| {
+        let found: arrow::array::BooleanArray =
+            find_keys(a)?.into_iter().map(|found| found.map(|entry| entry.is_some())).collect();
+        Ok(Arc::new(found) as ArrayRef)
+    }))
+}

@@ -1,0 +1,103 @@
+//! Dates and timestamps from their parts.
+
+use arrow::array::{Decimal128Array, Int32Array, StringArray};
+use arrow::datatypes::{DataType, Date32Type, TimestampMicrosecondType};
+
+use super::super::super::cast::CastMode;
+use super::super::super::cast::time::{DAY_US, Zone, days_from_date, days_in_month};
+use super::super::super::{Call, Typed};
+use super::super::arguments::{Want, any_nullable, arity, coerce_one, convert, data_error, text};
+use super::super::native::{Returns, call};
+use super::{invalid_zone, overflow};
+use crate::error::{Error, Result};
+
+fn out_of_bounds(what: &str, value: i32) -> Error {
+    data_error("DATETIME_FIELD_OUT_OF_BOUNDS.WITHOUT_SUGGESTION", format!("invalid value for {what}: {value}"))
+}
+
+/// Days since 1970 of a date that exists.
+fn checked_date(year: i32, month: i32, day: i32) -> Result<i32> {
+    let (y, m, d) = (i64::from(year), i64::from(month), i64::from(day));
+    if !(1..=12).contains(&m) {
+        return Err(out_of_bounds("MonthOfYear (valid values 1 - 12)", month));
+    }
+    if d < 1 || d > days_in_month(y, m) {
+        return Err(out_of_bounds("DayOfMonth (valid values 1 - 28/31)", day));
+    }
+    days_from_date(y, m, d).ok_or_else(|| out_of_bounds("Year", year))
+}
+
+/// `make_date(year, month, day)`.
+pub(super) fn make_date(mut c: Call<'_>) -> Result<Typed> {
+    let args = super::coerce(&mut c, &[Want::Int, Want::Int, Want::Int])?;
+    let returns = Returns::fallible(DataType::Date32, any_nullable(&args));
+    Ok(call("make_date", args, returns, |a| {
+        let (year, month, day) = (a.column::<Int32Array>(0)?, a.column::<Int32Array>(1)?, a.column::<Int32Array>(2)?);
+        a.try_primitive::<Date32Type>(|row| {
+            let (Some(year), Some(month), Some(day)) = (year.get(row), month.get(row), day.get(row)) else { return Ok(None) };
+            checked_date(year, month, day).map(Some)
+        })
+    }))
+}
+
+/// `make_timestamp(year, month, day, hour, minute, seconds[, zone])`.
+pub(super) fn make_timestamp(mut c: Call<'_>, data_type: DataType, mode: CastMode) -> Result<Typed> {
+    let zoned = data_type != super::timestamp_ntz();
+    arity(&c, 6, if zoned { 7 } else { 6 })?;
+    let session = c.context.settings.time_zone.to_string();
+    if c.args.len() == 6 {
+        c.args.push(text(if zoned { session } else { "UTC".into() }));
+    }
+    let args = std::mem::take(&mut c.args);
+    let args = args
+        .into_iter()
+        .enumerate()
+        .map(|(index, arg)| match index {
+            5 => convert(&c, coerce_one(&c, 5, arg, &Want::Decimal)?, &DataType::Decimal128(16, 6)),
+            6 => coerce_one(&c, 6, arg, &Want::Text),
+            _ => coerce_one(&c, index, arg, &Want::Int),
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let lenient = mode == CastMode::Try;
+    let returns = Returns::fallible_if(!lenient, data_type, lenient || any_nullable(&args));
+    Ok(call(c.name, args, returns, move |a| {
+        let numbers = (0..5).map(|i| a.column::<Int32Array>(i)).collect::<Result<Vec<_>>>()?;
+        let (seconds, zone) = (a.column::<Decimal128Array>(5)?, a.column::<StringArray>(6)?);
+        a.try_primitive::<TimestampMicrosecondType>(|row| {
+            let mut parts = [0; 5];
+            for (part, column) in parts.iter_mut().zip(&numbers) {
+                let Some(value) = column.get(row) else { return Ok(None) };
+                *part = value;
+            }
+            let (Some(seconds), Some(zone)) = (seconds.get(row), zone.get(row)) else { return Ok(None) };
+            match instant(parts, seconds, zone) {
+                Err(_) if lenient => Ok(None),
+                made => made.map(Some),
+            }
+        })
+    }))
+}
+
+fn instant([year, month, day, hour, minute]: [i32; 5], seconds_us: i128, zone: &str) -> Result<i64> {
+    let zone = Zone::parse(zone).ok_or_else(|| invalid_zone(zone))?;
+    let days = checked_date(year, month, day)?;
+    if !(0..24).contains(&hour) {
+        return Err(out_of_bounds("HourOfDay (valid values 0 - 23)", hour));
+    }
+    if !(0..60).contains(&minute) {
+        return Err(out_of_bounds("MinuteOfHour (valid values 0 - 59)", minute));
+    }
+    // Exactly 60 seconds are the next minute.
+    if seconds_us > 60_000_000 {
+        return Err(data_error("INVALID_FRACTION_OF_SECOND", "the seconds must be between 0 and 60, and 60 without a fraction"));
+    }
+    if seconds_us < 0 {
+        return Err(out_of_bounds("SecondOfMinute (valid values 0 - 59)", (seconds_us / 1_000_000) as i32));
+    }
+    let time = i64::from(hour) * 3_600_000_000 + i64::from(minute) * 60_000_000 + seconds_us as i64;
+    i64::from(days)
+        .checked_mul(DAY_US)
+        .and_then(|midnight| midnight.checked_add(time))
+        .and_then(|local| zone.to_instant(local))
+        .ok_or_else(|| overflow("the timestamp"))
+}

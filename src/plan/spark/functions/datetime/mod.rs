@@ -1,0 +1,384 @@
+//! Dates and times. Instants are seen in the session's zone.
+
+use std::sync::Arc;
+
+use arrow::array::{Date32Array, Decimal128Array, Float64Array, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use datafusion::scalar::ScalarValue;
+
+use super::super::cast::time::{DAY_US, Zone, add_months, date_from_days, days_from_date, days_in_month};
+use super::super::cast::{CastMode, cast};
+use super::super::types::timestamp_ntz;
+use super::super::{Call, Typed};
+use super::arguments::{
+    Want, any_nullable, arity, coerce, coerce_one, coerce_optional, convert, data_error, expect_one, is_numeric, literal,
+    require_constant, timestamp,
+};
+use super::native::{Returns, call};
+use super::{FunctionSpec, scalar};
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::batch_time::BatchTime;
+
+mod field;
+mod make;
+mod pattern;
+mod text;
+mod unit;
+
+/// The functions of this family.
+pub(super) const FUNCTIONS: &[FunctionSpec] = &[
+    scalar("year", |c| field::of_date(c, |d| date_from_days(d).0 as i32)),
+    scalar("quarter", |c| field::of_date(c, field::quarter)),
+    scalar("month", |c| field::of_date(c, |d| date_from_days(d).1 as i32)),
+    scalar("day", |c| field::of_date(c, |d| date_from_days(d).2 as i32)),
+    scalar("dayofmonth", |c| field::of_date(c, |d| date_from_days(d).2 as i32)),
+    scalar("dayofyear", |c| field::of_date(c, field::day_of_year)),
+    scalar("dayofweek", |c| field::of_date(c, field::day_of_week)),
+    scalar("weekday", |c| field::of_date(c, field::weekday)),
+    scalar("weekofyear", |c| field::of_date(c, |d| field::iso_week(d).1)),
+    scalar("hour", |c| field::of_time(c, 3_600_000_000, 24)),
+    scalar("minute", |c| field::of_time(c, 60_000_000, 60)),
+    scalar("second", |c| field::of_time(c, 1_000_000, 60)),
+    scalar("monthname", |c| field::name(c, |d| &field::MONTHS[date_from_days(d).1 as usize - 1][..3])),
+    scalar("dayname", |c| field::name(c, |d| &field::DAYS[field::weekday(d) as usize][..3])),
+    scalar("date_part", field::date_part),
+    scalar("datepart", field::date_part),
+    scalar("extract", field::date_part),
+    scalar("date_trunc", unit::date_trunc),
+    scalar("trunc", unit::trunc),
+    scalar("date_add", |c| add_days(c, false)),
+    scalar("dateadd", |c| add_days(c, false)),
+    scalar("date_sub", |c| add_days(c, true)),
+    scalar("datediff", date_diff),
+    scalar("date_diff", date_diff),
+    scalar("timestampadd", unit::timestamp_add),
+    scalar("timestampdiff", unit::timestamp_diff),
+    scalar("add_months", months_later),
+    scalar("months_between", months_between),
+    scalar("last_day", last_day),
+    scalar("next_day", next_day),
+    scalar("to_date", |c| text::to_date(c, CastMode::Ansi)),
+    scalar("try_to_date", |c| text::to_date(c, CastMode::Try)),
+    scalar("to_timestamp", |c| text::to_timestamp(c, timestamp(), CastMode::Ansi)),
+    scalar("to_timestamp_ltz", |c| text::to_timestamp(c, timestamp(), CastMode::Ansi)),
+    scalar("to_timestamp_ntz", |c| text::to_timestamp(c, timestamp_ntz(), CastMode::Ansi)),
+    scalar("try_to_timestamp", |c| text::to_timestamp(c, timestamp(), CastMode::Try)),
+    scalar("unix_timestamp", text::unix_timestamp),
+    scalar("to_unix_timestamp", text::unix_timestamp),
+    scalar("date_format", text::date_format),
+    scalar("from_unixtime", text::from_unixtime),
+    scalar("timestamp_seconds", timestamp_seconds),
+    scalar("timestamp_millis", |c| timestamp_of(c, 1000)),
+    scalar("timestamp_micros", |c| timestamp_of(c, 1)),
+    scalar("unix_seconds", |c| unix(c, 1_000_000)),
+    scalar("unix_millis", |c| unix(c, 1000)),
+    scalar("unix_micros", |c| unix(c, 1)),
+    scalar("unix_date", unix_date),
+    scalar("date_from_unix_date", date_from_unix_date),
+    scalar("make_date", make::make_date),
+    scalar("make_timestamp", |c| make::make_timestamp(c, timestamp(), CastMode::Ansi)),
+    scalar("make_timestamp_ltz", |c| make::make_timestamp(c, timestamp(), CastMode::Ansi)),
+    scalar("make_timestamp_ntz", |c| make::make_timestamp(c, timestamp_ntz(), CastMode::Ansi)),
+    scalar("try_make_timestamp", |c| make::make_timestamp(c, timestamp(), CastMode::Try)),
+    scalar("from_utc_timestamp", |c| shift_zone(c, true)),
+    scalar("to_utc_timestamp", |c| shift_zone(c, false)),
+    scalar("convert_timezone", convert_timezone),
+    scalar("current_timestamp", |c| now(c, timestamp())),
+    scalar("now", |c| now(c, timestamp())),
+    scalar("localtimestamp", |c| now(c, timestamp_ntz())),
+    scalar("current_date", |c| now(c, DataType::Date32)),
+    scalar("curdate", |c| now(c, DataType::Date32)),
+];
+
+/// The session's zone.
+fn zone_of(c: &Call<'_>) -> Result<Zone> {
+    let name = &c.context.settings.time_zone;
+    Zone::parse(name).ok_or_else(|| invalid_zone(name))
+}
+
+fn invalid_zone(name: &str) -> Error {
+    data_error("INVALID_TIMEZONE", format!("the time zone `{name}` is neither a region nor an offset"))
+}
+
+fn overflow(what: &str) -> Error {
+    data_error("DATETIME_OVERFLOW", format!("{what} is beyond what a timestamp holds"))
+}
+
+/// The batch's time, as an instant or in the session's zone.
+fn now(c: Call<'_>, data_type: DataType) -> Result<Typed> {
+    arity(&c, 0, 0)?;
+    let zone = zone_of(&c)?;
+    // Volatile, so that it is neither folded nor taken out of the plan: each batch has its own time.
+    Ok(call(c.name, Vec::new(), Returns::fallible(data_type, false), move |a| {
+        let Some(time) = a.config().extensions.get::<BatchTime>() else {
+            return Err(Error::internal("there is no batch time in this session"));
+        };
+        let instant = time.us();
+        let local = instant + zone.offset_at(instant);
+        match a.returns() {
+            DataType::Date32 => a.primitive::<Date32Type>(|_| i32::try_from(local.div_euclid(DAY_US)).ok()),
+            DataType::Timestamp(_, None) => a.primitive::<TimestampMicrosecondType>(|_| Some(local)),
+            _ => a.primitive::<TimestampMicrosecondType>(|_| Some(instant)),
+        }
+    }))
+}
+
+/// A date and days to add, which must be a narrow whole number (or a text of one).
+fn add_days(mut c: Call<'_>, negative: bool) -> Result<Typed> {
+    arity(&c, 2, 2)?;
+    let (days, date) = (c.args.remove(1), c.args.remove(0));
+    let date = coerce_one(&c, 0, date, &Want::Date)?;
+    let days = match days.data_type {
+        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Utf8 | DataType::Null => {
+            convert(&c, days, &DataType::Int32)?
+        }
+        _ => expect_one(&c, 1, days, &Want::Int)?,
+    };
+    let args = vec![date, days];
+    let returns = Returns::fallible(DataType::Date32, any_nullable(&args));
+    Ok(call(c.name, args, returns, move |a| {
+        let (date, days) = (a.column::<Date32Array>(0)?, a.column::<Int32Array>(1)?);
+        a.try_primitive::<Date32Type>(|row| {
+            let (Some(date), Some(days)) = (date.get(row), days.get(row)) else { return Ok(None) };
+            let sum = if negative { date.checked_sub(days) } else { date.checked_add(days) };
+            sum.map(Some).ok_or_else(|| Error::new(ErrorKind::Data, "the date is beyond what a date holds"))
+        })
+    }))
+}
+
+fn date_diff(mut c: Call<'_>) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Date, Want::Date])?;
+    let returns = Returns::new(DataType::Int32, any_nullable(&args));
+    Ok(call("datediff", args, returns, |a| {
+        let (end, start) = (a.column::<Date32Array>(0)?, a.column::<Date32Array>(1)?);
+        a.primitive::<Int32Type>(|row| Some(end.get(row)?.wrapping_sub(start.get(row)?)))
+    }))
+}
+
+fn months_later(mut c: Call<'_>) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Date, Want::Int])?;
+    let returns = Returns::fallible(DataType::Date32, any_nullable(&args));
+    Ok(call("add_months", args, returns, |a| {
+        let (date, months) = (a.column::<Date32Array>(0)?, a.column::<Int32Array>(1)?);
+        a.try_primitive::<Date32Type>(|row| {
+            let (Some(date), Some(months)) = (date.get(row), months.get(row)) else { return Ok(None) };
+            add_months(i64::from(date), i64::from(months)).map(Some).ok_or_else(|| overflow("the date"))
+        })
+    }))
+}
+
+/// Whole months between days that match (or both end a month), else by months of 31 days, rounded to 8 places unless told not to.
+fn months_between(mut c: Call<'_>) -> Result<Typed> {
+    let mut args = coerce_optional(&mut c, 2, &[Want::Timestamp, Want::Timestamp, Want::Boolean])?;
+    if args.len() == 2 {
+        args.push(literal(true.into()));
+    }
+    let zone = zone_of(&c)?;
+    let returns = Returns::new(DataType::Float64, any_nullable(&args));
+    Ok(call("months_between", args, returns, move |a| {
+        let (end, start) = (a.column::<TimestampMicrosecondArray>(0)?, a.column::<TimestampMicrosecondArray>(1)?);
+        let round = a.column::<arrow::array::BooleanArray>(2)?;
+        a.primitive::<Float64Type>(|row| {
+            let local = |us: i64| us + zone.offset_at(us);
+            let (end, start, round) = (local(end.get(row)?), local(start.get(row)?), round.get(row)?);
+            let months = months_apart(end, start);
+            Some(if round { (months * 1e8).round_ties_even() / 1e8 } else { months })
+        })
+    }))
+}
+
+fn months_apart(end: i64, start: i64) -> f64 {
+    const SECONDS_IN_MONTH: f64 = 31.0 * 86_400.0;
+    let parts = |us: i64| {
+        let (year, month, day) = date_from_days(us.div_euclid(DAY_US));
+        (year * 12 + month, day, days_in_month(year, month) - day)
+    };
+    let ((m1, d1, left1), (m2, d2, left2)) = (parts(end), parts(start));
+    let months = (m1 - m2) as f64;
+    if d1 == d2 || (left1 == 0 && left2 == 0) {
+        return months;
+    }
+    let seconds = |us: i64| us.rem_euclid(DAY_US) / 1_000_000;
+    let difference = (d1 - d2) * 86_400 + seconds(end) - seconds(start);
+    months + difference as f64 / SECONDS_IN_MONTH
+}
+
+fn last_day(mut c: Call<'_>) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Date])?;
+    let returns = Returns::new(DataType::Date32, args[0].nullable);
+    Ok(call("last_day", args, returns, |a| {
+        let date = a.column::<Date32Array>(0)?;
+        a.primitive::<Date32Type>(|row| {
+            let (year, month, _) = date_from_days(i64::from(date.get(row)?));
+            days_from_date(year, month, days_in_month(year, month))
+        })
+    }))
+}
+
+fn next_day(mut c: Call<'_>) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Date, Want::Text])?;
+    let returns = Returns::fallible(DataType::Date32, any_nullable(&args));
+    Ok(call("next_day", args, returns, |a| {
+        let (date, name) = (a.column::<Date32Array>(0)?, a.column::<StringArray>(1)?);
+        a.try_primitive::<Date32Type>(|row| {
+            let (Some(date), Some(name)) = (date.get(row), name.get(row)) else { return Ok(None) };
+            let wanted = match name.trim_matches(' ').to_uppercase().as_str() {
+                "MO" | "MON" | "MONDAY" => 0,
+                "TU" | "TUE" | "TUESDAY" => 1,
+                "WE" | "WED" | "WEDNESDAY" => 2,
+                "TH" | "THU" | "THURSDAY" => 3,
+                "FR" | "FRI" | "FRIDAY" => 4,
+                "SA" | "SAT" | "SATURDAY" => 5,
+                "SU" | "SUN" | "SUNDAY" => 6,
+                _ => return Err(data_error("ILLEGAL_DAY_OF_WEEK", format!("'{name}' is not a day of the week"))),
+            };
+            let ahead = (wanted - field::weekday(i64::from(date)) - 1).rem_euclid(7) + 1;
+            date.checked_add(ahead).map(Some).ok_or_else(|| overflow("the date"))
+        })
+    }))
+}
+
+fn timestamp_of(mut c: Call<'_>, factor: i64) -> Result<Typed> {
+    arity(&c, 1, 1)?;
+    let arg = c.args.remove(0);
+    let arg = if arg.data_type == DataType::Null { arg } else { expect_one(&c, 0, arg, &Want::Integral)? };
+    let arg = convert(&c, arg, &DataType::Int64)?;
+    let returns = Returns::fallible_if(factor > 1, timestamp(), arg.nullable);
+    Ok(call(c.name, vec![arg], returns, move |a| {
+        let n = a.column::<Int64Array>(0)?;
+        a.try_primitive::<TimestampMicrosecondType>(|row| {
+            n.get(row).map(|n| n.checked_mul(factor).ok_or_else(|| overflow("the timestamp"))).transpose()
+        })
+    }))
+}
+
+/// Seconds since 1970; a fraction is cut at the microsecond where it is decimal, and goes to null from NaN and infinities.
+fn timestamp_seconds(mut c: Call<'_>) -> Result<Typed> {
+    arity(&c, 1, 1)?;
+    let arg = c.args.remove(0);
+    if !is_numeric(&arg.data_type) && arg.data_type != DataType::Null {
+        return Err(super::arguments::unexpected_type(&c, 0, &arg.data_type, &Want::Numeric));
+    }
+    match arg.data_type {
+        DataType::Float32 | DataType::Float64 => {
+            let arg = convert(&c, arg, &DataType::Float64)?;
+            Ok(call(c.name, vec![arg], Returns::new(timestamp(), true), |a| {
+                let n = a.column::<Float64Array>(0)?;
+                a.primitive::<TimestampMicrosecondType>(|row| n.get(row).filter(|n| n.is_finite()).map(|n| (n * 1e6) as i64))
+            }))
+        }
+        DataType::Decimal128(_, scale) => {
+            let returns = Returns::fallible(timestamp(), arg.nullable);
+            Ok(call(c.name, vec![arg], returns, move |a| {
+                let n = a.column::<Decimal128Array>(0)?;
+                let factor = 10_i128.checked_pow((6 - i32::from(scale)).max(0) as u32);
+                let divisor = 10_i128.pow((i32::from(scale) - 6).max(0) as u32);
+                a.try_primitive::<TimestampMicrosecondType>(|row| {
+                    let Some(n) = n.get(row) else { return Ok(None) };
+                    if n % divisor != 0 {
+                        return Err(Error::new(ErrorKind::Data, "the seconds have more than six decimal places"));
+                    }
+                    factor
+                        .and_then(|factor| (n / divisor).checked_mul(factor))
+                        .and_then(|us| i64::try_from(us).ok())
+                        .map(Some)
+                        .ok_or_else(|| overflow("the timestamp"))
+                })
+            }))
+        }
+        _ => {
+            c.args.push(arg);
+            timestamp_of(c, 1_000_000)
+        }
+    }
+}
+
+/// Since 1970, in units of so many microseconds, rounded down.
+fn unix(mut c: Call<'_>, unit: i64) -> Result<Typed> {
+    arity(&c, 1, 1)?;
+    let arg = c.args.remove(0);
+    let arg = if arg.data_type == DataType::Null { convert(&c, arg, &timestamp())? } else { arg };
+    let arg = expect_one(&c, 0, arg, &Want::Timestamp)?;
+    let returns = Returns::new(DataType::Int64, arg.nullable);
+    Ok(call(c.name, vec![arg], returns, move |a| {
+        let time = a.column::<TimestampMicrosecondArray>(0)?;
+        a.primitive::<Int64Type>(|row| time.get(row).map(|us| us.div_euclid(unit)))
+    }))
+}
+
+fn unix_date(mut c: Call<'_>) -> Result<Typed> {
+    arity(&c, 1, 1)?;
+    let arg = c.args.remove(0);
+    let arg = if arg.data_type == DataType::Null { convert(&c, arg, &DataType::Date32)? } else { arg };
+    let arg = expect_one(&c, 0, arg, &Want::Date)?;
+    let returns = Returns::new(DataType::Int32, arg.nullable);
+    Ok(call("unix_date", vec![arg], returns, |a| {
+        let date = a.column::<Date32Array>(0)?;
+        a.primitive::<Int32Type>(|row| date.get(row))
+    }))
+}
+
+fn date_from_unix_date(mut c: Call<'_>) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Int])?;
+    let returns = Returns::new(DataType::Date32, args[0].nullable);
+    Ok(call("date_from_unix_date", args, returns, |a| {
+        let days = a.column::<Int32Array>(0)?;
+        a.primitive::<Date32Type>(|row| days.get(row))
+    }))
+}
+
+/// `from_utc_timestamp` (out of UTC) and `to_utc_timestamp`: the clock time of one zone taken as that of the other.
+fn shift_zone(mut c: Call<'_>, from_utc: bool) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Timestamp, Want::Text])?;
+    let returns = Returns::fallible(timestamp(), any_nullable(&args));
+    Ok(call(c.name, args, returns, move |a| {
+        let (time, name) = (a.column::<TimestampMicrosecondArray>(0)?, a.column::<StringArray>(1)?);
+        a.try_primitive::<TimestampMicrosecondType>(|row| {
+            let (Some(time), Some(name)) = (time.get(row), name.get(row)) else { return Ok(None) };
+            let zone = Zone::parse(name).ok_or_else(|| invalid_zone(name))?;
+            let shifted = if from_utc { time.checked_add(zone.offset_at(time)) } else { zone.to_instant(time) };
+            shifted.map(Some).ok_or_else(|| overflow("the timestamp"))
+        })
+    }))
+}
+
+/// `convert_timezone([from,] to, clock time)`.
+fn convert_timezone(mut c: Call<'_>) -> Result<Typed> {
+    arity(&c, 2, 3)?;
+    if c.args.len() == 2 {
+        c.args.insert(0, super::arguments::text(c.context.settings.time_zone.as_ref()));
+    }
+    let args = coerce(&mut c, &[Want::Text, Want::Text, Want::TimestampNtz])?;
+    let returns = Returns::fallible(timestamp_ntz(), any_nullable(&args));
+    Ok(call("convert_timezone", args, returns, |a| {
+        let (from, to) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?);
+        let time = a.column::<TimestampMicrosecondArray>(2)?;
+        a.try_primitive::<TimestampMicrosecondType>(|row| {
+            let (Some(from), Some(to), Some(time)) = (from.get(row), to.get(row), time.get(row)) else { return Ok(None) };
+            let from = Zone::parse(from).ok_or_else(|| invalid_zone(from))?;
+            let to = Zone::parse(to).ok_or_else(|| invalid_zone(to))?;
+            let instant = from.to_instant(time).ok_or_else(|| overflow("the timestamp"))?;
+            Ok(instant.checked_add(to.offset_at(instant)))
+        })
+    }))
+}
+
+/// A constant text argument, upper case; `None` if it is null.
+fn constant_name(c: &Call<'_>, name: &str, arg: &Typed) -> Result<Option<String>> {
+    match require_constant(c, name, arg)? {
+        ScalarValue::Utf8(text) => Ok(text.map(|t| t.to_uppercase())),
+        _ => Ok(None),
+    }
+}
+
+/// A cast that gives null where it fails, if `mode` says so.
+fn cast_in(c: &Call<'_>, arg: Typed, to: &DataType, mode: CastMode) -> Result<Typed> {
+    cast(arg, to, mode, c.context.settings)
+}
+
+/// A decimal column of seconds with six places.
+fn seconds_decimal(values: impl Iterator<Item = Option<i64>>) -> Result<arrow::array::ArrayRef> {
+    let values: Decimal128Array = values.map(|v| v.map(i128::from)).collect();
+    let values: arrow::array::PrimitiveArray<Decimal128Type> = values.with_data_type(DataType::Decimal128(8, 6));
+    Ok(Arc::new(values))
+}

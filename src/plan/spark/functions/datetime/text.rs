@@ -1,0 +1,158 @@
+//! Dates and timestamps as text, by Java's patterns.
+
+use std::sync::Arc;
+
+use arrow::array::{Int64Array, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
+
+use super::super::super::cast::CastMode;
+use super::super::super::cast::time::Zone;
+use super::super::super::{Call, Typed};
+use super::super::arguments::{Want, any_nullable, arity, coerce, coerce_one, convert, data_error, text, timestamp};
+use super::super::native::{Returns, call};
+use super::field::local_time;
+use super::pattern::{Pattern, Use};
+use super::{cast_in, overflow, zone_of};
+use crate::error::{Error, Result};
+
+const DEFAULT_PATTERN: &str = "yyyy-MM-dd HH:mm:ss";
+
+/// The pattern of the rows of one invocation: compiled again only where it changes.
+struct Compiled {
+    usage: Use,
+    held: Option<(String, Arc<Pattern>)>,
+}
+
+impl Compiled {
+    fn new(usage: Use) -> Self {
+        Self { usage, held: None }
+    }
+
+    fn get(&mut self, pattern: &str) -> Result<Arc<Pattern>> {
+        match &self.held {
+            Some((text, compiled)) if text == pattern => Ok(Arc::clone(compiled)),
+            _ => {
+                let compiled = Arc::new(Pattern::compile(pattern, self.usage)?);
+                self.held = Some((pattern.to_owned(), Arc::clone(&compiled)));
+                Ok(compiled)
+            }
+        }
+    }
+}
+
+fn cannot_parse(s: &str, pattern: &str) -> Error {
+    data_error("CANNOT_PARSE_TIMESTAMP", format!("the text '{s}' could not be parsed by the pattern '{pattern}'"))
+}
+
+/// `to_date(value)` is a cast; with a pattern, text is read by it.
+pub(super) fn to_date(mut c: Call<'_>, mode: CastMode) -> Result<Typed> {
+    const WANT: Want = Want::OneOf(&[Want::Date, Want::AnyTimestamp, Want::Text]);
+    arity(&c, 1, 2)?;
+    let pattern = (c.args.len() == 2).then(|| c.args.remove(1));
+    let value = c.args.remove(0);
+    match pattern {
+        Some(pattern) if matches!(value.data_type, DataType::Utf8 | DataType::Null) => {
+            let instants = parsed(&c, value, pattern, timestamp(), mode)?;
+            convert(&c, instants, &DataType::Date32)
+        }
+        _ => {
+            let value = coerce_one(&c, 0, value, &WANT)?;
+            cast_in(&c, value, &DataType::Date32, mode)
+        }
+    }
+}
+
+/// `to_timestamp(value)` is a cast; with a pattern, text is read by it.
+pub(super) fn to_timestamp(mut c: Call<'_>, to: DataType, mode: CastMode) -> Result<Typed> {
+    arity(&c, 1, 2)?;
+    let pattern = (c.args.len() == 2).then(|| c.args.remove(1));
+    let value = c.args.remove(0);
+    match pattern {
+        Some(pattern) if matches!(value.data_type, DataType::Utf8 | DataType::Null) => parsed(&c, value, pattern, to, mode),
+        _ => {
+            const WANT: Want = Want::OneOf(&[Want::Text, Want::Date, Want::AnyTimestamp, Want::Numeric]);
+            let value = coerce_one(&c, 0, value, &WANT)?;
+            cast_in(&c, value, &to, mode)
+        }
+    }
+}
+
+/// Text read by a pattern.
+fn parsed(c: &Call<'_>, value: Typed, pattern: Typed, to: DataType, mode: CastMode) -> Result<Typed> {
+    let value = coerce_one(c, 0, value, &Want::Text)?;
+    let pattern = coerce_one(c, 1, pattern, &Want::Text)?;
+    let zone = if matches!(to, DataType::Timestamp(_, None)) { Zone::Fixed(0) } else { zone_of(c)? };
+    let lenient = mode == CastMode::Try;
+    let args = vec![value, pattern];
+    let nullable = lenient || any_nullable(&args);
+    Ok(call(if lenient { "try_parse_timestamp" } else { "parse_timestamp" }, args, Returns::fallible(to, nullable), move |a| {
+        let (s, pattern) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?);
+        let mut compiled = Compiled::new(Use::Parsing);
+        a.try_primitive::<TimestampMicrosecondType>(|row| {
+            let (Some(s), Some(pattern)) = (s.get(row), pattern.get(row)) else { return Ok(None) };
+            match compiled.get(pattern)?.parse(s, &zone) {
+                None if lenient => Ok(None),
+                instant => instant.map(Some).ok_or_else(|| cannot_parse(s, pattern)),
+            }
+        })
+    }))
+}
+
+/// Seconds since 1970 of a text (by a pattern), a date or a timestamp; towards zero.
+pub(super) fn unix_timestamp(mut c: Call<'_>) -> Result<Typed> {
+    const WANT: Want = Want::OneOf(&[Want::Text, Want::Date, Want::AnyTimestamp]);
+    arity(&c, if c.name == "unix_timestamp" { 0 } else { 1 }, 2)?;
+    if c.args.is_empty() {
+        c.args.push(super::now(Call { name: "current_timestamp", args: Vec::new(), filter: None, ..c }, timestamp())?);
+    }
+    let pattern = if c.args.len() == 2 { c.args.remove(1) } else { text(DEFAULT_PATTERN) };
+    let value = c.args.remove(0);
+    let value = coerce_one(&c, 0, value, &WANT)?;
+    let instants = if value.data_type == DataType::Utf8 {
+        parsed(&c, value, pattern, timestamp(), CastMode::Ansi)?
+    } else {
+        convert(&c, value, &timestamp())?
+    };
+    let returns = Returns::new(DataType::Int64, instants.nullable);
+    Ok(call("unix_timestamp", vec![instants], returns, |a| {
+        let time = a.column::<TimestampMicrosecondArray>(0)?;
+        a.primitive::<Int64Type>(|row| time.get(row).map(|us| us / 1_000_000))
+    }))
+}
+
+/// `date_format(timestamp, pattern)`.
+pub(super) fn date_format(mut c: Call<'_>) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Timestamp, Want::Text])?;
+    let zone = zone_of(&c)?;
+    let local = local_time(&c, &args[0])?;
+    let returns = Returns::fallible(DataType::Utf8, any_nullable(&args));
+    Ok(call("date_format", args, returns, move |a| {
+        let (time, pattern) = (a.column::<TimestampMicrosecondArray>(0)?, a.column::<StringArray>(1)?);
+        let mut compiled = Compiled::new(Use::Formatting);
+        a.try_strings(|row, out| {
+            let (Some(us), Some(pattern)) = (time.get(row), pattern.get(row)) else { return Ok(None) };
+            compiled.get(pattern)?.format(local(us), us, &zone, out).map(Some)
+        })
+    }))
+}
+
+/// `from_unixtime(seconds[, pattern])`.
+pub(super) fn from_unixtime(mut c: Call<'_>) -> Result<Typed> {
+    arity(&c, 1, 2)?;
+    if c.args.len() == 1 {
+        c.args.push(text(DEFAULT_PATTERN));
+    }
+    let args = coerce(&mut c, &[Want::Long, Want::Text])?;
+    let zone = zone_of(&c)?;
+    let returns = Returns::fallible(DataType::Utf8, any_nullable(&args));
+    Ok(call("from_unixtime", args, returns, move |a| {
+        let (seconds, pattern) = (a.column::<Int64Array>(0)?, a.column::<StringArray>(1)?);
+        let mut compiled = Compiled::new(Use::Formatting);
+        a.try_strings(|row, out| {
+            let (Some(seconds), Some(pattern)) = (seconds.get(row), pattern.get(row)) else { return Ok(None) };
+            let us = seconds.checked_mul(1_000_000).ok_or_else(|| overflow("the timestamp"))?;
+            let local = us.checked_add(zone.offset_at(us)).ok_or_else(|| overflow("the timestamp"))?;
+            compiled.get(pattern)?.format(local, us, &zone, out).map(Some)
+        })
+    }))
+}

@@ -1,0 +1,202 @@
+//! Truncation to a unit, and arithmetic in units.
+
+use arrow::array::{Date32Array, Int64Array, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Date32Type, Int64Type, TimestampMicrosecondType};
+
+use super::super::super::cast::time::{DAY_US, add_months, date_from_days, days_from_date};
+use super::super::super::{Call, Typed};
+use super::super::arguments::{Want, any_nullable, arity, coerce, coerce_one, timestamp};
+use super::super::native::{Returns, call};
+use super::field::{midnight, quarter, weekday};
+use super::{constant_name, overflow, zone_of};
+use crate::error::{Error, ErrorKind, Result};
+
+/// A unit that dates and times are cut to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Year,
+    Quarter,
+    Month,
+    Week,
+    Micros(i64),
+}
+
+impl Unit {
+    fn named(name: &str) -> Option<Self> {
+        Some(match name.to_uppercase().as_str() {
+            "YEAR" | "YYYY" | "YY" => Self::Year,
+            "QUARTER" => Self::Quarter,
+            "MONTH" | "MON" | "MM" => Self::Month,
+            "WEEK" => Self::Week,
+            "DAY" | "DD" => Self::Micros(DAY_US),
+            "HOUR" => Self::Micros(3_600_000_000),
+            "MINUTE" => Self::Micros(60_000_000),
+            "SECOND" => Self::Micros(1_000_000),
+            "MILLISECOND" => Self::Micros(1000),
+            "MICROSECOND" => Self::Micros(1),
+            _ => return None,
+        })
+    }
+
+    /// The first day of the unit that the day is in; `None` for units below a week.
+    fn first_day(self, days: i64) -> Option<i64> {
+        let (year, month, _) = date_from_days(days);
+        let first = match self {
+            Self::Year => days_from_date(year, 1, 1)?,
+            Self::Quarter => days_from_date(year, i64::from(quarter(days)) * 3 - 2, 1)?,
+            Self::Month => days_from_date(year, month, 1)?,
+            Self::Week => return Some(days - i64::from(weekday(days))),
+            Self::Micros(_) => return None,
+        };
+        Some(i64::from(first))
+    }
+}
+
+/// `date_trunc(unit, timestamp)`; null for an unknown unit.
+pub(super) fn date_trunc(mut c: Call<'_>) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Text, Want::Timestamp])?;
+    let zone = zone_of(&c)?;
+    Ok(call("date_trunc", args, Returns::new(timestamp(), true), move |a| {
+        let (unit, time) = (a.column::<StringArray>(0)?, a.column::<TimestampMicrosecondArray>(1)?);
+        // The unit is nearly always a constant: read its name once.
+        let constant = if unit.is_constant() { Some(unit.get(0).and_then(Unit::named)) } else { None };
+        a.primitive::<TimestampMicrosecondType>(|row| {
+            let unit = constant.unwrap_or_else(|| unit.get(row).and_then(Unit::named))?;
+            let us = time.get(row)?;
+            let offset = zone.offset_at(us);
+            let local = us.checked_add(offset)?;
+            match unit {
+                Unit::Micros(unit) if unit < DAY_US => Some(local.div_euclid(unit) * unit - offset),
+                Unit::Micros(_) => zone.to_instant(midnight(local.div_euclid(DAY_US))),
+                unit => zone.to_instant(midnight(unit.first_day(local.div_euclid(DAY_US))?)),
+            }
+        })
+    }))
+}
+
+/// `trunc(date, unit)`; null for an unknown unit and for one below a week.
+pub(super) fn trunc(mut c: Call<'_>) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Date, Want::Text])?;
+    Ok(call("trunc", args, Returns::new(DataType::Date32, true), |a| {
+        let (date, unit) = (a.column::<Date32Array>(0)?, a.column::<StringArray>(1)?);
+        a.primitive::<Date32Type>(|row| {
+            let (date, unit) = (date.get(row)?, Unit::named(unit.get(row)?)?);
+            unit.first_day(i64::from(date)).and_then(|d| i32::try_from(d).ok())
+        })
+    }))
+}
+
+/// A unit of `timestampadd` and `timestampdiff`.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Months(i64),
+    Days(i64),
+    Micros(i64),
+}
+
+fn step(c: &Call<'_>, arg: &Typed) -> Result<Step> {
+    let name = constant_name(c, "unit", arg)?.unwrap_or_default();
+    Ok(match name.as_str() {
+        "MICROSECOND" => Step::Micros(1),
+        "MILLISECOND" => Step::Micros(1000),
+        "SECOND" => Step::Micros(1_000_000),
+        "MINUTE" => Step::Micros(60_000_000),
+        "HOUR" => Step::Micros(3_600_000_000),
+        "DAY" | "DAYOFYEAR" => Step::Days(1),
+        "WEEK" => Step::Days(7),
+        "MONTH" => Step::Months(1),
+        "QUARTER" => Step::Months(3),
+        "YEAR" => Step::Months(12),
+        _ => {
+            return Err(Error::spark(
+                ErrorKind::Config,
+                "INVALID_PARAMETER_VALUE.DATETIME_UNIT",
+                format!("`{}` expects a unit such as HOUR, not `{name}`", c.name),
+            ));
+        }
+    })
+}
+
+/// `timestampadd(unit, count, timestamp)`.
+pub(super) fn timestamp_add(mut c: Call<'_>) -> Result<Typed> {
+    arity(&c, 3, 3)?;
+    let (time, count, unit) = (c.args.remove(2), c.args.remove(1), c.args.remove(0));
+    let step = step(&c, &unit)?;
+    let count = coerce_one(&c, 1, count, &Want::Long)?;
+    let time = coerce_one(&c, 2, time, &Want::AnyTimestamp)?;
+    let zone = match time.data_type {
+        DataType::Timestamp(_, None) => super::Zone::Fixed(0),
+        _ => zone_of(&c)?,
+    };
+    let data_type = time.data_type.clone();
+    let args = vec![unit, count, time];
+    let returns = Returns::fallible(data_type, any_nullable(&args));
+    Ok(call("timestampadd", args, returns, move |a| {
+        let (count, time) = (a.column::<Int64Array>(1)?, a.column::<TimestampMicrosecondArray>(2)?);
+        a.try_primitive::<TimestampMicrosecondType>(|row| {
+            let (Some(count), Some(us)) = (count.get(row), time.get(row)) else { return Ok(None) };
+            let added = match step {
+                Step::Micros(unit) => count.checked_mul(unit).and_then(|by| us.checked_add(by)),
+                Step::Days(unit) => {
+                    let local = us.checked_add(zone.offset_at(us));
+                    let by = count.checked_mul(unit).and_then(|days| days.checked_mul(DAY_US));
+                    local.zip(by).and_then(|(local, by)| local.checked_add(by)).and_then(|local| zone.to_instant(local))
+                }
+                Step::Months(unit) => {
+                    let local = us.checked_add(zone.offset_at(us));
+                    local.zip(count.checked_mul(unit)).and_then(|(local, months)| {
+                        let day = add_months(local.div_euclid(DAY_US), months)?;
+                        zone.to_instant(i64::from(day).checked_mul(DAY_US)? + local.rem_euclid(DAY_US))
+                    })
+                }
+            };
+            added.map(Some).ok_or_else(|| overflow("the timestamp"))
+        })
+    }))
+}
+
+/// `timestampdiff(unit, start, end)`: whole units, towards zero.
+pub(super) fn timestamp_diff(mut c: Call<'_>) -> Result<Typed> {
+    arity(&c, 3, 3)?;
+    let (end, start, unit) = (c.args.remove(2), c.args.remove(1), c.args.remove(0));
+    let step = step(&c, &unit)?;
+    let start = coerce_one(&c, 1, start, &Want::AnyTimestamp)?;
+    let end = coerce_one(&c, 2, end, &Want::AnyTimestamp)?;
+    let zones = [&start, &end].map(|t| match t.data_type {
+        DataType::Timestamp(_, None) => Ok(super::Zone::Fixed(0)),
+        _ => zone_of(&c),
+    });
+    let [start_zone, end_zone] = zones;
+    let (start_zone, end_zone) = (start_zone?, end_zone?);
+    let args = vec![unit, start, end];
+    let returns = Returns::new(DataType::Int64, any_nullable(&args));
+    Ok(call("timestampdiff", args, returns, move |a| {
+        let (start, end) = (a.column::<TimestampMicrosecondArray>(1)?, a.column::<TimestampMicrosecondArray>(2)?);
+        a.primitive::<Int64Type>(|row| {
+            let (start, end) = (start.get(row)?, end.get(row)?);
+            let (local_start, local_end) = (start + start_zone.offset_at(start), end + end_zone.offset_at(end));
+            Some(match step {
+                Step::Micros(unit) => end.wrapping_sub(start) / unit,
+                Step::Days(unit) => local_end.wrapping_sub(local_start) / DAY_US / unit,
+                Step::Months(unit) => whole_months(local_start, local_end) / unit,
+            })
+        })
+    }))
+}
+
+/// Months that have passed in full, counted by the day of the month and the time of day.
+fn whole_months(start: i64, end: i64) -> i64 {
+    let place = |us: i64| {
+        let (year, month, day) = date_from_days(us.div_euclid(DAY_US));
+        (year * 12 + month, (day, us.rem_euclid(DAY_US)))
+    };
+    let ((m1, rest1), (m2, rest2)) = (place(start), place(end));
+    let months = m2 - m1;
+    if months > 0 && rest2 < rest1 {
+        months - 1
+    } else if months < 0 && rest2 > rest1 {
+        months + 1
+    } else {
+        months
+    }
+}

@@ -1,0 +1,251 @@
+//! Hashes: Spark's own (Murmur3, XXH64 with its seed 42) and the well-known digests.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, Int32Array};
+use arrow::datatypes::{
+    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, DurationSecondType, Float32Type, Float64Type, Int8Type,
+    Int16Type, Int32Type, Int64Type, IntervalYearMonthType, TimestampMicrosecondType,
+};
+use sha2::Digest;
+
+use super::super::{Call, Typed};
+use super::arguments::{Want, any_nullable, arity, coerce, mismatch};
+use super::collection::has_map;
+use super::native::{Returns, call};
+use super::{FunctionSpec, scalar};
+use crate::error::{Error, Result};
+
+/// The functions of this family.
+pub(super) const FUNCTIONS: &[FunctionSpec] = &[
+    scalar("hash", |c| row_hash::<Murmur3>(c, DataType::Int32)),
+    scalar("xxhash64", |c| row_hash::<Xxh64>(c, DataType::Int64)),
+    scalar("md5", |c| digest(c, |b| md5::Md5::digest(b).to_vec())),
+    scalar("sha1", |c| digest(c, |b| sha1::Sha1::digest(b).to_vec())),
+    scalar("sha", |c| digest(c, |b| sha1::Sha1::digest(b).to_vec())),
+    scalar("sha2", sha2_of),
+    scalar("crc32", crc32),
+];
+
+/// A hash of values, each with the hash so far as its seed.
+trait Hasher: 'static {
+    fn int(value: i32, seed: i64) -> i64;
+    fn long(value: i64, seed: i64) -> i64;
+    fn bytes(value: &[u8], seed: i64) -> i64;
+}
+
+struct Murmur3;
+
+impl Murmur3 {
+    fn mix_k(k: u32) -> u32 {
+        k.wrapping_mul(0xCC9E_2D51).rotate_left(15).wrapping_mul(0x1B87_3593)
+    }
+
+    fn mix_h(h: u32, k: u32) -> u32 {
+        (h ^ Self::mix_k(k)).rotate_left(13).wrapping_mul(5).wrapping_add(0xE654_6B64)
+    }
+
+    fn finish(h: u32, length: u32) -> i64 {
+        let mut h = h ^ length;
+        h = (h ^ (h >> 16)).wrapping_mul(0x85EB_CA6B);
+        h = (h ^ (h >> 13)).wrapping_mul(0xC2B2_AE35);
+        i64::from((h ^ (h >> 16)) as i32)
+    }
+}
+
+impl Hasher for Murmur3 {
+    fn int(value: i32, seed: i64) -> i64 {
+        Self::finish(Self::mix_h(seed as u32, value as u32), 4)
+    }
+
+    fn long(value: i64, seed: i64) -> i64 {
+        let h = Self::mix_h(seed as u32, value as u32);
+        Self::finish(Self::mix_h(h, (value >> 32) as u32), 8)
+    }
+
+    fn bytes(value: &[u8], seed: i64) -> i64 {
+        let mut words = value.chunks_exact(4);
+        let mut h = seed as u32;
+        for word in words.by_ref() {
+            h = Self::mix_h(h, u32::from_le_bytes([word[0], word[1], word[2], word[3]]));
+        }
+        // Unlike the published algorithm, each byte that is left counts as a word of its own, with its sign.
+        for byte in words.remainder() {
+            h = Self::mix_h(h, *byte as i8 as u32);
+        }
+        Self::finish(h, value.len() as u32)
+    }
+}
+
+struct Xxh64;
+
+impl Hasher for Xxh64 {
+    fn int(value: i32, seed: i64) -> i64 {
+        Self::bytes(&value.to_le_bytes(), seed)
+    }
+
+    fn long(value: i64, seed: i64) -> i64 {
+        Self::bytes(&value.to_le_bytes(), seed)
+    }
+
+    fn bytes(value: &[u8], seed: i64) -> i64 {
+        twox_hash::XxHash64::oneshot(seed as u64, value) as i64
+    }
+}
+
+const SEED: i64 = 42;
+
+fn row_hash<H: Hasher>(mut c: Call<'_>, data_type: DataType) -> Result<Typed> {
+    arity(&c, 1, None)?;
+    let args = std::mem::take(&mut c.args);
+    if args.iter().any(|a| has_map(&a.data_type)) {
+        return Err(mismatch("HASH_MAP_TYPE", format!("`{}` cannot hash maps, whose order of entries means nothing", c.name)));
+    }
+    let narrow = data_type == DataType::Int32;
+    Ok(call(c.name, args, Returns::new(data_type, false), move |a| {
+        let mut hashes = vec![SEED; a.rows()];
+        for index in 0..a.count() {
+            let argument = a.any(index);
+            let rows: Vec<usize> = (0..a.rows()).map(|row| argument.row(row)).collect();
+            update::<H>(argument.array, &rows, &mut hashes)?;
+        }
+        Ok(if narrow {
+            Arc::new(Int32Array::from_iter_values(hashes.iter().map(|h| *h as i32))) as ArrayRef
+        } else {
+            Arc::new(arrow::array::Int64Array::from(hashes))
+        })
+    }))
+}
+
+/// Takes `array[rows[i]]` into `hashes[i]`; null leaves it as it is.
+fn update<H: Hasher>(array: &ArrayRef, rows: &[usize], hashes: &mut [i64]) -> Result<()> {
+    macro_rules! each {
+        ($values:expr, $hash:expr) => {{
+            let values = $values;
+            for (hash, row) in hashes.iter_mut().zip(rows) {
+                if array.is_valid(*row) {
+                    *hash = $hash(values.value(*row), *hash);
+                }
+            }
+        }};
+    }
+    match array.data_type() {
+        DataType::Null => {}
+        DataType::Boolean => each!(array.as_boolean(), |v, h| H::int(i32::from(v), h)),
+        DataType::Int8 => each!(array.as_primitive::<Int8Type>(), |v, h| H::int(i32::from(v), h)),
+        DataType::Int16 => each!(array.as_primitive::<Int16Type>(), |v, h| H::int(i32::from(v), h)),
+        DataType::Int32 => each!(array.as_primitive::<Int32Type>(), H::int),
+        DataType::Int64 => each!(array.as_primitive::<Int64Type>(), H::long),
+        DataType::Float32 => each!(array.as_primitive::<Float32Type>(), |v: f32, h| H::int(canonical_32(v), h)),
+        DataType::Float64 => each!(array.as_primitive::<Float64Type>(), |v: f64, h| H::long(canonical_64(v), h)),
+        DataType::Utf8 => each!(array.as_string::<i32>(), |v: &str, h| H::bytes(v.as_bytes(), h)),
+        DataType::Binary => each!(array.as_binary::<i32>(), H::bytes),
+        DataType::Date32 => each!(array.as_primitive::<Date32Type>(), H::int),
+        DataType::Timestamp(..) => each!(array.as_primitive::<TimestampMicrosecondType>(), H::long),
+        DataType::Duration(arrow::datatypes::TimeUnit::Second) => {
+            each!(array.as_primitive::<DurationSecondType>(), |v: i64, h| H::long(v.wrapping_mul(1_000_000), h));
+        }
+        DataType::Duration(_) => each!(array.as_primitive::<DurationMicrosecondType>(), H::long),
+        DataType::Interval(_) => each!(array.as_primitive::<IntervalYearMonthType>(), H::int),
+        DataType::Decimal128(precision, _) if *precision <= 18 => {
+            each!(array.as_primitive::<Decimal128Type>(), |v: i128, h| H::long(v as i64, h));
+        }
+        DataType::Decimal128(..) => {
+            each!(array.as_primitive::<Decimal128Type>(), |v: i128, h| H::bytes(shortest_big_endian(&v.to_be_bytes()), h));
+        }
+        DataType::List(_) => {
+            let lists = array.as_list::<i32>();
+            let offsets = lists.value_offsets();
+            for (hash, row) in hashes.iter_mut().zip(rows) {
+                if array.is_valid(*row) {
+                    for item in (offsets[*row] as usize)..(offsets[*row + 1] as usize) {
+                        update::<H>(lists.values(), &[item], std::slice::from_mut(hash))?;
+                    }
+                }
+            }
+        }
+        DataType::Struct(_) => {
+            let valid: Vec<(usize, usize)> = rows.iter().copied().enumerate().filter(|(_, row)| array.is_valid(*row)).collect();
+            let inner_rows: Vec<usize> = valid.iter().map(|(_, row)| *row).collect();
+            let mut inner: Vec<i64> = valid.iter().map(|(at, _)| hashes[*at]).collect();
+            for column in array.as_struct().columns() {
+                update::<H>(column, &inner_rows, &mut inner)?;
+            }
+            for ((at, _), hash) in valid.iter().zip(inner) {
+                hashes[*at] = hash;
+            }
+        }
+        other => return Err(Error::internal(format!("no hash of {other}"))),
+    }
+    Ok(())
+}
+
+/// The bits, with one zero and one NaN.
+fn canonical_32(v: f32) -> i32 {
+    if v.is_nan() { 0x7FC0_0000 } else { (v + 0.0).to_bits() as i32 }
+}
+
+fn canonical_64(v: f64) -> i64 {
+    if v.is_nan() { 0x7FF8_0000_0000_0000 } else { (v + 0.0).to_bits() as i64 }
+}
+
+/// A big-endian two's complement number without the bytes that only repeat its sign.
+fn shortest_big_endian(bytes: &[u8]) -> &[u8] {
+    let mut bytes = bytes;
+    while let [first, second, ..] = bytes {
+        let sign_only = (*first == 0 && *second < 0x80) || (*first == 0xFF && *second >= 0x80);
+        if !sign_only {
+            break;
+        }
+        bytes = &bytes[1..];
+    }
+    bytes
+}
+
+fn push_hex(bytes: &[u8], out: &mut String) {
+    for byte in bytes {
+        for half in [byte >> 4, byte & 15] {
+            out.push(char::from_digit(u32::from(half), 16).unwrap_or('0'));
+        }
+    }
+}
+
+fn digest(mut c: Call<'_>, of: fn(&[u8]) -> Vec<u8>) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Binary])?;
+    let returns = Returns::new(DataType::Utf8, args[0].nullable);
+    Ok(call(c.name, args, returns, move |a| {
+        let bytes = a.column::<BinaryArray>(0)?;
+        a.strings(|row, out| bytes.get(row).map(|b| push_hex(&of(b), out)))
+    }))
+}
+
+fn sha2_of(mut c: Call<'_>) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Binary, Want::Int])?;
+    Ok(call("sha2", args, Returns::new(DataType::Utf8, true), |a| {
+        let (bytes, bits) = (a.column::<BinaryArray>(0)?, a.column::<Int32Array>(1)?);
+        a.strings(|row, out| {
+            let (bytes, bits) = (bytes.get(row)?, bits.get(row)?);
+            match bits {
+                0 | 256 => push_hex(&sha2::Sha256::digest(bytes), out),
+                224 => push_hex(&sha2::Sha224::digest(bytes), out),
+                384 => push_hex(&sha2::Sha384::digest(bytes), out),
+                512 => push_hex(&sha2::Sha512::digest(bytes), out),
+                _ => return None,
+            }
+            Some(())
+        })
+    }))
+}
+
+fn crc32(mut c: Call<'_>) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Binary])?;
+    let returns = Returns::new(DataType::Int64, any_nullable(&args));
+    Ok(call("crc32", args, returns, |a| {
+        let bytes = a.column::<BinaryArray>(0)?;
+        a.primitive::<Int64Type>(|row| {
+            let mut crc = flate2::Crc::new();
+            crc.update(bytes.get(row)?);
+            Some(i64::from(crc.sum()))
+        })
+    }))
+}

@@ -1,0 +1,349 @@
+//! Casts by name, types as text, character sets, and what fits nowhere else.
+
+use std::sync::Arc;
+
+use arrow::array::{BinaryArray, BooleanArray, NullArray, StringArray};
+use arrow::datatypes::DataType;
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+use super::super::types::spark_name;
+use super::super::{Call, Typed};
+use super::arguments::{Want, any_nullable, arity, coerce, coerce_optional, convert, data_error, null_of, text, timestamp};
+use super::native::{Returns, call};
+use super::{FunctionSpec, scalar};
+use crate::error::{Error, Result};
+
+/// The functions of this family.
+pub(super) const FUNCTIONS: &[FunctionSpec] = &[
+    scalar("typeof", type_of),
+    scalar("boolean", |c| cast_to(c, DataType::Boolean)),
+    scalar("tinyint", |c| cast_to(c, DataType::Int8)),
+    scalar("smallint", |c| cast_to(c, DataType::Int16)),
+    scalar("int", |c| cast_to(c, DataType::Int32)),
+    scalar("bigint", |c| cast_to(c, DataType::Int64)),
+    scalar("float", |c| cast_to(c, DataType::Float32)),
+    scalar("double", |c| cast_to(c, DataType::Float64)),
+    scalar("decimal", |c| cast_to(c, DataType::Decimal128(10, 0))),
+    scalar("date", |c| cast_to(c, DataType::Date32)),
+    scalar("timestamp", |c| cast_to(c, timestamp())),
+    scalar("binary", |c| cast_to(c, DataType::Binary)),
+    scalar("string", |c| cast_to(c, DataType::Utf8)),
+    scalar("decode", decode),
+    scalar("encode", encode),
+    scalar("base64", to_base64),
+    scalar("unbase64", from_base64),
+    scalar("url_encode", url_encode),
+    scalar("url_decode", |c| url_decode(c, false)),
+    scalar("try_url_decode", |c| url_decode(c, true)),
+    scalar("assert_true", assert_true),
+    scalar("raise_error", raise_error),
+    scalar("uuid", uuid),
+    scalar("bitmap_bit_position", |c| bitmap(c, |n| if n > 0 { (n - 1) % 32768 } else { -n % 32768 })),
+    scalar("bitmap_bucket_number", |c| bitmap(c, |n| if n > 0 { 1 + (n - 1) / 32768 } else { n / 32768 })),
+    scalar("current_timezone", |c| {
+        arity(&c, 0, 0)?;
+        Ok(text(c.context.settings.time_zone.as_ref()))
+    }),
+];
+
+fn type_of(c: Call<'_>) -> Result<Typed> {
+    arity(&c, 1, 1)?;
+    Ok(text(spark_name(&c.args[0].data_type)))
+}
+
+fn cast_to(mut c: Call<'_>, to: DataType) -> Result<Typed> {
+    arity(&c, 1, 1)?;
+    let arg = c.args.remove(0);
+    convert(&c, arg, &to)
+}
+
+/// A character set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Charset {
+    Utf8,
+    Ascii,
+    Latin1,
+    Utf16,
+    Utf16Be,
+    Utf16Le,
+    Utf32,
+}
+
+impl Charset {
+    fn named(name: &str) -> Result<Self> {
+        Ok(match name.to_ascii_uppercase().as_str() {
+            "UTF-8" => Self::Utf8,
+            "US-ASCII" => Self::Ascii,
+            "ISO-8859-1" => Self::Latin1,
+            "UTF-16" => Self::Utf16,
+            "UTF-16BE" => Self::Utf16Be,
+            "UTF-16LE" => Self::Utf16Le,
+            "UTF-32" => Self::Utf32,
+            _ => {
+                return Err(data_error(
+                    "INVALID_PARAMETER_VALUE.CHARSET",
+                    format!("{name} is not one of UTF-8, US-ASCII, ISO-8859-1, UTF-16, UTF-16BE, UTF-16LE, UTF-32"),
+                ));
+            }
+        })
+    }
+
+    fn encode(self, s: &str, out: &mut Vec<u8>) -> Option<()> {
+        match self {
+            Self::Utf8 => out.extend_from_slice(s.as_bytes()),
+            Self::Ascii if !s.is_ascii() => return None,
+            Self::Ascii => out.extend_from_slice(s.as_bytes()),
+            Self::Latin1 => {
+                for ch in s.chars() {
+                    out.push(u8::try_from(u32::from(ch)).ok()?);
+                }
+            }
+            Self::Utf16 => {
+                // Big-endian with its mark, except that nothing stays nothing.
+                if !s.is_empty() {
+                    out.extend_from_slice(&[0xFE, 0xFF]);
+                }
+                out.extend(s.encode_utf16().flat_map(u16::to_be_bytes));
+            }
+            Self::Utf16Be => out.extend(s.encode_utf16().flat_map(u16::to_be_bytes)),
+            Self::Utf16Le => out.extend(s.encode_utf16().flat_map(u16::to_le_bytes)),
+            Self::Utf32 => out.extend(s.chars().flat_map(|ch| u32::from(ch).to_be_bytes())),
+        }
+        Some(())
+    }
+
+    fn decode(self, bytes: &[u8], out: &mut String) -> Option<()> {
+        let utf16 = |bytes: &[u8], little: bool, out: &mut String| {
+            if bytes.len() % 2 == 1 {
+                return None;
+            }
+            let units = bytes.chunks_exact(2).map(|b| {
+                let pair = [b[0], b[1]];
+                if little { u16::from_le_bytes(pair) } else { u16::from_be_bytes(pair) }
+            });
+            for ch in char::decode_utf16(units) {
+                out.push(ch.ok()?);
+            }
+            Some(())
+        };
+        match self {
+            Self::Utf8 => out.push_str(std::str::from_utf8(bytes).ok()?),
+            Self::Ascii if !bytes.is_ascii() => return None,
+            Self::Ascii | Self::Latin1 => out.extend(bytes.iter().map(|b| char::from(*b))),
+            Self::Utf16 => {
+                return match bytes {
+                    [0xFF, 0xFE, rest @ ..] => utf16(rest, true, out),
+                    [0xFE, 0xFF, rest @ ..] => utf16(rest, false, out),
+                    _ => utf16(bytes, false, out),
+                };
+            }
+            Self::Utf16Be => return utf16(bytes, false, out),
+            Self::Utf16Le => return utf16(bytes, true, out),
+            Self::Utf32 => {
+                if bytes.len() % 4 != 0 {
+                    return None;
+                }
+                for b in bytes.chunks_exact(4) {
+                    out.push(char::from_u32(u32::from_be_bytes([b[0], b[1], b[2], b[3]]))?);
+                }
+            }
+        }
+        Some(())
+    }
+}
+
+fn malformed(function: &str, charset: &str) -> Error {
+    data_error("MALFORMED_CHARACTER_CODING", format!("`{function}` met a character that {charset} does not have"))
+}
+
+/// `decode(bytes, charset)`, or with more arguments the value that stands beside the first equal one.
+fn decode(mut c: Call<'_>) -> Result<Typed> {
+    arity(&c, 2, None)?;
+    if c.args.len() > 2 {
+        return decode_cases(c);
+    }
+    let args = coerce(&mut c, &[Want::Binary, Want::Text])?;
+    let returns = Returns::fallible(DataType::Utf8, any_nullable(&args));
+    Ok(call("decode", args, returns, |a| {
+        let (bytes, charset) = (a.column::<BinaryArray>(0)?, a.column::<StringArray>(1)?);
+        a.try_strings(|row, out| {
+            let (Some(bytes), Some(charset)) = (bytes.get(row), charset.get(row)) else { return Ok(None) };
+            Charset::named(charset)?.decode(bytes, out).map(Some).ok_or_else(|| malformed("decode", charset))
+        })
+    }))
+}
+
+fn decode_cases(mut c: Call<'_>) -> Result<Typed> {
+    let mut args = std::mem::take(&mut c.args);
+    let value = args.remove(0);
+    let otherwise = if args.len() % 2 == 1 { args.pop() } else { None };
+    let mut branches = Vec::new();
+    let mut rest = args.into_iter();
+    while let (Some(search), Some(result)) = (rest.next(), rest.next()) {
+        branches.push((super::conditional::same(&c, value.clone(), search)?, result));
+    }
+    let otherwise = match otherwise {
+        Some(otherwise) => otherwise,
+        None => null_of(DataType::Null)?,
+    };
+    super::super::expression::logic::case(branches, Some(otherwise), c.context.settings)
+}
+
+fn encode(mut c: Call<'_>) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Text, Want::Text])?;
+    let returns = Returns::fallible(DataType::Binary, any_nullable(&args));
+    Ok(call("encode", args, returns, |a| {
+        let (s, charset) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?);
+        a.binaries(|row, out| {
+            let (Some(s), Some(charset)) = (s.get(row), charset.get(row)) else { return Ok(None) };
+            Charset::named(charset)?.encode(s, out).map(Some).ok_or_else(|| malformed("encode", charset))
+        })
+    }))
+}
+
+/// In lines of 76 characters, as MIME has it.
+fn to_base64(mut c: Call<'_>) -> Result<Typed> {
+    const LINE: usize = 57;
+    let args = coerce(&mut c, &[Want::Binary])?;
+    let returns = Returns::new(DataType::Utf8, args[0].nullable);
+    Ok(call("base64", args, returns, |a| {
+        let bytes = a.column::<BinaryArray>(0)?;
+        a.strings(|row, out| {
+            for (line, bytes) in bytes.get(row)?.chunks(LINE).enumerate() {
+                if line > 0 {
+                    out.push_str("\r\n");
+                }
+                base64::engine::general_purpose::STANDARD.encode_string(bytes, out);
+            }
+            Some(())
+        })
+    }))
+}
+
+fn from_base64(mut c: Call<'_>) -> Result<Typed> {
+    const LENIENT: GeneralPurpose = GeneralPurpose::new(
+        &alphabet::STANDARD,
+        GeneralPurposeConfig::new()
+            .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+            .with_decode_allow_trailing_bits(true),
+    );
+    let args = coerce(&mut c, &[Want::Text])?;
+    let returns = Returns::fallible(DataType::Binary, args[0].nullable);
+    Ok(call("unbase64", args, returns, |a| {
+        let s = a.column::<StringArray>(0)?;
+        let mut digits = Vec::new();
+        a.binaries(|row, out| {
+            let Some(s) = s.get(row) else { return Ok(None) };
+            // What is no digit is passed over, as MIME has it.
+            digits.clear();
+            digits.extend(s.bytes().filter(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=')));
+            LENIENT
+                .decode_vec(&digits, out)
+                .map_err(|e| data_error("CONVERSION_INVALID_INPUT", format!("`unbase64` cannot read '{s}': {e}")))?;
+            Ok(Some(()))
+        })
+    }))
+}
+
+/// As HTML forms are encoded: letters, digits and `.-*_` stay, a space becomes `+`.
+fn url_encode(mut c: Call<'_>) -> Result<Typed> {
+    use std::fmt::Write;
+    let args = coerce(&mut c, &[Want::Text])?;
+    let returns = Returns::new(DataType::Utf8, args[0].nullable);
+    Ok(call("url_encode", args, returns, |a| {
+        let s = a.column::<StringArray>(0)?;
+        a.strings(|row, out| {
+            for byte in s.get(row)?.bytes() {
+                match byte {
+                    b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'*' | b'_' => out.push(char::from(byte)),
+                    b' ' => out.push('+'),
+                    _ => write!(out, "%{byte:02X}").ok()?,
+                }
+            }
+            Some(())
+        })
+    }))
+}
+
+fn url_decode(mut c: Call<'_>, lenient: bool) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Text])?;
+    let returns = Returns::fallible_if(!lenient, DataType::Utf8, lenient || args[0].nullable);
+    Ok(call(c.name, args, returns, move |a| {
+        let s = a.column::<StringArray>(0)?;
+        let mut bytes = Vec::new();
+        a.try_strings(|row, out| {
+            let Some(s) = s.get(row) else { return Ok(None) };
+            bytes.clear();
+            match unescape(s, &mut bytes) {
+                Some(()) => out.push_str(&String::from_utf8_lossy(&bytes)),
+                None if lenient => return Ok(None),
+                None => return Err(data_error("CANNOT_DECODE_URL", format!("the URL '{s}' has a malformed escape"))),
+            }
+            Ok(Some(()))
+        })
+    }))
+}
+
+fn unescape(s: &str, out: &mut Vec<u8>) -> Option<()> {
+    let mut bytes = s.bytes();
+    while let Some(byte) = bytes.next() {
+        out.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let high = char::from(bytes.next()?).to_digit(16)?;
+                let low = char::from(bytes.next()?).to_digit(16)?;
+                (high * 16 + low) as u8
+            }
+            other => other,
+        });
+    }
+    Some(())
+}
+
+fn raised(message: &str) -> Error {
+    data_error("USER_RAISED_EXCEPTION", message)
+}
+
+fn assert_true(mut c: Call<'_>) -> Result<Typed> {
+    let args = coerce_optional(&mut c, 1, &[Want::Boolean, Want::Text])?;
+    Ok(call("assert_true", args, Returns::fallible(DataType::Null, true), |a| {
+        let holds = a.column::<BooleanArray>(0)?;
+        for row in 0..a.rows() {
+            if holds.get(row) != Some(true) {
+                let message = if a.count() == 2 { a.column::<StringArray>(1)?.get(row) } else { None };
+                return Err(raised(message.unwrap_or("the asserted condition is not true")));
+            }
+        }
+        Ok(Arc::new(NullArray::new(a.rows())))
+    }))
+}
+
+fn raise_error(mut c: Call<'_>) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Text])?;
+    Ok(call("raise_error", args, Returns::fallible(DataType::Null, true), |a| {
+        Err(raised(a.column::<StringArray>(0)?.get(0).unwrap_or("null")))
+    }))
+}
+
+/// A random version-4 UUID per row.
+fn uuid(c: Call<'_>) -> Result<Typed> {
+    arity(&c, 0, 0)?;
+    Ok(call("uuid", Vec::new(), Returns::fallible(DataType::Utf8, false), |a| {
+        use std::fmt::Write;
+        a.strings(|_, out| {
+            let bits: u128 = rand::random();
+            write!(out, "{}", uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid().hyphenated()).ok()
+        })
+    }))
+}
+
+fn bitmap(mut c: Call<'_>, place: fn(i64) -> i64) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Long])?;
+    let returns = Returns::new(DataType::Int64, args[0].nullable);
+    Ok(call(c.name, args, returns, move |a| {
+        let n = a.column::<arrow::array::Int64Array>(0)?;
+        a.primitive::<arrow::datatypes::Int64Type>(|row| n.get(row).map(place))
+    }))
+}
