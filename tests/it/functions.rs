@@ -9,10 +9,11 @@ use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
-use datafusion::prelude::SessionContext;
+use datafusion::prelude::{SessionConfig, SessionContext};
 use serde_json::{Value, json};
 use tidemill::error::{Error, ErrorKind, Result, from_datafusion};
 use tidemill::format::json::{ValueOptions, decode_values};
+use tidemill::plan::batch_time::BatchTime;
 use tidemill::plan::spark::relation::{optimise, plan_query};
 use tidemill::plan::spark::types::{parse_schema, spark_name};
 use tidemill::plan::{Catalog, OutputMode, PlanSettings, Scope, StaticTable};
@@ -35,6 +36,12 @@ async fn every_expression_agrees_with_spark_or_is_refused_by_name() {
 #[tokio::test]
 async fn expressions_at_the_edges_agree_too() {
     judge(&own_folder().join("expressions.json"), "expressions-refused.txt").await;
+}
+
+/// Aggregates over the whole table.
+#[tokio::test]
+async fn aggregates_agree_too() {
+    judge(&own_folder().join("aggregates.json"), "aggregates-refused.txt").await;
 }
 
 fn own_folder() -> PathBuf {
@@ -123,7 +130,8 @@ async fn evaluate(expr: &str, catalog: &Catalog) -> Result<(Value, Vec<Value>)> 
     let query = plan_query(&format!("SELECT {expr} AS r FROM t"), catalog, &settings)?;
     let data_type = json!(spark_name(&query.columns[0].data_type));
     let plan = optimise(query.plan)?;
-    let context = SessionContext::new();
+    let config = SessionConfig::new().with_option_extension(BatchTime::default());
+    let context = SessionContext::new_with_config(config);
     let failed = |error| from_datafusion(error, ErrorKind::Data);
     let physical = DefaultPhysicalPlanner::default().create_physical_plan(&plan, &context.state()).await.map_err(failed)?;
     let batches = datafusion::physical_plan::collect(physical, context.task_ctx()).await.map_err(failed)?;

@@ -165,7 +165,9 @@ fn compare_same(op: Comparison, left: Typed, right: Typed) -> Typed {
 pub fn in_list(value: Typed, list: Vec<Typed>, negated: bool, settings: &PlanSettings) -> Result<Typed> {
     let mut all = vec![value];
     all.extend(list);
-    let common = match common_type(&all) {
+    // As in comparisons, the names of struct fields do not matter.
+    let alike = all.iter().all(|v| same_shape(&v.data_type, &all[0].data_type));
+    let common = match common_type(&all).or_else(|| alike.then(|| all[0].data_type.clone())) {
         Some(common) if !contains_map(&common) => common,
         _ => {
             let types: Vec<String> = all.iter().map(|v| sql_name(&v.data_type)).collect();

@@ -19,6 +19,7 @@ mod string;
 mod regex;
 mod datetime;
 mod collection;
+mod json;
 mod aggregate;
 
 /// How a function is used.
@@ -58,6 +59,7 @@ static FAMILIES: &[&[FunctionSpec]] = &[
     regex::FUNCTIONS,
     datetime::FUNCTIONS,
     collection::FUNCTIONS,
+    json::FUNCTIONS,
     aggregate::FUNCTIONS,
     super::relation::FUNCTIONS,
 ];

@@ -34,15 +34,18 @@ pub(super) fn set(mut c: Call<'_>) -> Result<Typed> {
     expression(&mut c, function, args, data_type, false)
 }
 
+/// Every value, or each once.
 #[derive(Debug)]
-struct Collect {
-    data_type: DataType,
-    distinct: bool,
+pub(super) struct Collect {
+    /// The array's type.
+    pub(super) data_type: DataType,
+    /// Whether each value is kept once.
+    pub(super) distinct: bool,
 }
 
 /// A group's values, as rows of one column.
 #[derive(Debug, Clone, Default)]
-struct Values {
+pub(super) struct Values {
     rows: Vec<OwnedRow>,
     seen: HashSet<OwnedRow>,
 }

@@ -9,7 +9,7 @@ use std::fmt::Debug;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray};
+use arrow::array::{Array, ArrayRef, BooleanArray, ListArray};
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -17,7 +17,9 @@ use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility};
 use datafusion::scalar::ScalarValue;
 
+use super::collect::Collect;
 use crate::error::Result;
+use crate::plan::spark::types::array_of;
 
 /// One aggregate function with its types settled.
 ///
@@ -50,13 +52,13 @@ impl GroupRows<'_> {
     /// Calls `visit` with every row that counts and whose `values` are not null, and its group.
     #[inline]
     pub(super) fn each(&self, values: &dyn Array, mut visit: impl FnMut(usize, usize)) {
-        let nulls = values.nulls().filter(|n| n.null_count() > 0);
+        let nulls = values.logical_nulls().filter(|n| n.null_count() > 0);
         match (nulls, self.filter) {
             (None, None) => self.groups.iter().enumerate().for_each(|(row, group)| visit(row, *group)),
             (nulls, filter) => {
                 for (row, group) in self.groups.iter().enumerate() {
                     let counts = filter.is_none_or(|f| f.is_valid(row) && f.value(row));
-                    if counts && nulls.is_none_or(|n| n.is_valid(row)) {
+                    if counts && nulls.as_ref().is_none_or(|n| n.is_valid(row)) {
                         visit(row, *group);
                     }
                 }
@@ -138,13 +140,22 @@ impl<F: Fold> AggregateUDFImpl for Udaf<F> {
     }
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> DataFusionResult<Box<dyn Accumulator>> {
-        refuse_distinct(&self.name, args.is_distinct)?;
+        if let Some(distinct) = self.distinct(args.is_distinct, args.expr_fields)? {
+            return Ok(Box::new(Single(Grouped::new(Arc::new(distinct)))));
+        }
         Ok(Box::new(Single(Grouped::new(Arc::clone(&self.fold)))))
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> DataFusionResult<Vec<FieldRef>> {
-        let types = self.fold.state_types().into_iter().enumerate();
-        Ok(types.map(|(i, t)| Arc::new(Field::new(format_state_name(args.name, &format!("state{i}")), t, true))).collect())
+        let types = match self.distinct(args.is_distinct, args.input_fields)? {
+            Some(distinct) => distinct.state_types(),
+            None => self.fold.state_types(),
+        };
+        Ok(types
+            .into_iter()
+            .enumerate()
+            .map(|(i, t)| Arc::new(Field::new(format_state_name(args.name, &format!("state{i}")), t, true)))
+            .collect())
     }
 
     fn groups_accumulator_supported(&self, _: AccumulatorArgs<'_>) -> bool {
@@ -152,19 +163,62 @@ impl<F: Fold> AggregateUDFImpl for Udaf<F> {
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> DataFusionResult<Box<dyn GroupsAccumulator>> {
-        refuse_distinct(&self.name, args.is_distinct)?;
+        if let Some(distinct) = self.distinct(args.is_distinct, args.expr_fields)? {
+            return Ok(Box::new(Grouped::new(Arc::new(distinct))));
+        }
         Ok(Box::new(Grouped::new(Arc::clone(&self.fold))))
     }
 }
 
-/// Functions that a repeated value does not change.
-const IDEMPOTENT: &[&str] = &["min", "max", "bool_and", "bool_or", "bit_and", "bit_or", "collect_set", "approx_count_distinct"];
-
-fn refuse_distinct(name: &str, distinct: bool) -> DataFusionResult<()> {
-    if distinct && !IDEMPOTENT.contains(&name) {
-        return Err(DataFusionError::NotImplemented(format!("{name}(DISTINCT …) beside other aggregates")));
+impl<F: Fold> Udaf<F> {
+    /// The fold over each value once, if that is asked for.
+    fn distinct(&self, asked: bool, arguments: &[FieldRef]) -> DataFusionResult<Option<Distinct<F>>> {
+        match arguments {
+            _ if !asked => Ok(None),
+            [argument] => {
+                let values = Collect { data_type: array_of(argument.data_type().clone()), distinct: true };
+                Ok(Some(Distinct { values, fold: Arc::clone(&self.fold) }))
+            }
+            _ => Err(DataFusionError::NotImplemented(format!("{}(DISTINCT …) of several arguments", self.name))),
+        }
     }
-    Ok(())
+}
+
+/// A fold that takes each value of its argument once; until the end it only collects them.
+#[derive(Debug)]
+struct Distinct<F: Fold> {
+    values: Collect,
+    fold: Arc<F>,
+}
+
+impl<F: Fold> Fold for Distinct<F> {
+    type Cell = <Collect as Fold>::Cell;
+
+    fn state_types(&self) -> Vec<DataType> {
+        self.values.state_types()
+    }
+
+    fn update(&self, cells: &mut [Self::Cell], rows: &GroupRows<'_>, values: &[ArrayRef]) -> Result<usize> {
+        self.values.update(cells, rows, values)
+    }
+
+    fn merge(&self, cells: &mut [Self::Cell], rows: &GroupRows<'_>, states: &[ArrayRef]) -> Result<usize> {
+        self.values.merge(cells, rows, states)
+    }
+
+    fn state(&self, cells: &[Self::Cell]) -> Result<Vec<ArrayRef>> {
+        self.values.state(cells)
+    }
+
+    fn finish(&self, cells: &[Self::Cell]) -> Result<ArrayRef> {
+        let lists = self.values.finish(cells)?;
+        let lists = typed::<ListArray>(&lists)?;
+        let groups: Vec<usize> =
+            lists.offsets().lengths().enumerate().flat_map(|(group, n)| std::iter::repeat_n(group, n)).collect();
+        let mut folded = vec![F::Cell::default(); cells.len()];
+        self.fold.update(&mut folded, &GroupRows { groups: &groups, filter: None }, &[Arc::clone(lists.values())])?;
+        self.fold.finish(&folded)
+    }
 }
 
 struct Grouped<F: Fold> {

@@ -5,8 +5,8 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Decimal128Type, DurationMicrosecondType, Float32Type, Float64Type, Int8Type, Int16Type,
-    Int32Type, Int64Type, IntervalUnit, IntervalYearMonthType,
+    ArrowPrimitiveType, DataType, Decimal128Type, DurationMicrosecondType, DurationSecondType, Float32Type, Float64Type,
+    Int8Type, Int16Type, Int32Type, Int64Type, IntervalUnit, IntervalYearMonthType, TimeUnit,
 };
 use datafusion::functions_aggregate::{count::count_udaf, min_max};
 use datafusion::logical_expr::expr::{AggregateFunction, Case};
@@ -17,7 +17,7 @@ use super::super::types::sql_name;
 use super::super::{Call, Typed};
 use super::arguments::{Want, arity, coerce, coerce_one, coerce_optional, constant, mismatch, unexpected_type};
 use super::{FunctionSpec, aggregate};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 mod collect;
 mod fold;
@@ -67,7 +67,7 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
     aggregate("kurtosis", |c| moments(c, "kurtosis", kurtosis)),
     aggregate("covar_pop", |c| pairs(c, "covar_pop", |p| (p.n > 0.0).then(|| p.c / p.n))),
     aggregate("covar_samp", |c| pairs(c, "covar_samp", |p| (p.n > 1.0).then(|| p.c / (p.n - 1.0)))),
-    aggregate("corr", |c| pairs(c, "corr", |p| (p.n > 1.0).then(|| p.c / (p.x2 * p.y2).sqrt()))),
+    aggregate("corr", |c| pairs(c, "corr", |p| correlation(p))),
     aggregate("collect_list", collect::list),
     aggregate("array_agg", collect::list),
     aggregate("collect_set", collect::set),
@@ -100,7 +100,13 @@ fn folded<F: Fold>(c: &mut Call<'_>, name: &str, fold: F, args: Vec<Typed>, data
 }
 
 fn count(mut c: Call<'_>) -> Result<Typed> {
-    arity(&c, 1, None)?;
+    if c.args.is_empty() {
+        return Err(Error::spark(
+            ErrorKind::Config,
+            "WRONG_NUM_ARGS.WITH_SUGGESTION",
+            "the `count` requires >= 1 parameters but the actual number is 0; use `count(*)` to count rows",
+        ));
+    }
     let mut args = std::mem::take(&mut c.args);
     if args.len() > 1 && !c.distinct {
         // Rows count whose arguments are all there.
@@ -141,6 +147,9 @@ fn sum_of(mut c: Call<'_>, on_overflow: OnOverflow) -> Result<Typed> {
     match arg.data_type {
         DataType::Int64 => sum_typed::<Int64Type>(c, on_overflow, arg, DataType::Int64),
         DataType::Float64 => sum_typed::<Float64Type>(c, on_overflow, arg, DataType::Float64),
+        DataType::Duration(TimeUnit::Second) => {
+            sum_typed::<DurationSecondType>(c, on_overflow, arg, DataType::Duration(TimeUnit::Second))
+        }
         DataType::Duration(unit) => sum_typed::<DurationMicrosecondType>(c, on_overflow, arg, DataType::Duration(unit)),
         DataType::Interval(_) => {
             sum_typed::<IntervalYearMonthType>(c, on_overflow, arg, DataType::Interval(IntervalUnit::YearMonth))
@@ -305,6 +314,12 @@ fn sample(m: &MomentCell) -> Option<f64> {
 
 fn population(m: &MomentCell) -> Option<f64> {
     (m.n > 0.0).then(|| m.m2 / m.n)
+}
+
+/// Null where one of the columns does not vary.
+fn correlation(p: &PairCell) -> Option<f64> {
+    let divisor = (p.x2 * p.y2).sqrt();
+    (p.n > 1.0 && divisor != 0.0).then(|| p.c / divisor)
 }
 
 /// Null where all values are one.

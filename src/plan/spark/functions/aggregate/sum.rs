@@ -7,8 +7,9 @@ use arrow::array::{Array, ArrayRef, Decimal128Array, Float64Array, Int64Array, P
 use arrow::datatypes::{ArrowNativeTypeOp, ArrowPrimitiveType, DataType, Decimal128Type, Float64Type, i256};
 
 use super::fold::{Fold, GroupRows, typed};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::plan::spark::functions::arguments::data_error;
+use crate::plan::spark::types::sql_name;
 
 /// What a sum that does not fit does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +56,7 @@ macro_rules! addable {
 addable!(
     arrow::datatypes::Int64Type,
     arrow::datatypes::DurationMicrosecondType,
+    arrow::datatypes::DurationSecondType,
     arrow::datatypes::IntervalYearMonthType,
     Float64Type,
     Decimal128Type
@@ -77,7 +79,7 @@ impl<T: Addable> Sum<T> {
     }
 
     fn check(&self, overflown: bool) -> Result<usize> {
-        if overflown && self.on_overflow == OnOverflow::Fail { Err(overflow("sum")) } else { Ok(0) }
+        if overflown && self.on_overflow == OnOverflow::Fail { Err(overflow("sum", &self.data_type)) } else { Ok(0) }
     }
 
     fn column(&self, cells: &[SumCell<T::Native>]) -> PrimitiveArray<T> {
@@ -92,9 +94,13 @@ impl<T: Addable> Sum<T> {
     }
 }
 
-/// `ARITHMETIC_OVERFLOW` of an aggregate.
-pub(super) fn overflow(what: &str) -> Error {
-    data_error("ARITHMETIC_OVERFLOW", format!("the {what} overflows; `try_{what}` gives NULL instead"))
+/// A sum or average that its type does not hold. Of decimals Spark says that the value is out of range.
+fn overflow(what: &str, data_type: &DataType) -> Error {
+    let condition = match data_type {
+        DataType::Decimal128(..) => "NUMERIC_VALUE_OUT_OF_RANGE.WITH_SUGGESTION",
+        _ => "ARITHMETIC_OVERFLOW",
+    };
+    data_error(condition, format!("the {what} does not fit {}; `try_{what}` gives NULL instead", sql_name(data_type)))
 }
 
 impl<T: Addable> Fold for Sum<T> {
@@ -244,11 +250,9 @@ impl Fold for DecimalAverage {
                 return Ok(None);
             }
             match cell.sum.and_then(|sum| self.average(sum, cell.count)) {
-                None if self.on_overflow == OnOverflow::Fail => Err(Error::spark(
-                    ErrorKind::Data,
-                    "ARITHMETIC_OVERFLOW",
-                    "the average overflows; `try_avg` gives NULL instead",
-                )),
+                None if self.on_overflow == OnOverflow::Fail => {
+                    Err(overflow("avg", &DataType::Decimal128(self.precision_out, self.scale_out)))
+                }
                 average => Ok(average),
             }
         };

@@ -98,13 +98,21 @@ pub(super) fn plain_struct(mut c: Call<'_>) -> Result<Typed> {
     let args = std::mem::take(&mut c.args);
     for (index, arg) in args.into_iter().enumerate() {
         let name = match &arg.expr {
-            datafusion::logical_expr::Expr::Column(column) => column.name.clone(),
+            datafusion::logical_expr::Expr::Column(column) => visible_name(&column.name).to_owned(),
             _ => format!("col{}", index + 1),
         };
         c.args.push(text(name));
         c.args.push(arg);
     }
     named_struct(c)
+}
+
+/// A column's name without the number that plans tell columns of one name apart by.
+pub(super) fn visible_name(name: &str) -> &str {
+    match name.rsplit_once('#') {
+        Some((visible, number)) if number.bytes().all(|b| b.is_ascii_digit()) => visible,
+        _ => name,
+    }
 }
 
 fn odd(c: &Call<'_>) -> Error {

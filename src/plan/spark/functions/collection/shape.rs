@@ -406,7 +406,7 @@ pub(super) fn arrays_zip(mut c: Call<'_>) -> Result<Typed> {
         .enumerate()
         .map(|(index, arg)| {
             let name = match &arg.expr {
-                Expr::Column(column) => column.name.clone(),
+                Expr::Column(column) => super::construct::visible_name(&column.name).to_owned(),
                 _ => index.to_string(),
             };
             Field::new(name, item_of(&arg.data_type).cloned().unwrap_or(DataType::Null), true)
