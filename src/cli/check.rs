@@ -14,5 +14,10 @@ pub(super) fn execute(arguments: &FileArguments) -> Result<()> {
         return Err(Error::config(format!("the checkpoint does not fit this file:\n  {}", differences.join("\n  "))));
     }
     let queries: Vec<_> = plans.iter().map(|planned| planned.name()).collect();
-    super::print(&format!("{}: ok ({} {})\n", arguments.file.display(), queries.len(), if queries.len() == 1 { "query" } else { "queries" }))
+    super::print(&format!(
+        "{}: ok ({} {})\n",
+        arguments.file.display(),
+        queries.len(),
+        if queries.len() == 1 { "query" } else { "queries" }
+    ))
 }

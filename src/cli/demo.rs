@@ -24,7 +24,8 @@ pub(super) struct Demo {
 
 impl Demo {
     pub(super) fn execute(self) -> Result<()> {
-        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).attempting(ErrorKind::Unavailable, || "listen on 127.0.0.1".to_owned())?;
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0))
+            .attempting(ErrorKind::Unavailable, || "listen on 127.0.0.1".to_owned())?;
         let address = listener.local_addr().attempting(ErrorKind::Unavailable, || "listen on 127.0.0.1".to_owned())?.to_string();
         let environment = move |name: &str| (name == "DEMO_ADDRESS").then(|| address.clone());
         let pipeline = pipeline::parse(PIPELINE, "demo.yaml", Path::new("."), &[], &environment)?;

@@ -57,10 +57,15 @@ impl Inspect {
                 let _ = writeln!(text, "offset of {source}: {}", range.end.as_json());
             }
         }
-        let _ = writeln!(text, "-- Log (last {} of {} frames) --", self.frames.min(inspection.frames.len()), inspection.frames.len());
+        let _ =
+            writeln!(text, "-- Log (last {} of {} frames) --", self.frames.min(inspection.frames.len()), inspection.frames.len());
         for frame in inspection.frames.iter().rev().take(self.frames).rev() {
             let batch = frame.batch.map_or("-".to_owned(), |batch| batch.to_string());
-            let _ = writeln!(text, "{:<10} batch {batch:<8} {}@{:<10} {:>8} B  {}", frame.kind, frame.segment, frame.offset, frame.bytes, frame.detail);
+            let _ = writeln!(
+                text,
+                "{:<10} batch {batch:<8} {}@{:<10} {:>8} B  {}",
+                frame.kind, frame.segment, frame.offset, frame.bytes, frame.detail
+            );
         }
         for (operator, pages) in &recovered.state {
             let keys = inspection.identity.operators.get(operator).and_then(|o| o["keys"].as_array()).map_or(0, Vec::len);

@@ -52,7 +52,10 @@ impl Run {
         let pipeline = self.file.load()?;
         if self.fresh {
             if let Some(aside) = start::move_checkpoint_aside(&pipeline)? {
-                let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("moved the old checkpoint to {}\n", aside.display()));
+                let _ = std::io::Write::write_fmt(
+                    &mut std::io::stderr(),
+                    format_args!("moved the old checkpoint to {}\n", aside.display()),
+                );
             }
         }
         self.service.run(pipeline, |_io, _stop| Ok(()))
@@ -81,11 +84,7 @@ fn io_runtime() -> Result<Runtime> {
 
 impl ServiceArguments {
     /// Runs `pipeline` after `prepare` has put what it needs on the I/O runtime.
-    pub(super) fn run(
-        self,
-        pipeline: Pipeline,
-        prepare: impl FnOnce(&Runtime, &CancellationToken) -> Result<()>,
-    ) -> Result<()> {
+    pub(super) fn run(self, pipeline: Pipeline, prepare: impl FnOnce(&Runtime, &CancellationToken) -> Result<()>) -> Result<()> {
         let status = StatusLine::new(self.quiet);
         self.log.start(&status)?;
         let (compute, io) = (compute_runtime()?, io_runtime()?);

@@ -3,6 +3,7 @@
 use tidemill::{Attempt, ErrorKind, Result, pipeline};
 
 pub(super) fn execute() -> Result<()> {
-    let text = serde_json::to_string_pretty(&pipeline::json_schema()).attempting(ErrorKind::Internal, || "write the schema".to_owned())?;
+    let text = serde_json::to_string_pretty(&pipeline::json_schema())
+        .attempting(ErrorKind::Internal, || "write the schema".to_owned())?;
     super::print(&format!("{text}\n"))
 }

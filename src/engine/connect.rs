@@ -16,8 +16,8 @@ use crate::error::{Error, Result};
 use crate::format::csv::CsvOptions;
 use crate::format::{DecodeRequest, FormatOptions, OnMalformed, decoder};
 use crate::pipeline::{
-    self, Address, ConsoleFormat, CsvSpec, FileSource, FormatSpec, Pipeline, QuerySpec, SinkConnector, SinkSpec, SocketEndpoint, SocketSource, SourceConnector, SourceSpec,
-    Trigger,
+    self, Address, ConsoleFormat, CsvSpec, FileSource, FormatSpec, Pipeline, QuerySpec, SinkConnector, SinkSpec, SocketEndpoint,
+    SocketSource, SourceConnector, SourceSpec, Trigger,
 };
 use crate::plan::streaming::{ResultPlan, StreamingPlan};
 use crate::plan::{PlanSettings, ScanRequest, StreamTable};
@@ -27,8 +27,8 @@ use crate::sink::file::FileSink;
 use crate::sink::memory::Memory;
 use crate::sink::{Sink, dead_letter};
 use crate::source::file::{CleanSource, FileSettings};
-use crate::source::rate::{RateSettings, RateSource};
 use crate::source::ingest::{IngestSettings, Keep};
+use crate::source::rate::{RateSettings, RateSource};
 use crate::source::socket::{Endpoint, Host, Socket, SocketSettings};
 use crate::source::{Extent, Source, file, memory, rate, socket};
 
@@ -45,7 +45,13 @@ pub(super) struct Connector {
 
 impl Connector {
     pub(super) fn new(root: CheckpointRoot, resources: Resources) -> Self {
-        Self { root, resources, sockets: Mutex::default(), readers: std::sync::Mutex::default(), cancel: CancellationToken::new() }
+        Self {
+            root,
+            resources,
+            sockets: Mutex::default(),
+            readers: std::sync::Mutex::default(),
+            cancel: CancellationToken::new(),
+        }
     }
 
     /// Says which sources a query is going to read, before any of the process's queries opens one.
@@ -61,16 +67,31 @@ impl Connector {
     }
 
     /// The sources that a query's plan scans.
-    pub(super) async fn open_sources(&self, pipeline: &Pipeline, query: &QuerySpec, plan: &StreamingPlan) -> Result<Vec<QuerySource>> {
+    pub(super) async fn open_sources(
+        &self,
+        pipeline: &Pipeline,
+        query: &QuerySpec,
+        plan: &StreamingPlan,
+    ) -> Result<Vec<QuerySource>> {
         let mut sources = Vec::new();
         for scan in plan.scans() {
-            let spec = pipeline.source(&scan.source).ok_or_else(|| Error::internal(format!("the plan scans an unknown source {:?}", scan.source)))?;
-            let source = self.open_source(pipeline, query, spec).await.map_err(|error| {
-                Error::new(error.kind(), format!("source {:?} cannot be opened", spec.name)).because(error)
-            })?;
+            let spec = pipeline
+                .source(&scan.source)
+                .ok_or_else(|| Error::internal(format!("the plan scans an unknown source {:?}", scan.source)))?;
+            let source = self
+                .open_source(pipeline, query, spec)
+                .await
+                .map_err(|error| Error::new(error.kind(), format!("source {:?} cannot be opened", spec.name)).because(error))?;
             let rows = rows_of(pipeline, query, spec, scan)?;
             let starts_empty = matches!(spec.connector, SourceConnector::Socket(_));
-            sources.push(QuerySource { name: spec.name.clone(), source, rows, limit: spec.admission, is_cut_off: false, starts_empty });
+            sources.push(QuerySource {
+                name: spec.name.clone(),
+                source,
+                rows,
+                limit: spec.admission,
+                is_cut_off: false,
+                starts_empty,
+            });
         }
         Ok(sources)
     }
@@ -171,7 +192,10 @@ impl Connector {
     pub(super) async fn close(&self) -> Result<()> {
         for (name, socket) in std::mem::take(&mut *self.sockets.lock().await) {
             if let Some(socket) = Arc::into_inner(socket) {
-                socket.close().await.map_err(|error| Error::new(error.kind(), format!("source {name:?} cannot be closed")).because(error))?;
+                socket
+                    .close()
+                    .await
+                    .map_err(|error| Error::new(error.kind(), format!("source {name:?} cannot be closed")).because(error))?;
             }
         }
         Ok(())
@@ -181,7 +205,8 @@ impl Connector {
 /// Refuses sinks that cannot take a query's rows, and `select`s that cannot be planned.
 pub(super) async fn check_sinks(query: &QuerySpec, plan: &StreamingPlan, settings: &PlanSettings) -> Result<()> {
     for spec in &query.sinks {
-        let named = |error: Error| Error::new(error.kind(), format!("sink {:?} cannot take the result", spec.name)).because(error);
+        let named =
+            |error: Error| Error::new(error.kind(), format!("sink {:?} cannot take the result", spec.name)).because(error);
         let select = select_plan(spec, &plan.schema(), settings).await.map_err(named)?;
         let schema = select.as_ref().map_or_else(|| plan.schema(), ResultPlan::schema);
         check_sink(spec, &schema, settings).map_err(named)?;
@@ -267,7 +292,11 @@ pub(super) fn decode_all_columns(pipeline: &Pipeline, name: &str, schema: &Schem
 /// How a source's chunks become the rows that `scan` asks for.
 fn rows_of(pipeline: &Pipeline, query: &QuerySpec, spec: &SourceSpec, scan: &ScanRequest) -> Result<SourceRows> {
     let Some(format) = &spec.format else {
-        return Ok(SourceRows::Columns { source: spec.name.as_str().into(), projection: scan.projection.clone(), metadata: scan.metadata.clone() });
+        return Ok(SourceRows::Columns {
+            source: spec.name.as_str().into(),
+            projection: scan.projection.clone(),
+            metadata: scan.metadata.clone(),
+        });
     };
     let (schema, options) = line_format(format)?;
     let request = DecodeRequest {

@@ -69,7 +69,11 @@ async fn position(source: &mut QuerySource, range: &OffsetRange, row: usize) -> 
             if left < rows.num_rows() {
                 let (file, position) = (rows.column(0).as_string::<i32>(), rows.column(1).as_primitive::<Int64Type>());
                 let position = position.value(left);
-                return Ok(Some(if file.is_null(left) { position.to_string() } else { format!("{}:{position}", file.value(left)) }));
+                return Ok(Some(if file.is_null(left) {
+                    position.to_string()
+                } else {
+                    format!("{}:{position}", file.value(left))
+                }));
             }
             left -= rows.num_rows();
         }
@@ -93,7 +97,10 @@ fn first(rows: &[RecordBatch], mut wanted: usize) -> Vec<RecordBatch> {
 }
 
 /// The input with the rows of one source replaced.
-fn with_empty(all: &BTreeMap<String, Vec<RecordBatch>>, one: BTreeMap<String, Vec<RecordBatch>>) -> BTreeMap<String, Vec<RecordBatch>> {
+fn with_empty(
+    all: &BTreeMap<String, Vec<RecordBatch>>,
+    one: BTreeMap<String, Vec<RecordBatch>>,
+) -> BTreeMap<String, Vec<RecordBatch>> {
     let mut rows = all.clone();
     rows.extend(one);
     rows

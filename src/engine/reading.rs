@@ -126,7 +126,9 @@ async fn read_source(source: &mut QuerySource, range: &OffsetRange) -> Result<So
                     counts.read += batch.num_rows() as u64;
                     rows.push(pick(&batch, source, projection, metadata)?);
                 }
-                _ => return Err(Error::internal(format!("source {:?} yields chunks that its format does not take", source.name))),
+                _ => {
+                    return Err(Error::internal(format!("source {:?} yields chunks that its format does not take", source.name)));
+                }
             }
         }
     }
@@ -152,7 +154,9 @@ fn pick(rows: &RecordBatch, source: &str, projection: &[usize], metadata: &[Meta
         let field = metadata_field(*column);
         columns.push(match column {
             MetadataColumn::Source => Arc::new(StringArray::from_iter_values(std::iter::repeat_n(source, rows.num_rows()))),
-            MetadataColumn::Position | MetadataColumn::ReceivedAt | MetadataColumn::File => new_null_array(field.data_type(), rows.num_rows()),
+            MetadataColumn::Position | MetadataColumn::ReceivedAt | MetadataColumn::File => {
+                new_null_array(field.data_type(), rows.num_rows())
+            }
         });
         fields.push(field.into());
     }

@@ -152,7 +152,12 @@ impl Query {
         let (used, limit) = (self.parts.plan.memory_used_bytes() as u64, self.parts.state_bytes_max);
         let is_near = used >= limit / 5 * 4;
         if is_near && !self.is_state_warned {
-            warn!(query = self.parts.name, used_bytes = used, limit_bytes = limit, "state holds more than 80 % of limits.state_memory");
+            warn!(
+                query = self.parts.name,
+                used_bytes = used,
+                limit_bytes = limit,
+                "state holds more than 80 % of limits.state_memory"
+            );
         }
         self.is_state_warned = is_near;
     }

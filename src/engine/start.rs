@@ -123,7 +123,8 @@ impl PlannedQuery {
     fn identity(&self, time_zone: &str) -> Result<Identity> {
         let mut operators = BTreeMap::new();
         for operator in self.plan.fingerprints() {
-            let value = serde_json::to_value(&operator).attempting(ErrorKind::Internal, || format!("describe operator {}", operator.id))?;
+            let value = serde_json::to_value(&operator)
+                .attempting(ErrorKind::Internal, || format!("describe operator {}", operator.id))?;
             operators.insert(operator.id, value);
         }
         let sources: BTreeSet<_> = self.plan.scans().iter().map(|scan| scan.source.clone()).collect();
@@ -256,7 +257,9 @@ impl Process {
         for query in planned {
             let running = host.start(&pipeline, query);
             monitors.push(running.monitor);
-            tasks.spawn(async move { running.task.await.unwrap_or_else(|end| Err(Error::internal("a query's task was ended").because(end))) });
+            tasks.spawn(async move {
+                running.task.await.unwrap_or_else(|end| Err(Error::internal("a query's task was ended").because(end)))
+            });
         }
         Ok(Self { host, monitors, tasks, stop })
     }
@@ -283,7 +286,9 @@ impl Process {
                 None => break,
                 Some(Ok(Ok(()))) => {}
                 Some(Ok(Err(error))) => first_error = first_error.or(Some(error)),
-                Some(Err(join)) => first_error = first_error.or(Some(Error::internal("a query's task ended unexpectedly").because(join))),
+                Some(Err(join)) => {
+                    first_error = first_error.or(Some(Error::internal("a query's task ended unexpectedly").because(join)))
+                }
             }
         }
         self.host.close(first_error.is_none()).await?;
@@ -299,7 +304,13 @@ fn log_failure(query: &str, error: &Error) {
 }
 
 /// Runs a query to its end and tells its monitor and metrics how it ended; a panic is its failure and nobody else's.
-async fn watched(pipeline: Arc<Pipeline>, host: Host, query: PlannedQuery, monitor: QueryMonitor, stop: CancellationToken) -> Result<()> {
+async fn watched(
+    pipeline: Arc<Pipeline>,
+    host: Host,
+    query: PlannedQuery,
+    monitor: QueryMonitor,
+    stop: CancellationToken,
+) -> Result<()> {
     let name = query.name().to_owned();
     let metrics = host.resources.metrics.query(&pipeline.name, &name);
     metrics.running.set(1);

@@ -22,7 +22,8 @@ fn read(pipeline: &Pipeline, table: &TableSpec) -> Result<StaticTable> {
         FormatSpec::Parquet => parquet::read(&table.path),
         lines => read_lines(pipeline, table, lines),
     };
-    let (schema, rows) = read.map_err(|error| Error::new(error.kind(), format!("table {:?} cannot be read", table.name)).because(error))?;
+    let (schema, rows) =
+        read.map_err(|error| Error::new(error.kind(), format!("table {:?} cannot be read", table.name)).because(error))?;
     Ok(StaticTable { name: table.name.clone(), schema, rows })
 }
 
@@ -53,9 +54,12 @@ mod parquet {
         for file in crate::source::file::table_files(path)? {
             let attempt = || format!("read {}", file.display());
             let opened = std::fs::File::open(&file).attempting(ErrorKind::Config, attempt)?;
-            let reader = ParquetRecordBatchReaderBuilder::try_new(opened).and_then(|builder| builder.build()).attempting(ErrorKind::Config, attempt)?;
+            let reader = ParquetRecordBatchReaderBuilder::try_new(opened)
+                .and_then(|builder| builder.build())
+                .attempting(ErrorKind::Config, attempt)?;
             for batch in reader {
-                let batch = in_spark_types(&batch.attempting(ErrorKind::Config, attempt)?).attempting(ErrorKind::Config, attempt)?;
+                let batch =
+                    in_spark_types(&batch.attempting(ErrorKind::Config, attempt)?).attempting(ErrorKind::Config, attempt)?;
                 let expected: &SchemaRef = schema.get_or_insert_with(|| batch.schema());
                 if batch.schema().fields() != expected.fields() {
                     return Err(Error::config(format!("{} has other columns than the files before it", file.display())));

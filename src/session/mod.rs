@@ -53,8 +53,8 @@ pub use crate::plan::{OutputMode, Scope};
 use crate::engine::start::{Host, Resources};
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
-use crate::plan::PlanSettings;
 use crate::pipeline::{CheckpointRoot, FormatSpec, Pipeline, SourceSpec, TableSpec, ViewSpec};
+use crate::plan::PlanSettings;
 
 /// Queries that share sources and a checkpoint root; clones share the session.
 #[derive(Clone)]
@@ -116,7 +116,8 @@ impl SessionBuilder {
     /// # Errors
     /// [`crate::ErrorKind::Config`] outside a runtime or for an unknown time zone.
     pub fn build(self) -> Result<Session> {
-        let io = tokio::runtime::Handle::try_current().map_err(|cause| Error::config("a session is built within a tokio runtime").because(cause))?;
+        let io = tokio::runtime::Handle::try_current()
+            .map_err(|cause| Error::config("a session is built within a tokio runtime").because(cause))?;
         if self.time_zone.parse::<chrono_tz::Tz>().is_err() {
             return Err(Error::config(format!("there is no time zone {:?}", self.time_zone)));
         }
@@ -199,9 +200,10 @@ impl Session {
     fn of(frame: &DataFrame) -> Result<Self> {
         let (state, _) = frame.clone().into_parts();
         let handle = state.config().get_extension::<SessionHandle>();
-        handle.and_then(|handle| handle.0.upgrade()).map(Self).ok_or_else(|| {
-            Error::config("this DataFrame does not come from `read_stream` of a living session")
-        })
+        handle
+            .and_then(|handle| handle.0.upgrade())
+            .map(Self)
+            .ok_or_else(|| Error::config("this DataFrame does not come from `read_stream` of a living session"))
     }
 
     fn declare(&self, spec: SourceSpec) -> Result<LogicalPlan> {
@@ -231,7 +233,12 @@ impl State {
 
     fn check_free(&self, name: &str) -> Result<()> {
         let pipeline = &self.pipeline;
-        let mut taken = pipeline.sources.iter().map(|s| &s.name).chain(pipeline.tables.iter().map(|t| &t.name)).chain(pipeline.views.iter().map(|v| &v.name));
+        let mut taken = pipeline
+            .sources
+            .iter()
+            .map(|s| &s.name)
+            .chain(pipeline.tables.iter().map(|t| &t.name))
+            .chain(pipeline.views.iter().map(|v| &v.name));
         if taken.any(|other| other.eq_ignore_ascii_case(name)) {
             return Err(Error::config(format!("there is already a source, table or view called {name:?}")));
         }

@@ -8,7 +8,7 @@ use super::Session;
 use crate::engine::progress::Progress;
 use crate::engine::start::Running;
 use crate::engine::status::{QueryMonitor, QueryStatus};
-use crate::error::{Error, Result, ErrorKind};
+use crate::error::{Error, ErrorKind, Result};
 use crate::plan::PlanSettings;
 use crate::plan::streaming::ResultPlan;
 use crate::sink::memory::MemoryTable;

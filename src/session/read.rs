@@ -10,8 +10,8 @@ use datafusion::dataframe::DataFrame;
 use super::{OnMalformed, Session};
 use crate::error::{Error, Result};
 use crate::pipeline::{
-    Address, CleanSource, FilePath, FileSource, FormatSpec, MemorySource, RateSource, SocketEndpoint, SocketSource, SourceConnector, SourceSpec,
-    Text,
+    Address, CleanSource, FilePath, FileSource, FormatSpec, MemorySource, RateSource, SocketEndpoint, SocketSource,
+    SourceConnector, SourceSpec, Text,
 };
 use crate::plan::spark::types::parse_schema;
 use crate::source::ReadLimit;
@@ -202,18 +202,29 @@ impl ReadStream {
     /// # Errors
     /// [`crate::ErrorKind::Config`] when the name is taken or settings are missing or do not fit each other.
     pub fn load(self) -> Result<DataFrame> {
-        let (connector, stream) = self.connector.ok_or_else(|| Error::config(format!("stream {:?} has no source: call `from`", self.name)))?;
+        let (connector, stream) =
+            self.connector.ok_or_else(|| Error::config(format!("stream {:?} has no source: call `from`", self.name)))?;
         let yields_rows = matches!(connector, SourceConnector::Rate(_) | SourceConnector::Memory(_));
         match (&self.format, yields_rows) {
-            (None, false) => return Err(Error::config(format!("stream {:?} has no format: call `json`, `text` or `format`", self.name))),
+            (None, false) => {
+                return Err(Error::config(format!("stream {:?} has no format: call `json`, `text` or `format`", self.name)));
+            }
             (Some(_), true) => return Err(Error::config(format!("stream {:?} yields rows and takes no format", self.name))),
-            (Some(FormatSpec::Parquet), false) => return Err(Error::config(format!("stream {:?}: Parquet is a format of tables", self.name))),
+            (Some(FormatSpec::Parquet), false) => {
+                return Err(Error::config(format!("stream {:?}: Parquet is a format of tables", self.name)));
+            }
             (Some(_), false) | (None, true) => {}
         }
         if let Some(stream) = stream {
             self.session.0.resources.memory.add_stream(&self.name, stream);
         }
-        let spec = SourceSpec { name: self.name, connector, format: self.format, on_malformed: self.on_malformed, admission: self.limit };
+        let spec = SourceSpec {
+            name: self.name,
+            connector,
+            format: self.format,
+            on_malformed: self.on_malformed,
+            admission: self.limit,
+        };
         let plan = self.session.declare(spec)?;
         Ok(DataFrame::new(self.session.0.context.state(), plan))
     }

@@ -68,7 +68,8 @@ fn every_supported_case_gives_what_spark_gives() {
 }
 
 fn check(case: &Value) -> Result<(), String> {
-    let needs = |source: &Value| ["watermark", "deduplicate"].iter().any(|key| source.get(key).is_some_and(|value| !value.is_null()));
+    let needs =
+        |source: &Value| ["watermark", "deduplicate"].iter().any(|key| source.get(key).is_some_and(|value| !value.is_null()));
     if case["sources"].as_object().is_some_and(|sources| sources.values().any(needs)) {
         return Err("a watermark or deduplication cannot be declared yet".to_owned());
     }

@@ -71,7 +71,11 @@ fn lines(folder: &Path) -> BTreeMap<String, usize> {
         if name.starts_with(['_', '.']) {
             continue;
         }
-        let inner = if path.is_dir() { lines(&path) } else { fs::read_to_string(&path).unwrap().lines().map(|line| (line.to_owned(), 1)).fold(BTreeMap::new(), add) };
+        let inner = if path.is_dir() {
+            lines(&path)
+        } else {
+            fs::read_to_string(&path).unwrap().lines().map(|line| (line.to_owned(), 1)).fold(BTreeMap::new(), add)
+        };
         found = inner.into_iter().fold(found, add);
     }
     found

@@ -37,7 +37,10 @@ impl<'a> Cells<'a> {
             DataType::Binary => Self::Binary(column.as_binary()),
             DataType::Timestamp(TimeUnit::Microsecond, zoned) => {
                 let zone = if zoned.is_some() { zone } else { "UTC" };
-                Self::Timestamp(column.as_primitive(), zone.parse().map_err(|_| Error::config(format!("unknown time zone {zone:?}")))?)
+                Self::Timestamp(
+                    column.as_primitive(),
+                    zone.parse().map_err(|_| Error::config(format!("unknown time zone {zone:?}")))?,
+                )
             }
             DataType::List(_) => Self::List(column.as_list(), nested(column.as_list::<i32>().values())?),
             DataType::Struct(_) => {
@@ -113,7 +116,13 @@ fn push_bytes(out: &mut String, write: impl FnOnce(&mut Vec<u8>)) {
     out.push_str(&String::from_utf8_lossy(&bytes));
 }
 
-fn write_items(out: &mut String, open: &str, close: &str, items: std::ops::Range<usize>, mut write: impl FnMut(usize, &mut String)) {
+fn write_items(
+    out: &mut String,
+    open: &str,
+    close: &str,
+    items: std::ops::Range<usize>,
+    mut write: impl FnMut(usize, &mut String),
+) {
     out.push_str(open);
     for (position, item) in items.enumerate() {
         if position > 0 {

@@ -87,7 +87,13 @@ fn cut(cell: String, truncate: Truncate) -> String {
         Truncate::At(limit) if limit > 0 && utf16_len(&cell) > limit => {
             let (keep, dots) = if limit < 4 { (limit, "") } else { (limit - 3, "...") };
             let mut kept = 0;
-            let mut text: String = cell.chars().take_while(|c| { kept += c.len_utf16(); kept <= keep }).collect();
+            let mut text: String = cell
+                .chars()
+                .take_while(|c| {
+                    kept += c.len_utf16();
+                    kept <= keep
+                })
+                .collect();
             text.push_str(dots);
             text
         }

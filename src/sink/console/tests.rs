@@ -1,7 +1,9 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-use arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray, TimestampMicrosecondArray};
+use arrow::array::{
+    ArrayRef, Float64Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray, TimestampMicrosecondArray,
+};
 use arrow::datatypes::{DataType, Field, Int32Type};
 use expect_test::{Expect, expect};
 
@@ -70,7 +72,10 @@ fn a_table_is_left_aligned_when_nothing_is_truncated() {
 
 #[test]
 fn a_truncated_table_is_right_aligned_and_cells_end_in_dots() {
-    let rows = batch(vec![("a long column name", Arc::new(StringArray::from(vec!["0123456789012345678901234", "tab\tbed"])) as ArrayRef)]);
+    let rows = batch(vec![(
+        "a long column name",
+        Arc::new(StringArray::from(vec!["0123456789012345678901234", "tab\tbed"])) as ArrayRef,
+    )]);
     check(
         table(20, Truncate::At(20)),
         &rows,

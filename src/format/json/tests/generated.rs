@@ -67,7 +67,10 @@ fn joined(lines: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// What a batch shows, NaN included.
-fn verdicts(decoded: &Decoded) -> (Vec<Value>, Vec<(Option<Arc<str>>, Arc<str>, Vec<u8>)>) {
+/// Field, reason and bytes of a malformed line.
+type Fault = (Option<Arc<str>>, Arc<str>, Vec<u8>);
+
+fn verdicts(decoded: &Decoded) -> (Vec<Value>, Vec<Fault>) {
     let malformed = decoded.malformed.iter().map(|m| (m.field.clone(), Arc::clone(&m.reason), m.raw.clone()));
     (rows(decoded), malformed.collect())
 }

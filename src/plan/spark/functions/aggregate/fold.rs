@@ -236,7 +236,7 @@ impl<F: Fold> Grouped<F> {
         let before = self.cells.len();
         let taken = emit.take_needed(&mut self.cells);
         // An even share of the heap goes with the cells: their own sizes are not tracked one by one.
-        self.heap_bytes = if before == 0 { 0 } else { self.heap_bytes / before * self.cells.len() };
+        self.heap_bytes = self.heap_bytes.checked_div(before).map_or(0, |each| each * self.cells.len());
         taken
     }
 }

@@ -56,7 +56,7 @@ impl Generate {
     ) -> Result<Self> {
         let mut fields = Vec::with_capacity(keep.len() + outputs.len());
         for id in &keep {
-            fields.push((None, input.schema().field_with_unqualified_name(id)?.clone().into()));
+            fields.push((None, input.schema().field_with_unqualified_name(id)?.clone()));
         }
         fields.extend(outputs.iter().map(|(id, data_type, nullable)| (None, Arc::new(Field::new(id, data_type.clone(), *nullable)))));
         let schema = Arc::new(DFSchema::new_with_metadata(fields, HashMap::new())?);

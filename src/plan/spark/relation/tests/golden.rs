@@ -86,9 +86,7 @@ async fn difference(case: &Value) -> Option<String> {
         Err(error) => return Some(error.chain()),
     };
     let expect = &case["expect"];
-    if expect.get("columns").is_none() {
-        return None;
-    }
+    expect.get("columns")?;
     let columns: Vec<Value> = planned.columns.iter().map(|c| json!([c.name, spark_name(&c.data_type)])).collect();
     if expect["columns"] != Value::Array(columns.clone()) {
         return Some(format!("columns {columns:?}"));
