@@ -4,5 +4,6 @@ mod values;
 mod functions;
 mod recovery;
 mod session;
+mod docs;
 mod parity;
 mod tidy;
