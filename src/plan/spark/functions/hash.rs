@@ -93,6 +93,14 @@ impl Hasher for Xxh64 {
     }
 }
 
+/// Spark's `xxhash64` of each value; null gives the seed.
+pub(super) fn xxhash64(array: &ArrayRef) -> Result<Vec<i64>> {
+    let rows: Vec<usize> = (0..array.len()).collect();
+    let mut hashes = vec![SEED; array.len()];
+    update::<Xxh64>(array, &rows, &mut hashes)?;
+    Ok(hashes)
+}
+
 const SEED: i64 = 42;
 
 fn row_hash<H: Hasher>(mut c: Call<'_>, data_type: DataType) -> Result<Typed> {

@@ -48,7 +48,13 @@ pub(super) struct GroupRows<'a> {
     filter: Option<&'a BooleanArray>,
 }
 
-impl GroupRows<'_> {
+impl<'a> GroupRows<'a> {
+    /// Every row counts.
+    #[cfg(test)]
+    pub(super) fn unfiltered(groups: &'a [usize]) -> Self {
+        Self { groups, filter: None }
+    }
+
     /// Calls `visit` with every row that counts and whose `values` are not null, and its group.
     #[inline]
     pub(super) fn each(&self, values: &dyn Array, mut visit: impl FnMut(usize, usize)) {
