@@ -18,6 +18,7 @@ use super::generate;
 use super::grouping::{self, Asked, Grouping};
 use super::planner::{Planner, broken};
 use super::query::null_of;
+use super::select::has_subquery;
 use super::widen;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -36,6 +37,8 @@ pub(super) struct Aggregation<'a> {
     set_id: String,
     /// Aggregate functions and the columns they become.
     calls: Vec<(Expr, String)>,
+    /// Arguments that must be computed before the aggregate, and their columns.
+    arguments: Vec<(Expr, String)>,
     /// Columns of the select list, which are computed afterwards.
     items: HashSet<String>,
     grouped: bool,
@@ -54,7 +57,7 @@ impl<'a> Aggregation<'a> {
             Key { expr: key.expr, data_type: key.data_type, id }
         });
         let keys: Vec<Key> = keys.collect();
-        Self { planner, keys, sets: grouping.sets, set_id: planner.fresh("spark_grouping_id"), calls: Vec::new(), items, grouped }
+        Self { planner, keys, sets: grouping.sets, set_id: planner.fresh("spark_grouping_id"), calls: Vec::new(), arguments: Vec::new(), items, grouped }
     }
 
     /// `expr` over the aggregate's output.
@@ -108,6 +111,12 @@ impl<'a> Aggregation<'a> {
                 }
             }
         }
+        for argument in &mut call.params.args {
+            self.precompute(argument);
+        }
+        if let Some(filter) = &mut call.params.filter {
+            self.precompute(filter);
+        }
         let name = call.func.name().to_owned();
         let expr = Expr::AggregateFunction(call);
         if let Some((_, id)) = self.calls.iter().find(|(known, _)| *known == expr) {
@@ -116,6 +125,22 @@ impl<'a> Aggregation<'a> {
         let id = self.planner.fresh(&name);
         self.calls.push((expr, id.clone()));
         Ok(column(&id))
+    }
+
+    /// A subquery cannot be planned inside an aggregate: it becomes a column of the rows before.
+    fn precompute(&mut self, argument: &mut Expr) {
+        if !has_subquery(argument) {
+            return;
+        }
+        let id = match self.arguments.iter().find(|(known, _)| known == argument) {
+            Some((_, id)) => id.clone(),
+            None => {
+                let id = self.planner.fresh("argument");
+                self.arguments.push((argument.clone(), id.clone()));
+                id
+            }
+        };
+        *argument = column(&id);
     }
 
     /// The value of `grouping` or `grouping_id`: bit k from the right is set where the k-th key from the right is not in the set.
@@ -210,6 +235,7 @@ impl<'a> Aggregation<'a> {
             }
             computed.push(expr.alias(&key.id));
         }
+        computed.extend(self.arguments.into_iter().map(|(argument, id)| argument.alias(id)));
         if !computed.is_empty() {
             let mut exprs: Vec<Expr> = plan.schema().fields().iter().map(|field| column(field.name())).collect();
             exprs.extend(computed);

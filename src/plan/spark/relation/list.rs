@@ -1,5 +1,7 @@
 //! The select list: `*` expanded, names given, aliases of earlier entries at hand for later ones.
 
+use std::ops::ControlFlow;
+
 use arrow::datatypes::DataType;
 use datafusion::logical_expr::Expr;
 use datafusion::sql::sqlparser::ast::{self, Ident, SelectItem};
@@ -64,7 +66,10 @@ pub(super) fn resolve(planner: &Planner<'_>, select: &ast::Select, input: &Relat
 }
 
 fn add(planner: &Planner<'_>, list: &mut Selection, expr: &ast::Expr, aliases: &[Ident], input: &Relation, env: &Env<'_>) -> Result<()> {
-    let earlier: Vec<Attribute> = list.items.iter().filter(|item| item.aliased).map(|item| item.attribute.clone()).collect();
+    let expanded = stars_expanded(expr, input)?;
+    let expr = expanded.as_ref().unwrap_or(expr);
+    let mut earlier: Vec<Attribute> = list.items.iter().filter(|item| item.aliased).map(|item| item.attribute.clone()).collect();
+    earlier.extend(list.generators.iter().filter(|generator| generator.aliased).flat_map(|generator| generator.outputs.iter().cloned()));
     let scope = QueryScope::new(planner, env, vec![&input.columns, &earlier]);
     if let Some(call) = generate::call(expr) {
         let (item, generator) = generate::in_list(&scope, &call, aliases)?;
@@ -98,6 +103,89 @@ fn add(planner: &Planner<'_>, list: &mut Selection, expr: &ast::Expr, aliases: &
         Attribute { name, qualifier: None, id, data_type: typed.data_type, nullable: typed.nullable, access: Access::Listed };
     list.items.push(Item { attribute, expr: typed.expr, aliased: alias.is_some() });
     Ok(())
+}
+
+/// `expr` with `*` and `t.*` among a function's arguments replaced by the columns they stand for; nothing if there is none.
+/// `count(*)` counts rows and stays.
+fn stars_expanded(expr: &ast::Expr, input: &Relation) -> Result<Option<ast::Expr>> {
+    let has_star = ast::visit_expressions(expr, |node| match node {
+        ast::Expr::Function(function) if star_arguments(function).is_some() => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    if has_star.is_continue() {
+        return Ok(None);
+    }
+    let mut expr = expr.clone();
+    let outcome = ast::visit_expressions_mut(&mut expr, |node| {
+        let ast::Expr::Function(function) = node else { return ControlFlow::Continue(()) };
+        if star_arguments(function).is_none() {
+            return ControlFlow::Continue(());
+        }
+        let name = function.name.to_string();
+        let ast::FunctionArguments::List(list) = &mut function.args else { return ControlFlow::Continue(()) };
+        match star_columns(std::mem::take(&mut list.args), &name, input) {
+            Ok(args) => {
+                list.args = args;
+                ControlFlow::Continue(())
+            }
+            Err(error) => ControlFlow::Break(error),
+        }
+    });
+    match outcome {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(Some(expr)),
+    }
+}
+
+/// The arguments of a call that has a star among them, unless it is `count(*)`.
+fn star_arguments(function: &ast::Function) -> Option<&[ast::FunctionArg]> {
+    let ast::FunctionArguments::List(list) = &function.args else { return None };
+    let is_count = matches!(function.name.0.as_slice(), [name] if name.to_string().eq_ignore_ascii_case("count"));
+    let bare_count = is_count && matches!(list.args.as_slice(), [ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Wildcard)]);
+    let is_star = |arg: &ast::FunctionArg| {
+        use ast::FunctionArgExpr as Arg;
+        matches!(arg, ast::FunctionArg::Unnamed(Arg::Wildcard | Arg::QualifiedWildcard(_)))
+    };
+    (!bare_count && list.args.iter().any(is_star)).then_some(&list.args)
+}
+
+fn star_columns(args: Vec<ast::FunctionArg>, function: &str, input: &Relation) -> Result<Vec<ast::FunctionArg>> {
+    let mut expanded = Vec::with_capacity(args.len());
+    for arg in args {
+        let table = match &arg {
+            ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Wildcard) => None,
+            ast::FunctionArg::Unnamed(ast::FunctionArgExpr::QualifiedWildcard(name)) => {
+                if function.eq_ignore_ascii_case("count") {
+                    let message = format!("count({name}.*) is not allowed; use count(*) or name the columns");
+                    return Err(Error::spark(ErrorKind::Config, "INVALID_USAGE_OF_STAR_WITH_TABLE_IDENTIFIER_IN_COUNT", message));
+                }
+                from::identifiers(name)?.pop()
+            }
+            _ => {
+                expanded.push(arg);
+                continue;
+            }
+        };
+        let of_table = |attribute: &&Attribute| match (&table, &attribute.qualifier) {
+            (None, _) => true,
+            (Some(table), Some(qualifier)) => same_name(qualifier, &table.value),
+            (Some(_), None) => false,
+        };
+        let mut columns = input.listed().filter(of_table).peekable();
+        if columns.peek().is_none() {
+            let message = format!("{arg} as an argument of {function} stands for no column");
+            return Err(Error::spark(ErrorKind::Config, "CANNOT_RESOLVE_STAR_EXPAND", message));
+        }
+        expanded.extend(columns.map(|attribute| {
+            let name = Ident::with_quote('`', &attribute.name);
+            let expr = match &attribute.qualifier {
+                Some(qualifier) => ast::Expr::CompoundIdentifier(vec![Ident::with_quote('`', qualifier), name]),
+                None => ast::Expr::Identifier(name),
+            };
+            ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr))
+        }));
+    }
+    Ok(expanded)
 }
 
 fn last_part(expr: &ast::Expr) -> Option<String> {

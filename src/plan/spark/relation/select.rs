@@ -64,8 +64,11 @@ impl Planner<'_> {
             Some(having) => Some(self.having(having, &selection.items, &outputs, &input, env)?),
             None => None,
         };
-        let exprs = selection.items.iter().map(|item| &item.expr).chain(keys.iter().map(|key| &key.expr));
-        let aggregated = grouping.is_some() || having.is_some() || exprs.into_iter().any(has_aggregate);
+        let aggregates = selection.items.iter().any(|item| has_aggregate(&item.expr));
+        let aggregated = grouping.is_some() || having.is_some() || aggregates;
+        if !aggregated && keys.iter().any(|key| has_aggregate(&key.expr)) {
+            return Err(no_place_for_aggregates("ORDER BY"));
+        }
         let mut plan = input.plan;
         if aggregated {
             let computed = selection.items.iter().filter(|item| item.expr != column(&item.attribute.id));
@@ -75,7 +78,7 @@ impl Planner<'_> {
                 item.expr = aggregation.rewrite(item.expr.clone())?;
             }
             for key in &mut keys {
-                key.expr = aggregation.rewrite(key.expr.clone())?;
+                key.expr = aggregation.rewrite(key.expr.clone()).map_err(sort_error)?;
             }
             let having = having.map(|having| aggregation.rewrite(having)).transpose()?;
             plan = aggregation.plan(plan)?;
@@ -107,24 +110,37 @@ impl Planner<'_> {
             Some(ast::Distinct::On(_)) => return Err(Error::spark(ErrorKind::Config, "PARSE_SYNTAX_ERROR", "DISTINCT ON is not supported")),
         };
         let columns = selection.outputs();
-        let generated: HashSet<String> = selection.generated_ids().collect();
-        let mut items = selection.items;
-        let mut later = Vec::new();
+        let mut late: HashSet<String> = selection.generated_ids().collect();
+        let (mut items, mut later) = (Vec::new(), Vec::new());
+        for item in selection.items {
+            if item.expr.column_refs().iter().any(|column| late.contains(&column.name)) {
+                late.insert(item.attribute.id.clone());
+                later.push(item);
+            } else {
+                items.push(item);
+            }
+        }
+        let mut last = Vec::new();
         let mut sort = Vec::with_capacity(keys.len());
         for mut key in keys {
-            let known = items.iter().find(|item| item.expr == key.expr || column(&item.attribute.id) == key.expr);
-            let is_generated = matches!(&key.expr, Expr::Column(column) if generated.contains(&column.name));
+            let known = items.iter().chain(&later).find(|item| item.expr == key.expr || column(&item.attribute.id) == key.expr);
+            let is_late = matches!(&key.expr, Expr::Column(column) if late.contains(&column.name));
             if let Some(item) = known {
                 key.expr = column(&item.attribute.id);
-            } else if !is_generated {
-                if distinct {
+            } else if !is_late {
+                let item = hidden(self, &key);
+                let refs = key.expr.column_refs();
+                let after_rows = refs.iter().any(|column| late.contains(&column.name));
+                if distinct && !refs.iter().all(|column| columns.iter().any(|output| output.id == column.name)) {
                     let message = "with SELECT DISTINCT, ORDER BY can only use what is selected";
                     return Err(Error::spark(ErrorKind::Config, "UNRESOLVED_COLUMN.WITH_SUGGESTION", message));
                 }
-                let item = hidden(self, &key);
-                let after_rows = key.expr.column_refs().iter().any(|column| generated.contains(&column.name));
                 key.expr = column(&item.attribute.id);
-                if after_rows { later.push(item) } else { items.push(item) }
+                match (distinct, after_rows) {
+                    (true, _) => last.push(item),
+                    (false, true) => later.push(item),
+                    (false, false) => items.push(item),
+                }
             }
             sort.push(key);
         }
@@ -132,14 +148,11 @@ impl Planner<'_> {
         for generator in selection.generators {
             plan = generate::over_items(plan, generator)?;
         }
-        if !later.is_empty() {
-            let mut exprs: Vec<Expr> = plan.schema().fields().iter().map(|field| column(field.name())).collect();
-            exprs.extend(later.into_iter().map(|item| item.expr.alias(item.attribute.id)));
-            plan = self.project(plan, exprs)?;
-        }
+        plan = with_items(self, plan, &later)?;
         let mut relation = Relation { plan, columns };
         if distinct {
             relation = self.distinct(relation)?;
+            relation.plan = with_items(self, relation.plan, &last)?;
         }
         order::sort(relation, sort)
     }
@@ -185,6 +198,16 @@ fn project_items(planner: &Planner<'_>, mut plan: LogicalPlan, items: &[Item]) -
     }
 }
 
+/// The plan's columns and the items, each of which may use those before it.
+fn with_items(planner: &Planner<'_>, mut plan: LogicalPlan, items: &[Item]) -> Result<LogicalPlan> {
+    for item in items {
+        let mut exprs = known_columns(&plan);
+        exprs.push(named(item));
+        plan = planner.project(plan, exprs)?;
+    }
+    Ok(plan)
+}
+
 fn known_columns(plan: &LogicalPlan) -> Vec<Expr> {
     plan.schema().fields().iter().map(|field| column(field.name())).collect()
 }
@@ -220,13 +243,33 @@ pub(super) fn inlined(mut expr: Expr, items: &[Item]) -> Result<Expr> {
 
 /// A condition that stands where nothing is grouped: of type boolean, without aggregates.
 pub(super) fn condition(scope: &QueryScope<'_>, expr: &ast::Expr, clause: &str) -> Result<Typed> {
-    let typed = boolean(scope.resolve_condition(expr)?, clause)?;
+    let resolved = scope.resolve_condition(expr).map_err(|error| generate::refused_outside_select(error, expr))?;
+    let typed = boolean(resolved, clause)?;
+    if has_aggregate(&typed.expr) && clause == "JOIN" {
+        return Err(no_place_for_aggregates(clause));
+    }
     if has_aggregate(&typed.expr) {
         let message = format!("aggregate functions are not allowed in {clause}; HAVING is the place for them: {expr}");
         return Err(Error::spark(ErrorKind::Config, "INVALID_WHERE_CONDITION", message));
     }
     grouping::refuse_markers(&typed.expr)?;
     Ok(typed)
+}
+
+fn no_place_for_aggregates(clause: &str) -> Error {
+    let message = format!("aggregate functions cannot be used in {clause} here");
+    Error::spark(ErrorKind::Config, "UNSUPPORTED_EXPR_FOR_OPERATOR", message)
+}
+
+/// A sort key beside groups may only use groups.
+fn sort_error(error: Error) -> Error {
+    match error.condition() {
+        Some("MISSING_AGGREGATION" | "MISSING_GROUP_BY") => {
+            let message = format!("{}, so ORDER BY cannot use it", error.message());
+            Error::spark(ErrorKind::Config, "UNRESOLVED_COLUMN.WITH_SUGGESTION", message)
+        }
+        _ => error,
+    }
 }
 
 fn boolean(typed: Typed, clause: &str) -> Result<Typed> {

@@ -29,6 +29,8 @@ pub(super) struct Generator {
     pub list_id: String,
     /// What it yields, in order.
     pub outputs: Vec<Attribute>,
+    /// Whether its outputs have names of their own, so that later entries can use them.
+    pub aliased: bool,
     options: Options,
 }
 
@@ -207,11 +209,20 @@ pub(super) fn in_list(scope: &QueryScope<'_>, call: &GeneratorCall<'_>, aliases:
         access: Access::Named,
     };
     let item = Item { attribute, expr: shape.list.expr, aliased: false };
-    Ok((item, Generator { list_id: id, outputs, options: shape.options }))
+    Ok((item, Generator { list_id: id, outputs, aliased: !aliases.is_empty(), options: shape.options }))
 }
 
 /// A generator nested in another expression has its own error.
 pub(super) fn refused_if_nested(error: Error, expr: &ast::Expr) -> Error {
+    refused_inside(error, expr, "NESTED_IN_EXPRESSIONS", "inside another expression")
+}
+
+/// A generator where no rows can come of it has its own error.
+pub(super) fn refused_outside_select(error: Error, expr: &ast::Expr) -> Error {
+    refused_inside(error, expr, "OUTSIDE_SELECT", "outside a SELECT list")
+}
+
+fn refused_inside(error: Error, expr: &ast::Expr, condition: &str, place: &str) -> Error {
     if error.condition() != Some("UNRESOLVED_ROUTINE") {
         return error;
     }
@@ -222,8 +233,8 @@ pub(super) fn refused_if_nested(error: Error, expr: &ast::Expr) -> Error {
     if nested.is_continue() {
         return error;
     }
-    let message = format!("a generator cannot stand inside another expression: {expr}");
-    Error::spark(ErrorKind::Config, "UNSUPPORTED_GENERATOR.NESTED_IN_EXPRESSIONS", message)
+    let message = format!("a generator cannot stand {place}: {expr}");
+    Error::spark(ErrorKind::Config, format!("UNSUPPORTED_GENERATOR.{condition}"), message)
 }
 
 /// The rows of a generator of the select list, over a plan whose columns are the items.
@@ -248,7 +259,7 @@ pub(super) fn lateral_view(planner: &Planner<'_>, input: Relation, view: &ast::L
     add(planner, input, &call, &view.lateral_col_alias, table.as_deref(), view.outer, env)
 }
 
-/// `left, LATERAL explode(…) t(a, b)` and `left LEFT JOIN LATERAL …`; a table function alone is over one row.
+/// `left, LATERAL explode(…) t(a, b)`; a table function alone is over one row.
 pub(super) fn lateral_join(
     planner: &Planner<'_>,
     left: Relation,
@@ -259,16 +270,17 @@ pub(super) fn lateral_join(
     env: &Env<'_>,
 ) -> Result<Relation> {
     let call = named_call(name, args, name.to_string()).ok_or_else(|| not_a_generator(&name.to_string()))?;
-    let outer = match kind {
-        join::Kind::Inner | join::Kind::Cross => false,
-        join::Kind::Left => true,
+    match kind {
+        join::Kind::Inner | join::Kind::Cross => {}
+        // Spark drops the rows that the join should keep.
+        join::Kind::Left => return Err(Error::config("LEFT JOIN LATERAL is not supported; explode_outer keeps rows without elements")),
         join::Kind::Right | join::Kind::Full | join::Kind::Semi | join::Kind::Anti => {
-            let message = "only INNER, CROSS and LEFT joins can be LATERAL";
+            let message = "only INNER and CROSS joins can be LATERAL";
             return Err(Error::spark(ErrorKind::Config, "UNSUPPORTED_JOIN_TYPE", message));
         }
-    };
+    }
     let names: Vec<Ident> = alias.iter().flat_map(|alias| alias.columns.iter().map(|column| column.name.clone())).collect();
-    add(planner, left, &call, &names, alias.map(|alias| alias.name.value.as_str()), outer, env)
+    add(planner, left, &call, &names, alias.map(|alias| alias.name.value.as_str()), false, env)
 }
 
 fn not_a_generator(name: &str) -> Error {
