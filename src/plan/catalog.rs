@@ -115,15 +115,15 @@ pub fn is_streaming(plan: &LogicalPlan) -> bool {
 pub fn scan_requests(plan: &LogicalPlan) -> Result<Vec<ScanRequest>> {
     let mut wanted: BTreeMap<String, (Vec<bool>, usize, Vec<MetadataColumn>)> = BTreeMap::new();
     plan.apply_with_subqueries(|node| {
-        if let LogicalPlan::TableScan(scan) = node {
-            if let Some(stream) = stream_of(scan) {
-                let (columns, ..) = wanted
-                    .entry(stream.name.clone())
-                    .or_insert_with(|| (vec![false; stream.schema.fields().len()], stream.declared, stream.metadata.clone()));
-                match &scan.projection {
-                    Some(projection) => projection.iter().for_each(|&index| columns[index] = true),
-                    None => columns.fill(true),
-                }
+        if let LogicalPlan::TableScan(scan) = node
+            && let Some(stream) = stream_of(scan)
+        {
+            let (columns, ..) = wanted
+                .entry(stream.name.clone())
+                .or_insert_with(|| (vec![false; stream.schema.fields().len()], stream.declared, stream.metadata.clone()));
+            match &scan.projection {
+                Some(projection) => projection.iter().for_each(|&index| columns[index] = true),
+                None => columns.fill(true),
             }
         }
         Ok(TreeNodeRecursion::Continue)
@@ -200,7 +200,8 @@ impl StreamScanExec {
         let mut columns = Vec::with_capacity(schema.fields().len());
         for field in schema.fields() {
             let column = rows.column_by_name(field.name());
-            let column = column.ok_or_else(|| Error::internal(format!("source {} brought no column {}", self.source, field.name())))?;
+            let column =
+                column.ok_or_else(|| Error::internal(format!("source {} brought no column {}", self.source, field.name())))?;
             columns.push(column.clone());
         }
         let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
@@ -247,10 +248,7 @@ impl ExecutionPlan for StreamScanExec {
         Ok(self)
     }
 
-    fn with_new_children(
-        self: Arc<Self>,
-        _children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+    fn with_new_children(self: Arc<Self>, _children: Vec<Arc<dyn ExecutionPlan>>) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
         Ok(self)
     }
 

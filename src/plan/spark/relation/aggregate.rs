@@ -57,7 +57,16 @@ impl<'a> Aggregation<'a> {
             Key { expr: key.expr, data_type: key.data_type, id }
         });
         let keys: Vec<Key> = keys.collect();
-        Self { planner, keys, sets: grouping.sets, set_id: planner.fresh("spark_grouping_id"), calls: Vec::new(), arguments: Vec::new(), items, grouped }
+        Self {
+            planner,
+            keys,
+            sets: grouping.sets,
+            set_id: planner.fresh("spark_grouping_id"),
+            calls: Vec::new(),
+            arguments: Vec::new(),
+            items,
+            grouped,
+        }
     }
 
     /// `expr` over the aggregate's output.
@@ -213,7 +222,10 @@ impl<'a> Aggregation<'a> {
     pub(super) fn plan(self, mut plan: LogicalPlan) -> Result<LogicalPlan> {
         let mut group: Vec<Expr> = self.keys.iter().map(|key| column(&key.id)).collect();
         if let Some(sets) = &self.sets {
-            let numbers: Vec<i64> = sets.iter().map(|set| (0..self.keys.len()).filter(|key| !set.contains(key)).map(|key| self.bit(key)).sum()).collect();
+            let numbers: Vec<i64> = sets
+                .iter()
+                .map(|set| (0..self.keys.len()).filter(|key| !set.contains(key)).map(|key| self.bit(key)).sum())
+                .collect();
             group.push(column(&self.set_id));
             let mut distinct = numbers.clone();
             distinct.sort_unstable();

@@ -142,11 +142,7 @@ pub(super) fn unresolved<'a>(parts: &[Ident], known: impl Iterator<Item = &'a At
     shown.truncate(5);
     let what = format!("a column, variable or function parameter with name {} cannot be resolved", written(parts));
     if shown.is_empty() {
-        return Error::spark(
-            ErrorKind::Config,
-            "UNRESOLVED_COLUMN.WITHOUT_SUGGESTION",
-            format!("{what}{}", place(parts)),
-        );
+        return Error::spark(ErrorKind::Config, "UNRESOLVED_COLUMN.WITHOUT_SUGGESTION", format!("{what}{}", place(parts)));
     }
     Error::spark(
         ErrorKind::Config,

@@ -30,7 +30,8 @@ pub(super) fn evaluate(expr: &Expr) -> Result<Option<ScalarValue>> {
     if varies.map_err(broken)? {
         return Ok(None);
     }
-    let physical = create_physical_expr(expr, &DFSchema::empty(), &ExecutionProps::new(), &PhysicalPlanningContext::default()).map_err(broken)?;
+    let physical = create_physical_expr(expr, &DFSchema::empty(), &ExecutionProps::new(), &PhysicalPlanningContext::default())
+        .map_err(broken)?;
     let options = RecordBatchOptions::new().with_row_count(Some(1));
     let row = RecordBatch::try_new_with_options(Schema::empty().into(), Vec::new(), &options);
     let row = row.map_err(|error| broken(error.into()))?;

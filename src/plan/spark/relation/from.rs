@@ -55,7 +55,8 @@ impl<'a> Planner<'a> {
         env: &Env<'_>,
     ) -> Result<Relation> {
         if let TableFactor::Function { lateral: true, name, args, alias, .. } = right {
-            return generate::lateral_join(self, left, name, args, alias.as_ref(), kind, env);
+            let function = generate::TableFunction { name, args, alias: alias.as_ref() };
+            return generate::lateral_join(self, left, &function, kind, env);
         }
         let right = self.factor(right, env)?;
         join::plan(self, left, right, kind, constraint, env)
@@ -65,7 +66,8 @@ impl<'a> Planner<'a> {
         match factor {
             TableFactor::Table { name, alias, args: Some(args), .. } => {
                 let one_row = Relation { plan: one_row(), columns: Vec::new() };
-                generate::lateral_join(self, one_row, name, &args.args, alias.as_ref(), join::Kind::Cross, env)
+                let function = generate::TableFunction { name, args: &args.args, alias: alias.as_ref() };
+                generate::lateral_join(self, one_row, &function, join::Kind::Cross, env)
             }
             TableFactor::Table { name, alias, args: None, version, sample, with_ordinality, .. } => {
                 if sample.is_some() {
@@ -96,7 +98,8 @@ impl<'a> Planner<'a> {
             }
             TableFactor::Function { name, args, alias, .. } => {
                 let one_row = Relation { plan: one_row(), columns: Vec::new() };
-                generate::lateral_join(self, one_row, name, args, alias.as_ref(), join::Kind::Cross, env)
+                let function = generate::TableFunction { name, args, alias: alias.as_ref() };
+                generate::lateral_join(self, one_row, &function, join::Kind::Cross, env)
             }
             TableFactor::Pivot { .. } => Err(refused("PIVOT")),
             TableFactor::Unpivot { .. } => Err(refused("UNPIVOT")),
@@ -196,7 +199,9 @@ impl<'a> Planner<'a> {
 /// The parts of a table's name.
 pub(super) fn identifiers(name: &ast::ObjectName) -> Result<Vec<Ident>> {
     let parts = name.0.iter().map(|part| part.as_ident().cloned());
-    parts.collect::<Option<_>>().ok_or_else(|| Error::spark(ErrorKind::Config, "PARSE_SYNTAX_ERROR", format!("{name} is no name")))
+    parts
+        .collect::<Option<_>>()
+        .ok_or_else(|| Error::spark(ErrorKind::Config, "PARSE_SYNTAX_ERROR", format!("{name} is no name")))
 }
 
 /// One row without columns: a query without FROM.

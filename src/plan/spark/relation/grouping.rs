@@ -107,7 +107,11 @@ pub(super) fn resolve(
             GroupByWithModifier::Cube => cube(&plain)?,
             GroupByWithModifier::GroupingSets(ast::Expr::GroupingSets(parts)) => resolver.groups(parts)?,
             GroupByWithModifier::GroupingSets(_) | GroupByWithModifier::Totals => {
-                return Err(Error::spark(ErrorKind::Config, "PARSE_SYNTAX_ERROR", format!("GROUP BY … {modifier} is not supported")));
+                return Err(Error::spark(
+                    ErrorKind::Config,
+                    "PARSE_SYNTAX_ERROR",
+                    format!("GROUP BY … {modifier} is not supported"),
+                ));
             }
         };
     }
@@ -180,7 +184,10 @@ impl Resolver<'_> {
         };
         if has_aggregate(&key.expr) {
             let (condition, what) = match ordinal(expr) {
-                Some(_) => ("GROUP_BY_POS_AGGREGATE", format!("GROUP BY {expr} refers to an expression that contains an aggregate function")),
+                Some(_) => (
+                    "GROUP_BY_POS_AGGREGATE",
+                    format!("GROUP BY {expr} refers to an expression that contains an aggregate function"),
+                ),
                 None => ("GROUP_BY_AGGREGATE", format!("aggregate functions are not allowed in GROUP BY, but found {expr}")),
             };
             return Err(Error::spark(ErrorKind::Config, condition, what));
@@ -196,7 +203,8 @@ impl Resolver<'_> {
     fn at(&self, position: i64) -> Result<Key> {
         let item = usize::try_from(position).ok().and_then(|position| self.items.get(position.checked_sub(1)?));
         let item = item.ok_or_else(|| {
-            let message = format!("GROUP BY position {position} is not in select list (valid range is [1, {}])", self.items.len());
+            let message =
+                format!("GROUP BY position {position} is not in select list (valid range is [1, {}])", self.items.len());
             Error::spark(ErrorKind::Config, "GROUP_BY_POS_OUT_OF_RANGE", message)
         })?;
         let expr = inlined(item.expr.clone(), self.items)?;

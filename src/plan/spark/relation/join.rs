@@ -95,7 +95,13 @@ pub(super) fn plan(
             for name in names {
                 match from::identifiers(name)?.as_slice() {
                     [only] => keys.push(only.clone()),
-                    _ => return Err(Error::spark(ErrorKind::Config, "PARSE_SYNTAX_ERROR", format!("USING ({name}) takes plain column names"))),
+                    _ => {
+                        return Err(Error::spark(
+                            ErrorKind::Config,
+                            "PARSE_SYNTAX_ERROR",
+                            format!("USING ({name}) takes plain column names"),
+                        ));
+                    }
                 }
             }
             using(planner, left, right, kind, &keys)
@@ -134,7 +140,8 @@ fn using(planner: &Planner<'_>, left: Relation, right: Relation, kind: Kind, key
     if kind == Kind::Full {
         let mut exprs: Vec<Expr> = joined.columns.iter().map(|attribute| super::columns::column(&attribute.id)).collect();
         for (l, r, common) in &pairs {
-            let (from_left, from_right) = (widen::cast(planner, l.typed(), common)?.expr, widen::cast(planner, r.typed(), common)?.expr);
+            let (from_left, from_right) =
+                (widen::cast(planner, l.typed(), common)?.expr, widen::cast(planner, r.typed(), common)?.expr);
             let id = planner.fresh(&l.name);
             let value = when(from_left.clone().is_not_null(), from_left).otherwise(from_right).map_err(broken)?;
             exprs.push(value.alias(&id));

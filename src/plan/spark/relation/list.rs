@@ -9,11 +9,11 @@ use datafusion::sql::sqlparser::ast::{self, Ident, SelectItem};
 use super::super::expression::{self, access};
 use super::aggregate::has_aggregate;
 use super::columns::{Access, Attribute, Relation, column, find, place, same_name, unresolved, written};
+use super::from;
 use super::generate::{self, Generator};
 use super::planner::{Env, Planner, broken};
 use super::scope::QueryScope;
 use super::select::Item;
-use super::from;
 use crate::error::{Error, ErrorKind, Result};
 use datafusion::common::tree_node::TreeNode;
 
@@ -56,7 +56,9 @@ pub(super) fn resolve(planner: &Planner<'_>, select: &ast::Select, input: &Relat
                 let columns: Vec<Attribute> = input.listed().cloned().collect();
                 list.items.extend(excepted(columns, options)?.into_iter().map(plain));
             }
-            SelectItem::QualifiedWildcard(kind, options) => list.items.extend(qualified_star(planner, kind, options, input, env)?),
+            SelectItem::QualifiedWildcard(kind, options) => {
+                list.items.extend(qualified_star(planner, kind, options, input, env)?)
+            }
             SelectItem::UnnamedExpr(expr) => add(planner, &mut list, expr, &[], input, env)?,
             SelectItem::ExprWithAlias { expr, alias } => add(planner, &mut list, expr, std::slice::from_ref(alias), input, env)?,
             SelectItem::ExprWithAliases { expr, aliases } => add(planner, &mut list, expr, aliases, input, env)?,
@@ -65,11 +67,20 @@ pub(super) fn resolve(planner: &Planner<'_>, select: &ast::Select, input: &Relat
     Ok(list)
 }
 
-fn add(planner: &Planner<'_>, list: &mut Selection, expr: &ast::Expr, aliases: &[Ident], input: &Relation, env: &Env<'_>) -> Result<()> {
+fn add(
+    planner: &Planner<'_>,
+    list: &mut Selection,
+    expr: &ast::Expr,
+    aliases: &[Ident],
+    input: &Relation,
+    env: &Env<'_>,
+) -> Result<()> {
     let expanded = stars_expanded(expr, input)?;
     let expr = expanded.as_ref().unwrap_or(expr);
     let mut earlier: Vec<Attribute> = list.items.iter().filter(|item| item.aliased).map(|item| item.attribute.clone()).collect();
-    earlier.extend(list.generators.iter().filter(|generator| generator.aliased).flat_map(|generator| generator.outputs.iter().cloned()));
+    earlier.extend(
+        list.generators.iter().filter(|generator| generator.aliased).flat_map(|generator| generator.outputs.iter().cloned()),
+    );
     let scope = QueryScope::new(planner, env, vec![&input.columns, &earlier]);
     if let Some(call) = generate::call(expr) {
         let (item, generator) = generate::in_list(&scope, &call, aliases)?;
@@ -246,7 +257,11 @@ fn qualified_star(
     if find(&input.columns, &parts)?.is_none() {
         let known = input.columns.iter().filter_map(|attribute| attribute.qualifier.as_deref());
         let near = super::super::suggest::nearest(&parts[0].value, known, 3).join(", ");
-        let message = format!("cannot resolve {}.* among the tables and struct columns here, nearest: [{near}]{}", written(&parts), place(&parts));
+        let message = format!(
+            "cannot resolve {}.* among the tables and struct columns here, nearest: [{near}]{}",
+            written(&parts),
+            place(&parts)
+        );
         return Err(Error::spark(ErrorKind::Config, "CANNOT_RESOLVE_STAR_EXPAND", message));
     }
     let scope = QueryScope::new(planner, env, vec![&input.columns]);

@@ -23,6 +23,7 @@ pub mod generate;
 mod widen;
 mod constant;
 mod exists;
+mod single;
 mod optimise;
 #[cfg(test)]
 mod tests;
@@ -73,7 +74,8 @@ impl PlannedQuery {
     /// Rows of the plan under the names that the user sees.
     pub fn named(&self, rows: &RecordBatch) -> Result<RecordBatch> {
         let fields = rows.columns().iter().zip(&self.columns);
-        let fields: Vec<Field> = fields.map(|(values, column)| Field::new(&column.name, values.data_type().clone(), true)).collect();
+        let fields: Vec<Field> =
+            fields.map(|(values, column)| Field::new(&column.name, values.data_type().clone(), true)).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
         RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), rows.columns().to_vec(), &options)
             .map_err(|error| Error::internal("a query's rows do not fit its columns").because(error))

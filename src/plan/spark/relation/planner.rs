@@ -59,7 +59,10 @@ impl<'a> Planner<'a> {
     pub(super) fn count_table(&self) -> Result<()> {
         self.tables.set(self.tables.get() + 1);
         if self.tables.get() > TABLES_MAX {
-            return Err(Error::new(ErrorKind::Config, format!("the query reads more than {TABLES_MAX} tables once its views are inlined")));
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!("the query reads more than {TABLES_MAX} tables once its views are inlined"),
+            ));
         }
         Ok(())
     }

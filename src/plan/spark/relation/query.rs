@@ -71,7 +71,11 @@ impl<'a> Planner<'a> {
             }
             ast::LimitClause::LimitOffset { limit, offset, .. } => (limit.as_ref(), offset.as_ref().map(|offset| &offset.value)),
             ast::LimitClause::OffsetCommaLimit { .. } => {
-                return Err(Error::spark(ErrorKind::Config, "PARSE_SYNTAX_ERROR", "write LIMIT n OFFSET m instead of LIMIT m, n"));
+                return Err(Error::spark(
+                    ErrorKind::Config,
+                    "PARSE_SYNTAX_ERROR",
+                    "write LIMIT n OFFSET m instead of LIMIT m, n",
+                ));
             }
         };
         let fetch = limit.filter(|limit| !is_all(limit)).map(|limit| self.row_count(limit, "limit", env)).transpose()?;
@@ -90,7 +94,11 @@ impl<'a> Planner<'a> {
     /// A constant number of rows, as LIMIT and OFFSET want it.
     fn row_count(&self, expr: &ast::Expr, clause: &str, env: &Env<'_>) -> Result<i64> {
         let refused = |condition: &'static str, why: String| {
-            Error::spark(ErrorKind::Config, format!("INVALID_LIMIT_LIKE_EXPRESSION.{condition}"), format!("the {clause} expression {expr} is invalid: {why}"))
+            Error::spark(
+                ErrorKind::Config,
+                format!("INVALID_LIMIT_LIKE_EXPRESSION.{condition}"),
+                format!("the {clause} expression {expr} is invalid: {why}"),
+            )
         };
         let scope = QueryScope::new(self, env, Vec::new());
         let typed = scope.resolve(expr).map_err(|error| match error.condition() {

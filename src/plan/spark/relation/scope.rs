@@ -12,7 +12,7 @@ use super::super::expression::{self, access};
 use super::super::{Context, Scope, SubqueryUsage, Typed};
 use super::columns::{Attribute, Relation, column, find, place_of, unresolved, written};
 use super::planner::{Env, Planner, broken};
-use super::{exists, widen};
+use super::{exists, single, widen};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Scope as StateScope;
 use crate::plan::catalog::is_streaming;
@@ -112,6 +112,9 @@ fn subquery(planner: &Planner<'_>, relation: Relation) -> Result<Subquery> {
 
 fn scalar(planner: &Planner<'_>, relation: Relation) -> Result<Typed> {
     let only = only_column(&relation, "INVALID_SUBQUERY_EXPRESSION.SCALAR_SUBQUERY_RETURN_MORE_THAN_ONE_OUTPUT_COLUMN")?;
+    let correlated = relation.plan.contains_outer_reference() || !relation.plan.all_out_ref_exprs().is_empty();
+    let relation =
+        if correlated && relation.plan.max_rows() != Some(1) { single::row(planner, relation, &only)? } else { relation };
     Ok(Typed { expr: Expr::ScalarSubquery(subquery(planner, relation)?), data_type: only.data_type, nullable: true })
 }
 

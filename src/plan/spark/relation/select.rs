@@ -103,11 +103,19 @@ impl Planner<'_> {
     }
 
     /// Projects the items, generates rows, removes duplicates and sorts.
-    fn finish(&self, select: &ast::Select, selection: list::Selection, keys: Vec<order::Key>, plan: LogicalPlan) -> Result<Relation> {
+    fn finish(
+        &self,
+        select: &ast::Select,
+        selection: list::Selection,
+        keys: Vec<order::Key>,
+        plan: LogicalPlan,
+    ) -> Result<Relation> {
         let distinct = match &select.distinct {
             None | Some(ast::Distinct::All) => false,
             Some(ast::Distinct::Distinct) => true,
-            Some(ast::Distinct::On(_)) => return Err(Error::spark(ErrorKind::Config, "PARSE_SYNTAX_ERROR", "DISTINCT ON is not supported")),
+            Some(ast::Distinct::On(_)) => {
+                return Err(Error::spark(ErrorKind::Config, "PARSE_SYNTAX_ERROR", "DISTINCT ON is not supported"));
+            }
         };
         let columns = selection.outputs();
         let mut late: HashSet<String> = selection.generated_ids().collect();
@@ -182,7 +190,8 @@ fn project_items(planner: &Planner<'_>, mut plan: LogicalPlan, items: &[Item]) -
             let mut seen = HashSet::new();
             let items = items.iter().filter(|item| seen.insert(item.attribute.id.as_str()));
             let exprs = items.map(|item| {
-                let done = known.contains(&item.attribute.id) && !pending.iter().any(|other| other.attribute.id == item.attribute.id);
+                let done =
+                    known.contains(&item.attribute.id) && !pending.iter().any(|other| other.attribute.id == item.attribute.id);
                 if done { column(&item.attribute.id) } else { named(item) }
             });
             let exprs = exprs.collect();
@@ -278,8 +287,14 @@ fn boolean(typed: Typed, clause: &str) -> Result<Typed> {
         other => {
             let name = types::sql_name(other);
             let (condition, message) = match clause {
-                "JOIN" => ("JOIN_CONDITION_IS_NOT_BOOLEAN_TYPE", format!("a join condition must be a BOOLEAN, but it is of type {name}")),
-                _ => ("DATATYPE_MISMATCH.FILTER_NOT_BOOLEAN", format!("the condition of {clause} must be a BOOLEAN, but it is of type {name}")),
+                "JOIN" => (
+                    "JOIN_CONDITION_IS_NOT_BOOLEAN_TYPE",
+                    format!("a join condition must be a BOOLEAN, but it is of type {name}"),
+                ),
+                _ => (
+                    "DATATYPE_MISMATCH.FILTER_NOT_BOOLEAN",
+                    format!("the condition of {clause} must be a BOOLEAN, but it is of type {name}"),
+                ),
             };
             Err(Error::spark(ErrorKind::Config, condition, message))
         }

@@ -127,13 +127,19 @@ impl Planner<'_> {
             if branch.columns.len() != columns.len() {
                 let message = format!(
                     "{name} can only be performed on inputs with the same number of columns, but the first input has {} columns and input {} has {}",
-                    columns.len(), index + 1, branch.columns.len(),
+                    columns.len(),
+                    index + 1,
+                    branch.columns.len(),
                 );
                 return Err(Error::spark(ErrorKind::Config, "NUM_COLUMNS_MISMATCH", message));
             }
             for (position, (column, other)) in columns.iter_mut().zip(&branch.columns).enumerate() {
                 column.data_type = widen::common(&column.data_type, &other.data_type).ok_or_else(|| {
-                    let message = format!("{name}: column {} of input {} has a type that does not go with the first input's", position + 1, index + 1);
+                    let message = format!(
+                        "{name}: column {} of input {} has a type that does not go with the first input's",
+                        position + 1,
+                        index + 1
+                    );
                     Error::spark(ErrorKind::Config, "INCOMPATIBLE_COLUMN_TYPE", message)
                 })?;
                 column.nullable |= other.nullable;

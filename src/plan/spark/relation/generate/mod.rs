@@ -17,9 +17,9 @@ use super::super::{Typed, types};
 use super::columns::{Access, Attribute, Relation, column, place_of};
 use super::from::identifiers;
 use super::planner::{Env, Planner, broken};
+use super::query::null_of;
 use super::scope::QueryScope;
 use super::select::Item;
-use super::query::null_of;
 use super::{constant, join, widen};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -39,6 +39,15 @@ pub(super) struct GeneratorCall<'a> {
     name: String,
     args: Vec<&'a ast::Expr>,
     shown: String,
+    /// Whether a row without elements yields one row of nulls.
+    outer: bool,
+}
+
+/// A generator in FROM.
+pub(super) struct TableFunction<'a> {
+    pub name: &'a ast::ObjectName,
+    pub args: &'a [ast::FunctionArg],
+    pub alias: Option<&'a ast::TableAlias>,
 }
 
 /// Rows of one `stack` at most.
@@ -69,14 +78,18 @@ pub(super) fn call(expr: &ast::Expr) -> Option<GeneratorCall<'_>> {
 fn named_call<'a>(name: &ast::ObjectName, args: &'a [ast::FunctionArg], shown: String) -> Option<GeneratorCall<'a>> {
     let [ast::ObjectNamePart::Identifier(name)] = name.0.as_slice() else { return None };
     let name = name.value.to_lowercase();
-    if !GENERATORS.contains(&name.strip_suffix("_outer").unwrap_or(&name)) {
+    let (name, outer) = match name.strip_suffix("_outer") {
+        Some(inner) => (inner.to_owned(), true),
+        None => (name, false),
+    };
+    if !GENERATORS.contains(&name.as_str()) {
         return None;
     }
     let args = args.iter().filter_map(|arg| match arg {
         ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) => Some(expr),
         _ => None,
     });
-    Some(GeneratorCall { name, args: args.collect(), shown })
+    Some(GeneratorCall { name, args: args.collect(), shown, outer })
 }
 
 impl GeneratorCall<'_> {
@@ -89,8 +102,7 @@ impl GeneratorCall<'_> {
             return Err(Error::spark(ErrorKind::Config, "WRONG_NUM_ARGS.WITHOUT_SUGGESTION", message));
         };
         let list = scope.resolve(argument)?;
-        let outer = self.name.ends_with("_outer");
-        let name = self.name.strip_suffix("_outer").unwrap_or(&self.name);
+        let (name, outer) = (self.name.as_str(), self.outer);
         let refused = |expected: &str| {
             let found = types::sql_name(&list.data_type);
             let message = format!("{} needs {expected}, but {argument} is of type {found}", self.name);
@@ -132,10 +144,13 @@ impl GeneratorCall<'_> {
         };
         let count = scope.resolve(count)?;
         let count = match constant::evaluate(&count.expr)? {
-            Some(ScalarValue::Int32(Some(count))) => usize::try_from(count).ok().filter(|count| (1..=STACK_ROWS_MAX).contains(count)),
+            Some(ScalarValue::Int32(Some(count))) => {
+                usize::try_from(count).ok().filter(|count| (1..=STACK_ROWS_MAX).contains(count))
+            }
             _ => None,
         };
-        let count = count.ok_or_else(|| invalid(format!("stack's first argument must be a constant INT from 1 to {STACK_ROWS_MAX}")))?;
+        let count =
+            count.ok_or_else(|| invalid(format!("stack's first argument must be a constant INT from 1 to {STACK_ROWS_MAX}")))?;
         if values.is_empty() {
             return Err(Error::spark(ErrorKind::Config, "WRONG_NUM_ARGS.WITHOUT_SUGGESTION", "stack takes a number and values"));
         }
@@ -254,33 +269,36 @@ fn all_columns(plan: &LogicalPlan) -> Vec<String> {
 
 /// `LATERAL VIEW [OUTER] explode(…) t AS a, b`.
 pub(super) fn lateral_view(planner: &Planner<'_>, input: Relation, view: &ast::LateralView, env: &Env<'_>) -> Result<Relation> {
-    let call = call(&view.lateral_view).ok_or_else(|| not_a_generator(&view.lateral_view.to_string()))?;
+    let mut call = call(&view.lateral_view).ok_or_else(|| not_a_generator(&view.lateral_view.to_string()))?;
+    call.outer |= view.outer;
     let table = identifiers(&view.lateral_view_name)?.pop().map(|name| name.value);
-    add(planner, input, &call, &view.lateral_col_alias, table.as_deref(), view.outer, env)
+    add(planner, input, &call, &view.lateral_col_alias, table.as_deref(), env)
 }
 
 /// `left, LATERAL explode(…) t(a, b)`; a table function alone is over one row.
 pub(super) fn lateral_join(
     planner: &Planner<'_>,
     left: Relation,
-    name: &ast::ObjectName,
-    args: &[ast::FunctionArg],
-    alias: Option<&ast::TableAlias>,
+    function: &TableFunction<'_>,
     kind: join::Kind,
     env: &Env<'_>,
 ) -> Result<Relation> {
-    let call = named_call(name, args, name.to_string()).ok_or_else(|| not_a_generator(&name.to_string()))?;
+    let call = named_call(function.name, function.args, function.name.to_string());
+    let call = call.ok_or_else(|| not_a_generator(&function.name.to_string()))?;
     match kind {
         join::Kind::Inner | join::Kind::Cross => {}
         // Spark drops the rows that the join should keep.
-        join::Kind::Left => return Err(Error::config("LEFT JOIN LATERAL is not supported; explode_outer keeps rows without elements")),
+        join::Kind::Left => {
+            return Err(Error::config("LEFT JOIN LATERAL is not supported; explode_outer keeps rows without elements"));
+        }
         join::Kind::Right | join::Kind::Full | join::Kind::Semi | join::Kind::Anti => {
             let message = "only INNER and CROSS joins can be LATERAL";
             return Err(Error::spark(ErrorKind::Config, "UNSUPPORTED_JOIN_TYPE", message));
         }
     }
-    let names: Vec<Ident> = alias.iter().flat_map(|alias| alias.columns.iter().map(|column| column.name.clone())).collect();
-    add(planner, left, &call, &names, alias.map(|alias| alias.name.value.as_str()), false, env)
+    let names: Vec<Ident> =
+        function.alias.iter().flat_map(|alias| alias.columns.iter().map(|column| column.name.clone())).collect();
+    add(planner, left, &call, &names, function.alias.map(|alias| alias.name.value.as_str()), env)
 }
 
 fn not_a_generator(name: &str) -> Error {
@@ -294,14 +312,9 @@ fn add(
     call: &GeneratorCall<'_>,
     aliases: &[Ident],
     table: Option<&str>,
-    outer: bool,
     env: &Env<'_>,
 ) -> Result<Relation> {
-    let mut shape = call.shape(&QueryScope::new(planner, env, vec![&input.columns]))?;
-    if outer && !shape.options.outer {
-        shape.options.outer = true;
-        shape.outputs.iter_mut().for_each(|(_, _, nullable)| *nullable = true);
-    }
+    let shape = call.shape(&QueryScope::new(planner, env, vec![&input.columns]))?;
     let outputs = named(planner, &shape, aliases, table, &call.shown)?;
     let keep = all_columns(&input.plan);
     let plan = generated(input.plan, keep, shape.list.expr, shape.options, &outputs)?;

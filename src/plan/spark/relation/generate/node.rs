@@ -58,7 +58,9 @@ impl Generate {
         for id in &keep {
             fields.push((None, input.schema().field_with_unqualified_name(id)?.clone()));
         }
-        fields.extend(outputs.iter().map(|(id, data_type, nullable)| (None, Arc::new(Field::new(id, data_type.clone(), *nullable)))));
+        fields.extend(
+            outputs.iter().map(|(id, data_type, nullable)| (None, Arc::new(Field::new(id, data_type.clone(), *nullable)))),
+        );
         let schema = Arc::new(DFSchema::new_with_metadata(fields, HashMap::new())?);
         Ok(Self { input, keep, list, options, outputs, schema })
     }

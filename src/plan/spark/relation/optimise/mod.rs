@@ -15,7 +15,7 @@ mod guard;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::{Expr, Extension, Filter, LogicalPlan, UserDefinedLogicalNodeCore};
 use datafusion::optimizer::optimizer::ApplyOrder;
@@ -31,8 +31,8 @@ use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 
 use super::generate::node::Generate;
 use super::planner::broken;
+use crate::error::{Error, Result};
 use crate::operator::push_down::PushDownFilter;
-use crate::error::Result;
 
 /// Rewrites a plan for speed, without changing its meaning. Extension nodes may be part of it.
 pub fn optimise(plan: LogicalPlan) -> Result<LogicalPlan> {
@@ -56,7 +56,27 @@ pub(super) fn decorrelated(plan: LogicalPlan) -> Result<LogicalPlan> {
         Arc::new(ScalarSubqueryToJoin::new()),
         Arc::new(ExtractEquijoinPredicate::new()),
     ];
-    apply(plan, rules)
+    let plan = apply(plan, rules)?;
+    let mut left_over = false;
+    let walked = plan.apply_with_subqueries(|node| {
+        let expressions = node.expressions();
+        left_over |= expressions.iter().any(|expr| expr.exists(|inner| Ok(is_left_over(inner))).unwrap_or(true));
+        Ok(TreeNodeRecursion::Continue)
+    });
+    walked.map_err(broken)?;
+    if left_over {
+        return Err(Error::config("a subquery refers to the query around it in a way that cannot become a join; equalities can"));
+    }
+    Ok(plan)
+}
+
+/// Whether a subquery is still there that cannot be planned.
+fn is_left_over(expr: &Expr) -> bool {
+    match expr {
+        Expr::ScalarSubquery(subquery) => !subquery.outer_ref_columns.is_empty(),
+        Expr::InSubquery(_) | Expr::Exists(_) => true,
+        _ => false,
+    }
 }
 
 fn apply(plan: LogicalPlan, rules: Vec<Arc<dyn OptimizerRule + Send + Sync>>) -> Result<LogicalPlan> {
@@ -125,6 +145,9 @@ fn used(exprs: &[Expr]) -> HashSet<String> {
 }
 
 /// Rewrites every node of a plan, subqueries included, from the leaves up.
-fn everywhere(plan: LogicalPlan, rewrite: impl FnMut(LogicalPlan) -> DataFusionResult<Transformed<LogicalPlan>>) -> Result<LogicalPlan> {
+fn everywhere(
+    plan: LogicalPlan,
+    rewrite: impl FnMut(LogicalPlan) -> DataFusionResult<Transformed<LogicalPlan>>,
+) -> Result<LogicalPlan> {
     plan.transform_up_with_subqueries(rewrite).map(|done| done.data).map_err(broken)
 }

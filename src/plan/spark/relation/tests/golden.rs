@@ -105,7 +105,9 @@ async fn difference(case: &Value) -> Option<String> {
     let complete = case["output_mode"] == "complete";
     let last = batches.last().map(|batch| batch["rows"].as_array().unwrap().len());
     let expected_count = if case["output_mode"] == "append" { Some(emitted.len()) } else { last.filter(|_| complete) };
-    if expected_count.is_some_and(|count| count != ours.len()) || ours.iter().any(|row| !emitted.iter().any(|other| same(row, other))) {
+    if expected_count.is_some_and(|count| count != ours.len())
+        || ours.iter().any(|row| !emitted.iter().any(|other| same(row, other)))
+    {
         return Some(format!("rows {ours:?} instead of {emitted:?}"));
     }
     None

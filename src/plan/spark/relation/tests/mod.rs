@@ -11,7 +11,10 @@ use arrow::array::{
     RecordBatch, StringArray, StringBuilder, StructArray,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
-use arrow::datatypes::{DataType, Decimal128Type, Field, Fields, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, Schema, TimestampMicrosecondType};
+use arrow::datatypes::{
+    DataType, Decimal128Type, Field, Fields, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, Schema,
+    TimestampMicrosecondType,
+};
 use datafusion::execution::{SessionStateBuilder, TaskContext};
 use datafusion::physical_plan::collect;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
@@ -86,7 +89,8 @@ fn n() -> RecordBatch {
         Some(NullBuffer::from(vec![true, false])),
     );
     let item = Arc::new(Field::new("item", structs.data_type().clone(), true));
-    let ls = ListArray::new(item, OffsetBuffer::new(vec![0, 1, 2, 2].into()), Arc::new(structs), Some(vec![true, true, false].into()));
+    let ls =
+        ListArray::new(item, OffsetBuffer::new(vec![0, 1, 2, 2].into()), Arc::new(structs), Some(vec![true, true, false].into()));
     batch(vec![
         ("id", Arc::new(Int32Array::from(vec![1, 2, 3]))),
         ("l", Arc::new(l.finish())),
@@ -142,7 +146,9 @@ fn run(sql: &str) -> Result<(PlannedQuery, Vec<Value>)> {
             assert_eq!(values.data_type(), &column.data_type, "{sql}: type of {}", column.name);
             assert!(column.nullable || values.logical_null_count() == 0, "{sql}: {} is null", column.name);
         }
-        lines.extend((0..batch.num_rows()).map(|row| Value::Array(batch.columns().iter().map(|values| plain(values, row)).collect())));
+        lines.extend(
+            (0..batch.num_rows()).map(|row| Value::Array(batch.columns().iter().map(|values| plain(values, row)).collect())),
+        );
     }
     Ok((planned, lines))
 }
@@ -220,7 +226,10 @@ fn statements_give_what_spark_gives() {
             }
         };
         if !agrees {
-            failures.push(format!("{sql}\n  spark: {}\n  ours:  {ours}", json!({"columns": case["columns"], "rows": case["rows"], "error": case["error"]})));
+            failures.push(format!(
+                "{sql}\n  spark: {}\n  ours:  {ours}",
+                json!({"columns": case["columns"], "rows": case["rows"], "error": case["error"]})
+            ));
         }
     }
     assert!(failures.is_empty(), "{} of {} statements differ:\n{}", failures.len(), cases.len(), failures.join("\n"));
@@ -235,7 +244,11 @@ fn refused(sql: &str, condition: Option<&str>, part: &str) {
 
 #[test]
 fn errors_name_the_place_and_the_nearest_names() {
-    refused("SELECT id,\n  vv FROM t", Some("UNRESOLVED_COLUMN.WITH_SUGGESTION"), "`vv` cannot be resolved; did you mean one of [`t`.`v`");
+    refused(
+        "SELECT id,\n  vv FROM t",
+        Some("UNRESOLVED_COLUMN.WITH_SUGGESTION"),
+        "`vv` cannot be resolved; did you mean one of [`t`.`v`",
+    );
     refused("SELECT id,\n  vv FROM t", Some("UNRESOLVED_COLUMN.WITH_SUGGESTION"), "(line 2, column 3)");
     refused("SELECT * FROM tt", Some("TABLE_OR_VIEW_NOT_FOUND"), "did you mean `t`");
     refused("SELECT k FROM t, u", Some("AMBIGUOUS_REFERENCE"), "could be: [`t`.`k`, `u`.`k`] (line 1, column 8)");
@@ -251,6 +264,16 @@ fn what_spark_can_and_this_cannot_is_refused_by_name() {
     refused("SELECT n.id FROM n LEFT JOIN LATERAL explode(l) x", None, "LEFT JOIN LATERAL");
     refused("SELECT sum(v) OVER (PARTITION BY k) FROM t", Some("UNSUPPORTED_FEATURE"), "OVER");
     refused("WITH RECURSIVE x AS (SELECT 1) SELECT * FROM x", None, "RECURSIVE");
+}
+
+#[test]
+fn a_scalar_subquery_has_one_row_at_most() {
+    for sql in ["SELECT (SELECT city FROM u) FROM t", "SELECT k, (SELECT v FROM t WHERE t.k = u.k) FROM u"] {
+        let error = run(sql).map(|(_, rows)| rows).expect_err(sql);
+        assert_eq!(error.condition(), Some("SCALAR_SUBQUERY_TOO_MANY_ROWS"), "{sql}: {}", error.chain());
+        assert_eq!(error.kind(), ErrorKind::Data, "{sql}");
+    }
+    refused("SELECT (SELECT city FROM u WHERE u.id >= t.id OR u.k = t.k) FROM t", None, "cannot become a join");
 }
 
 /// Spark resolves `v` to the alias first and then fails with an internal error.
@@ -314,9 +337,12 @@ fn deep_and_wide_statements_end_in_an_answer_or_an_error() {
 #[test]
 fn schemas_of_results_may_repeat_names() {
     let planned = plan_query("SELECT id, id, k AS id FROM t", &catalog(), &settings()).unwrap();
-    assert_eq!(*planned.schema(), Schema::new(vec![
-        Field::new("id", DataType::Int32, true),
-        Field::new("id", DataType::Int32, true),
-        Field::new("id", DataType::Utf8, true),
-    ]));
+    assert_eq!(
+        *planned.schema(),
+        Schema::new(vec![
+            Field::new("id", DataType::Int32, true),
+            Field::new("id", DataType::Int32, true),
+            Field::new("id", DataType::Utf8, true),
+        ])
+    );
 }
