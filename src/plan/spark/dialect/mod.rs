@@ -176,6 +176,10 @@ impl Dialect for SparkDialect {
             ("TRIM", Token::LParen) => parse_trim_side(parser).transpose(),
             ("POSITION", Token::LParen) => Some(parse_position(parser)),
             ("OVERLAY", Token::LParen) => Some(parse_overlay(parser)),
+            ("STRUCT", Token::LParen) if has_star_argument(parser) => {
+                parser.next_token();
+                Some(parser.parse_function(ast::ObjectName::from(vec![Ident::new("struct")])))
+            }
             ("NOT", _) => {
                 parser.next_token();
                 Some(parser.parse_subexpr(self.prec_value(Precedence::UnaryNot)).map(|e| unary(UnaryOperator::Not, e)))
@@ -225,6 +229,31 @@ impl Dialect for SparkDialect {
             _ => return None,
         }))
     }
+}
+
+/// Whether the call that comes next has `*` or `t.*` among its arguments, which sqlparser's struct literals do not know.
+fn has_star_argument(parser: &Parser) -> bool {
+    let mut depth = 0_usize;
+    for ahead in 1.. {
+        let star_may_follow = match &parser.peek_nth_token_ref(ahead).token {
+            Token::LParen => {
+                depth += 1;
+                depth == 1
+            }
+            Token::RParen if depth == 1 => return false,
+            Token::RParen => {
+                depth -= 1;
+                false
+            }
+            Token::EOF => return false,
+            Token::Comma | Token::Period => depth == 1,
+            _ => false,
+        };
+        if star_may_follow && parser.peek_nth_token_ref(ahead + 1).token == Token::Mul {
+            return true;
+        }
+    }
+    false
 }
 
 fn unary(op: UnaryOperator, expr: Expr) -> Expr {

@@ -7,9 +7,10 @@
 use std::collections::HashSet;
 
 use arrow::datatypes::DataType;
+use datafusion::common::DFSchemaRef;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::AggregateFunction;
-use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, Operator, Subquery, binary_expr, lit, when};
+use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, LogicalPlan, Operator, Subquery, binary_expr, lit, when};
 use datafusion::scalar::ScalarValue;
 
 use super::super::{Typed, is_fallible};
@@ -21,6 +22,8 @@ use super::query::null_of;
 use super::select::has_subquery;
 use super::widen;
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::Scope;
+use crate::plan::catalog::is_streaming;
 
 /// One key of the aggregate.
 struct Key {
@@ -39,6 +42,8 @@ pub(super) struct Aggregation<'a> {
     calls: Vec<(Expr, String)>,
     /// Arguments that must be computed before the aggregate, and their columns.
     arguments: Vec<(Expr, String)>,
+    /// The rows that are aggregated.
+    input: DFSchemaRef,
     /// Columns of the select list, which are computed afterwards.
     items: HashSet<String>,
     grouped: bool,
@@ -46,7 +51,7 @@ pub(super) struct Aggregation<'a> {
 
 impl<'a> Aggregation<'a> {
     /// Groups by `grouping`, or everything together. `items` are the columns that expressions may use although they come later.
-    pub(super) fn new(planner: &'a Planner<'a>, grouping: Option<Grouping>, items: HashSet<String>) -> Self {
+    pub(super) fn new(planner: &'a Planner<'a>, grouping: Option<Grouping>, items: HashSet<String>, input: DFSchemaRef) -> Self {
         let grouped = grouping.is_some();
         let grouping = grouping.unwrap_or_default();
         let keys = grouping.keys.into_iter().map(|key| {
@@ -64,6 +69,7 @@ impl<'a> Aggregation<'a> {
             set_id: planner.fresh("spark_grouping_id"),
             calls: Vec::new(),
             arguments: Vec::new(),
+            input,
             items,
             grouped,
         }
@@ -118,6 +124,13 @@ impl<'a> Aggregation<'a> {
                 if is_fallible(argument) {
                     *argument = when(filter.as_ref().clone(), argument.clone()).end().map_err(broken)?;
                 }
+            }
+        }
+        if call.params.distinct {
+            for argument in &mut call.params.args {
+                let data_type = argument.get_type(self.input.as_ref()).map_err(broken)?;
+                let value = Typed { expr: argument.clone(), data_type, nullable: true };
+                *argument = widen::key(value).expr;
             }
         }
         for argument in &mut call.params.args {
@@ -248,14 +261,48 @@ impl<'a> Aggregation<'a> {
             computed.push(expr.alias(&key.id));
         }
         computed.extend(self.arguments.into_iter().map(|(argument, id)| argument.alias(id)));
+        let planner = self.planner;
+        let distinct = match planner.settings.scope == Scope::MicroBatch || !is_streaming(&plan) {
+            true => {
+                shared_distinct(&self.calls).map(|args| args.iter().map(|arg| (arg.clone(), planner.fresh("distinct"))).collect())
+            }
+            false => None,
+        };
+        let distinct: Vec<(Expr, String)> = distinct.unwrap_or_default();
+        computed.extend(distinct.iter().map(|(arg, id)| arg.clone().alias(id)));
         if !computed.is_empty() {
             let mut exprs: Vec<Expr> = plan.schema().fields().iter().map(|field| column(field.name())).collect();
             exprs.extend(computed);
-            plan = self.planner.project(plan, exprs)?;
+            plan = planner.project(plan, exprs)?;
         }
-        let calls = self.calls.into_iter().map(|(call, id)| call.alias(id)).collect();
+        let mut calls = self.calls;
+        if !distinct.is_empty() {
+            let each = group.iter().cloned().chain(distinct.iter().map(|(_, id)| column(id))).collect();
+            plan = Aggregate::try_new(plan.into(), each, Vec::new()).map(LogicalPlan::Aggregate).map_err(broken)?;
+            for (call, _) in &mut calls {
+                if let Expr::AggregateFunction(call) = call {
+                    call.params.distinct = false;
+                    call.params.args = distinct.iter().map(|(_, id)| column(id)).collect();
+                }
+            }
+        }
+        let calls = calls.into_iter().map(|(call, id)| call.alias(id)).collect();
         Aggregate::try_new(plan.into(), group, calls).map(LogicalPlan::Aggregate).map_err(broken)
     }
+}
+
+/// The arguments of the aggregates, if all are over the distinct values of the same ones: these can be grouped by first.
+fn shared_distinct(calls: &[(Expr, String)]) -> Option<&[Expr]> {
+    let mut shared: Option<&[Expr]> = None;
+    for (call, _) in calls {
+        let Expr::AggregateFunction(call) = call else { return None };
+        let plain = call.params.filter.is_none() && call.params.order_by.is_empty();
+        if !call.params.distinct || !plain || shared.is_some_and(|args| args != call.params.args) {
+            return None;
+        }
+        shared = Some(&call.params.args);
+    }
+    shared
 }
 
 /// Every row once per grouping set, with the set's number and, if asked for, its position.

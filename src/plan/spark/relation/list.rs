@@ -137,6 +137,9 @@ fn stars_expanded(expr: &ast::Expr, input: &Relation) -> Result<Option<ast::Expr
         match star_columns(std::mem::take(&mut list.args), &name, input) {
             Ok(args) => {
                 list.args = args;
+                if name.eq_ignore_ascii_case("struct") {
+                    *node = struct_of(std::mem::take(&mut list.args));
+                }
                 ControlFlow::Continue(())
             }
             Err(error) => ControlFlow::Break(error),
@@ -146,6 +149,15 @@ fn stars_expanded(expr: &ast::Expr, input: &Relation) -> Result<Option<ast::Expr
         ControlFlow::Break(error) => Err(error),
         ControlFlow::Continue(()) => Ok(Some(expr)),
     }
+}
+
+/// A struct as the parser writes it where it has no star.
+fn struct_of(args: Vec<ast::FunctionArg>) -> ast::Expr {
+    let values = args.into_iter().filter_map(|arg| match arg {
+        ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) => Some(expr),
+        _ => None,
+    });
+    ast::Expr::Struct { values: values.collect(), fields: Vec::new() }
 }
 
 /// The arguments of a call that has a star among them, unless it is `count(*)`.

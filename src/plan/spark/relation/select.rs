@@ -73,14 +73,14 @@ impl Planner<'_> {
         if aggregated {
             let computed = selection.items.iter().filter(|item| item.expr != column(&item.attribute.id));
             let item_ids = computed.map(|item| item.attribute.id.clone()).chain(selection.generated_ids()).collect();
-            let mut aggregation = Aggregation::new(self, grouping, item_ids);
+            let mut aggregation = Aggregation::new(self, grouping, item_ids, plan.schema().clone());
             for item in &mut selection.items {
                 item.expr = aggregation.rewrite(item.expr.clone())?;
             }
             for key in &mut keys {
-                key.expr = aggregation.rewrite(key.expr.clone()).map_err(sort_error)?;
+                key.expr = aggregation.rewrite(key.expr.clone()).map_err(outside_groups)?;
             }
-            let having = having.map(|having| aggregation.rewrite(having)).transpose()?;
+            let having = having.map(|having| aggregation.rewrite(having).map_err(outside_groups)).transpose()?;
             plan = aggregation.plan(plan)?;
             if let Some(having) = having {
                 plan = LogicalPlan::Filter(Filter::try_new(having, plan.into()).map_err(broken)?);
@@ -270,11 +270,11 @@ fn no_place_for_aggregates(clause: &str) -> Error {
     Error::spark(ErrorKind::Config, "UNSUPPORTED_EXPR_FOR_OPERATOR", message)
 }
 
-/// A sort key beside groups may only use groups.
-fn sort_error(error: Error) -> Error {
+/// HAVING and ORDER BY beside groups do not know the columns before.
+fn outside_groups(error: Error) -> Error {
     match error.condition() {
         Some("MISSING_AGGREGATION" | "MISSING_GROUP_BY") => {
-            let message = format!("{}, so ORDER BY cannot use it", error.message());
+            let message = format!("{}, so HAVING and ORDER BY cannot use it", error.message());
             Error::spark(ErrorKind::Config, "UNRESOLVED_COLUMN.WITH_SUGGESTION", message)
         }
         _ => error,
