@@ -9,6 +9,7 @@ use datafusion::common::Result as DataFusionResult;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Extension, LogicalPlan, UserDefinedLogicalNode};
 use datafusion::optimizer::{Analyzer, Optimizer};
@@ -47,8 +48,12 @@ pub(super) fn session(batch_time: &BatchTime) -> SessionState {
     let mut physical_rules = PhysicalOptimizer::new().rules;
     let join_selection = physical_rules.iter().position(|rule| rule.name() == "join_selection");
     physical_rules.insert(join_selection.map_or(physical_rules.len(), |position| position + 1), Arc::new(StaticBuildSide));
+    // Functions that read the batch's time are given the options of the execution properties, not those of the session.
+    let mut properties = ExecutionProps::new();
+    properties.mark_start_execution(config.options().clone());
     SessionStateBuilder::new()
         .with_config(config)
+        .with_execution_props(properties)
         // The dialect has resolved and coerced everything; DataFusion's own coercion means something else.
         .with_analyzer_rules(Vec::new())
         .with_optimizer_rules(rules)

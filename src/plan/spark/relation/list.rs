@@ -75,7 +75,10 @@ fn add(
     input: &Relation,
     env: &Env<'_>,
 ) -> Result<()> {
-    let expanded = stars_expanded(expr, input)?;
+    // Columns that stand for a star are found by table and name, but show their name alone.
+    let shown = stars_expanded(expr, input, false)?;
+    let shown = shown.as_ref().unwrap_or(expr);
+    let expanded = stars_expanded(expr, input, true)?;
     let expr = expanded.as_ref().unwrap_or(expr);
     let mut earlier: Vec<Attribute> = list.items.iter().filter(|item| item.aliased).map(|item| item.attribute.clone()).collect();
     earlier.extend(
@@ -108,7 +111,7 @@ fn add(
         list.items.push(plain(Attribute { name, access: Access::Listed, ..attribute.clone() }));
         return Ok(());
     }
-    let name = alias.map_or_else(|| expression::spark_column_name(expr), |alias| alias.value.clone());
+    let name = alias.map_or_else(|| expression::spark_column_name(shown), |alias| alias.value.clone());
     let id = planner.fresh(&name);
     let attribute =
         Attribute { name, qualifier: None, id, data_type: typed.data_type, nullable: typed.nullable, access: Access::Listed };
@@ -118,7 +121,7 @@ fn add(
 
 /// `expr` with `*` and `t.*` among a function's arguments replaced by the columns they stand for; nothing if there is none.
 /// `count(*)` counts rows and stays.
-fn stars_expanded(expr: &ast::Expr, input: &Relation) -> Result<Option<ast::Expr>> {
+fn stars_expanded(expr: &ast::Expr, input: &Relation, qualified: bool) -> Result<Option<ast::Expr>> {
     let has_star = ast::visit_expressions(expr, |node| match node {
         ast::Expr::Function(function) if star_arguments(function).is_some() => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
@@ -134,7 +137,7 @@ fn stars_expanded(expr: &ast::Expr, input: &Relation) -> Result<Option<ast::Expr
         }
         let name = function.name.to_string();
         let ast::FunctionArguments::List(list) = &mut function.args else { return ControlFlow::Continue(()) };
-        match star_columns(std::mem::take(&mut list.args), &name, input) {
+        match star_columns(std::mem::take(&mut list.args), &name, input, qualified) {
             Ok(args) => {
                 list.args = args;
                 if name.eq_ignore_ascii_case("struct") {
@@ -172,7 +175,7 @@ fn star_arguments(function: &ast::Function) -> Option<&[ast::FunctionArg]> {
     (!bare_count && list.args.iter().any(is_star)).then_some(&list.args)
 }
 
-fn star_columns(args: Vec<ast::FunctionArg>, function: &str, input: &Relation) -> Result<Vec<ast::FunctionArg>> {
+fn star_columns(args: Vec<ast::FunctionArg>, function: &str, input: &Relation, qualified: bool) -> Result<Vec<ast::FunctionArg>> {
     let mut expanded = Vec::with_capacity(args.len());
     for arg in args {
         let table = match &arg {
@@ -201,7 +204,7 @@ fn star_columns(args: Vec<ast::FunctionArg>, function: &str, input: &Relation) -
         }
         expanded.extend(columns.map(|attribute| {
             let name = Ident::with_quote('`', &attribute.name);
-            let expr = match &attribute.qualifier {
+            let expr = match attribute.qualifier.as_ref().filter(|_| qualified) {
                 Some(qualifier) => ast::Expr::CompoundIdentifier(vec![Ident::with_quote('`', qualifier), name]),
                 None => ast::Expr::Identifier(name),
             };

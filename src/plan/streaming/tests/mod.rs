@@ -506,3 +506,16 @@ fn plans_can_be_made_and_run_in_any_task() {
     };
     check_send(&planning);
 }
+
+#[tokio::test]
+async fn the_only_clock_is_the_time_of_the_batch() {
+    let stream = StreamTable { name: "t".into(), schema: schema(), metadata: Vec::new() };
+    let catalog = Catalog { streams: vec![stream], ..Catalog::default() };
+    let sql = QueryText::Sql("SELECT name, CAST(current_timestamp() AS BIGINT) AS at FROM t".into());
+    let mut plan = StreamingPlan::new("q", &sql, &catalog, &settings(OutputMode::Append)).await.unwrap();
+    for (seconds, expected) in [(7, "John 7"), (9, "John 9")] {
+        let batch = BatchInput { batch_time_us: seconds * 1_000_000, ..input(&plan, &[r("John", 1.0, 1)], &[]) };
+        assert_eq!(text(&plan.run(batch).await.unwrap().rows), [expected]);
+        plan.commit();
+    }
+}

@@ -16,6 +16,7 @@ use arrow::datatypes::{
     TimestampMicrosecondType,
 };
 use datafusion::execution::{SessionStateBuilder, TaskContext};
+use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::physical_plan::collect;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use datafusion::prelude::SessionConfig;
@@ -25,6 +26,7 @@ use super::generate::exec::GeneratePlanner;
 use super::{PlannedQuery, optimise, plan_query};
 use crate::error::{ErrorKind, Result, from_datafusion};
 use crate::format::MetadataColumn;
+use crate::plan::batch_time::BatchTime;
 use crate::plan::catalog::{BatchRows, scan_requests};
 use crate::plan::spark::types;
 use crate::plan::{Catalog, OutputMode, PlanSettings, Scope, StaticTable, StreamTable};
@@ -123,8 +125,14 @@ pub(super) fn catalog() -> Catalog {
 pub(super) async fn run_plan(planned: &PlannedQuery, rows: BTreeMap<String, Vec<RecordBatch>>) -> Result<Vec<RecordBatch>> {
     let plan = optimise(planned.plan.clone())?;
     scan_requests(&plan)?;
-    let config = SessionConfig::new().with_target_partitions(1).with_extension(Arc::new(BatchRows(rows)));
-    let state = SessionStateBuilder::new().with_config(config).with_analyzer_rules(Vec::new()).build();
+    let config = SessionConfig::new()
+        .with_target_partitions(1)
+        .with_extension(Arc::new(BatchRows(rows)))
+        .with_option_extension(BatchTime::default());
+    let mut properties = ExecutionProps::new();
+    properties.mark_start_execution(config.options().clone());
+    let state =
+        SessionStateBuilder::new().with_config(config).with_execution_props(properties).with_analyzer_rules(Vec::new()).build();
     let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(GeneratePlanner)]);
     let physical = planner.create_physical_plan(&plan, &state).await;
     let physical = physical.map_err(|error| from_datafusion(error, ErrorKind::Internal))?;
