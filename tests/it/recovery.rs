@@ -146,3 +146,70 @@ fn a_checkpoint_is_opened_once() {
     std::thread::scope(|scope| scope.spawn(|| run(folder.path(), inner)).join().unwrap()).unwrap();
     assert_whole(folder.path(), "after a second process was refused");
 }
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            fs::copy(&path, &target).unwrap();
+            let modified = fs::metadata(&path).unwrap().modified().unwrap();
+            fs::File::options().write(true).open(&target).unwrap().set_modified(modified).unwrap();
+        }
+    }
+}
+
+fn files(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files(&path, found) } else { found.push(path) }
+    }
+}
+
+/// The same damage done to every byte of a checkpoint is the checkpoint's own test; here a sample of it goes through the engine.
+#[test]
+fn damage_to_a_checkpoint_is_named_or_harmless() {
+    let folder = TempDir::new().unwrap();
+    write_pipeline(folder.path());
+    run(folder.path(), once(2, Step::Prepared).0).expect_err("the run is cut off");
+    let mut damaged = Vec::new();
+    files(&folder.path().join("checkpoint"), &mut damaged);
+    damaged.retain(|path| !path.ends_with("lock"));
+    damaged.sort();
+    // Restored in place each time: the list of files that were taken holds absolute paths.
+    let saved = TempDir::new().unwrap();
+    copy(folder.path(), saved.path());
+    let (mut harmless, mut named) = (0, 0);
+    for path in damaged {
+        let bytes = fs::read(&path).unwrap();
+        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        for at in (0..used).step_by(61).chain([used.saturating_sub(1)]) {
+            let work = folder.path();
+            for part in ["checkpoint", "out"] {
+                fs::remove_dir_all(work.join(part)).unwrap();
+                copy(&saved.path().join(part), &work.join(part));
+            }
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 0x15;
+            let name = path.strip_prefix(folder.path()).unwrap();
+            fs::write(work.join(name), bytes).unwrap();
+            match run(work, StopAfter::default()) {
+                Ok(()) => {
+                    assert_whole(work, &format!("with byte {at} of {} changed", name.display()));
+                    harmless += 1;
+                }
+                Err(error) => {
+                    let kind = error.kind();
+                    assert_eq!(kind, tidemill::ErrorKind::Corrupt, "byte {at} of {}: {}", name.display(), error.chain());
+                    assert!(lines(&work.join("out/json")).values().all(|times| *times == 1));
+                    named += 1;
+                }
+            }
+        }
+    }
+    println!("{named} damages were named, {harmless} were harmless");
+    assert!(named > 10, "only {named} damages were named");
+}
