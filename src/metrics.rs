@@ -2,17 +2,21 @@
 //!
 //! Labels hold names from the pipeline file only, so their number is bounded by the file.
 
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder, exponential_buckets,
 };
 
 use crate::error::{Attempt, ErrorKind, Result};
+use crate::source::SourceStats;
 
 const QUERY: &[&str] = &["pipeline", "query"];
 
 /// The process's series.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
     rows_read: IntCounterVec,
@@ -28,6 +32,46 @@ pub struct Metrics {
     state_bytes: IntGaugeVec,
     state_limit: IntGaugeVec,
     running: IntGaugeVec,
+    sources: SourceSeries,
+    /// Brings series up to date whose values live elsewhere.
+    refresh: Arc<Mutex<Vec<Box<dyn Fn() + Send>>>>,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+/// Series of sources that receive, labelled with pipeline and source.
+#[derive(Debug, Clone)]
+struct SourceSeries {
+    connections: IntGaugeVec,
+    refused: IntGaugeVec,
+    bytes: IntGaugeVec,
+    lines: IntGaugeVec,
+    truncated: IntGaugeVec,
+    lost: IntGaugeVec,
+    log_bytes: IntGaugeVec,
+}
+
+impl SourceSeries {
+    fn new() -> prometheus::Result<Self> {
+        let gauge = |name: &str, help: &str| IntGaugeVec::new(Opts::new(name, help), &["pipeline", "source"]);
+        Ok(Self {
+            connections: gauge("tidemill_source_connections", "Connections open just now.")?,
+            refused: gauge("tidemill_source_connections_refused", "Connections turned away since the start.")?,
+            bytes: gauge("tidemill_source_received_bytes", "Bytes received since the start.")?,
+            lines: gauge("tidemill_source_received_lines", "Lines received since the start.")?,
+            truncated: gauge("tidemill_source_truncated_lines", "Lines cut off by a broken connection since the start.")?,
+            lost: gauge("tidemill_source_lost_rows", "Rows of planned ranges that were gone after a restart (durable: false).")?,
+            log_bytes: gauge("tidemill_ingest_log_bytes", "Bytes that the ingest log holds.")?,
+        })
+    }
+
+    fn all(&self) -> [&IntGaugeVec; 7] {
+        [&self.connections, &self.refused, &self.bytes, &self.lines, &self.truncated, &self.lost, &self.log_bytes]
+    }
 }
 
 impl Metrics {
@@ -79,6 +123,8 @@ impl Metrics {
                     "tidemill_state_limit_bytes",
                     "What limits.state_memory allows the stateful operators of a query.",
                 )?,
+                sources: SourceSeries::new()?,
+                refresh: Arc::default(),
                 running: gauge("tidemill_query_running", "1 while a query runs, 0 once it has stopped or failed.")?,
             })
         };
@@ -101,6 +147,9 @@ impl Metrics {
         registry.register(Box::new(self.state_rows.clone()))?;
         registry.register(Box::new(self.state_bytes.clone()))?;
         registry.register(Box::new(self.state_limit.clone()))?;
+        for series in self.sources.all() {
+            registry.register(Box::new(series.clone()))?;
+        }
         registry.register(Box::new(self.running.clone()))
     }
 
@@ -124,8 +173,26 @@ impl Metrics {
         }
     }
 
+    /// Shows the counters of a source that receives, as they are whenever metrics are asked for.
+    pub fn add_source(&self, pipeline: &str, source: &str, stats: Arc<SourceStats>) {
+        let labels = [pipeline, source];
+        let [connections, refused, bytes, lines, truncated, lost, log_bytes] = self.sources.all().map(|series| series.with_label_values(&labels));
+        let refresh = move || {
+            let value = |counter| i64::try_from(SourceStats::get(counter)).unwrap_or(i64::MAX);
+            connections.set(value(&stats.connections_open));
+            refused.set(value(&stats.connections_refused));
+            bytes.set(value(&stats.bytes_received));
+            lines.set(value(&stats.lines_received));
+            truncated.set(value(&stats.lines_truncated));
+            lost.set(value(&stats.rows_lost));
+            log_bytes.set(value(&stats.log_bytes));
+        };
+        self.refresh.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(refresh));
+    }
+
     /// Everything in Prometheus' text format.
     pub fn render(&self) -> Result<String> {
+        self.refresh.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|refresh| refresh());
         let mut text = Vec::new();
         let encoder = TextEncoder::new();
         encoder.encode(&self.registry.gather(), &mut text).attempting(ErrorKind::Internal, || "encode metrics".to_owned())?;

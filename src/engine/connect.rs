@@ -140,6 +140,7 @@ impl Connector {
         let host = Host { clock: self.resources.clock.clone(), runtime: &self.resources.io, cancel: &self.cancel };
         let opened = Socket::open(&spec.name, socket_settings(settings, pipeline), keep, queries, host).await?;
         let socket = Arc::new(opened);
+        self.resources.metrics.add_source(&pipeline.name, &spec.name, socket.stats());
         if let Some(address) = socket.local_addr() {
             tracing::info!(source = spec.name, %address, "listening");
         }
