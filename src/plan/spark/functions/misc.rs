@@ -142,7 +142,7 @@ impl Charset {
             Self::Utf16Be => return utf16(bytes, false, out),
             Self::Utf16Le => return utf16(bytes, true, out),
             Self::Utf32 => {
-                if bytes.len() % 4 != 0 {
+                if !bytes.len().is_multiple_of(4) {
                     return None;
                 }
                 for b in bytes.chunks_exact(4) {

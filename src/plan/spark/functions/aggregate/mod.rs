@@ -68,7 +68,7 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
     aggregate("kurtosis", |c| moments(c, "kurtosis", kurtosis)),
     aggregate("covar_pop", |c| pairs(c, "covar_pop", |p| (p.n > 0.0).then(|| p.c / p.n))),
     aggregate("covar_samp", |c| pairs(c, "covar_samp", |p| (p.n > 1.0).then(|| p.c / (p.n - 1.0)))),
-    aggregate("corr", |c| pairs(c, "corr", |p| correlation(p))),
+    aggregate("corr", |c| pairs(c, "corr", correlation)),
     aggregate("approx_count_distinct", distinct_count::approx_count_distinct),
     aggregate("collect_list", collect::list),
     aggregate("array_agg", collect::list),

@@ -550,7 +550,7 @@ fn read_zone<'t>(letter: char, count: usize, text: &'t str, read: &mut Read) -> 
     let negative = text.starts_with('-');
     let hour_digits = if letter == 'O' && count == 1 { 1 } else { 2 };
     let (hours, mut rest) = number(text.strip_prefix(['+', '-'])?, hour_digits, 2, 0)?;
-    let minutes_needed = !((letter == 'X' || letter == 'x') && count == 1) && !(letter == 'O' && count == 1);
+    let minutes_needed = count != 1 || !matches!(letter, 'X' | 'x' | 'O');
     let minutes = offset_part(&mut rest, colons, minutes_needed)?;
     let seconds = if count >= 4 { offset_part(&mut rest, colons, false)? } else { None };
     let total = hours * 3600 + minutes.unwrap_or(0) * 60 + seconds.unwrap_or(0);

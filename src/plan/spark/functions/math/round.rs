@@ -9,9 +9,7 @@ use arrow::datatypes::{
 use datafusion::scalar::ScalarValue;
 
 use super::super::super::{Call, Typed};
-use super::super::arguments::{
-    Want, arity, coerce, coerce_one, coerce_optional, data_error, literal, null_of, require_constant,
-};
+use super::super::arguments::{Want, arity, coerce, coerce_one, coerce_optional, data_error, literal, null_of, require_constant};
 use super::super::native::{Args, Returns, call};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -228,7 +226,8 @@ fn whole_of_double(c: &Call<'_>, arg: Typed, mode: Mode) -> Result<Typed> {
             let Some(x) = x.get(row) else { return Ok(None) };
             let whole = if mode == Mode::Ceiling { x.ceil() } else { x.floor() };
             // 2^63 itself does not fit, -2^63 does.
-            if whole >= 9_223_372_036_854_775_808.0 || whole < -9_223_372_036_854_775_808.0 {
+            // NaN passes, and becomes 0.
+            if !whole.is_nan() && !(-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&whole) {
                 return Err(overflow("the whole number"));
             }
             Ok(Some(whole as i64))

@@ -8,9 +8,8 @@ pub(super) fn ln(x: f64) -> f64 {
 
 /// The logarithm to base 10, from the natural one of the significand.
 pub(super) fn log10(x: f64) -> f64 {
-    const IVLN10: f64 = 4.342_944_819_032_518e-1;
     const LOG10_2_HIGH: f64 = 3.010_299_956_636_117_7e-1;
-    const LOG10_2_LOW: f64 = 3.694_239_077_158_930_8e-13;
+    const LOG10_2_LOW: f64 = 3.694_239_077_158_931e-13;
     if !(x > 0.0 && x.is_finite()) {
         return x.log10();
     }
@@ -21,7 +20,7 @@ pub(super) fn log10(x: f64) -> f64 {
     let borrow = i64::from(exponent < 0);
     let significand = f64::from_bits((bits & 0x000F_FFFF_FFFF_FFFF) | (((1023 - borrow) as u64) << 52));
     let y = (exponent + borrow) as f64;
-    let z = y * LOG10_2_LOW + IVLN10 * libm::log(significand);
+    let z = y * LOG10_2_LOW + std::f64::consts::LOG10_E * libm::log(significand);
     z + y * LOG10_2_HIGH
 }
 
