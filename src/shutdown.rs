@@ -6,8 +6,8 @@ use tracing::{info, warn};
 
 use crate::error::{Attempt, ErrorKind, Result};
 
-/// How long queries may take to finish their batch after the first signal.
-pub const GRACE: std::time::Duration = std::time::Duration::from_secs(30);
+/// How long queries may take to finish their batch after the first signal; closing what they shared follows within 30 s in all.
+pub const GRACE: std::time::Duration = std::time::Duration::from_secs(25);
 
 /// Cancels `stop` at the first SIGTERM or Ctrl-C and ends the process at the second, with 128 + its number. Whatever a batch had
 /// not decided by then is run again at the next start; nothing is lost either way.

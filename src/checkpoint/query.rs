@@ -156,7 +156,14 @@ impl Checkpoint {
         let at = self.append(Step::Committed(CommittedHead { batch, receipts }), &[])?;
         let written = at.end.saturating_sub(self.spare_grown_at);
         self.spare_grown_at = at.end;
-        self.log.prepare_next(written)
+        // The frame is in: that the space for the next ones could not be prepared is no reason to append it again.
+        match self.log.prepare_next(written) {
+            Err(error) if matches!(error.kind(), ErrorKind::NoSpace | ErrorKind::Unavailable) => {
+                tracing::warn!(error = error.chain(), "the next segment of the log could not be prepared ahead");
+                Ok(())
+            }
+            outcome => outcome,
+        }
     }
 
     /// The newest batch known to be committed even after a power cut: sources may forget what it read.

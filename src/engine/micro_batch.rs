@@ -40,7 +40,8 @@ impl Query {
         drop(kept);
         self.parts.stop_after.check(batch, Step::Ran)?;
 
-        let staged = self.stage(&planned, &output, &read.malformed, &mut report).await?;
+        let staged = self.stage(&planned, &output, &read.malformed, &mut report).await;
+        let staged = staged.map_err(|error| Error::new(error.kind(), format!("batch {batch} failed")).because(error))?;
         // The sources' own sync ran beside the computation; nothing is decided before it has ended.
         self.make_durable(&planned).await?;
         self.parts.stop_after.check(batch, Step::Staged)?;
@@ -83,15 +84,22 @@ impl Query {
 
         self.after(planned, prepared.next_watermark_ms);
         self.batches_run += 1;
+        self.is_settled = false;
+        self.publish(planned, started);
+        Ok(Next::Close(Box::new(planned.clone())))
+    }
+
+    /// Tidies up behind a committed batch. A step of its own, so that a full disk here does not commit the batch again.
+    pub(super) async fn close_batch(&mut self, planned: &PlannedBatch) -> Result<Next> {
+        let batch = planned.batch;
         self.snapshot_if_due(batch)?;
         self.parts.stop_after.check(batch, Step::Snapshotted)?;
         self.release(planned).await?;
         self.parts.stop_after.check(batch, Step::Released)?;
-        self.publish(planned, started);
         Ok(Next::Plan(batch.next()))
     }
 
-    fn commit_id(&self, planned: &PlannedBatch, sink: &str, number: u64) -> CommitId {
+    pub(super) fn commit_id(&self, planned: &PlannedBatch, sink: &str, number: u64) -> CommitId {
         CommitId {
             query_id: self.parts.checkpoint.query_id().to_owned(),
             sink: sink.to_owned(),
@@ -116,20 +124,22 @@ impl Query {
             match sink.sink.contains(id).await? {
                 Contains::Yes => return Ok(()),
                 Contains::No => {}
-                Contains::Ahead => {
-                    let message = format!(
-                        "sink {:?} already holds a later commit than {}: the checkpoint is older than the output",
-                        id.sink, id.number
-                    );
-                    return Err(Error::spark(ErrorKind::Corrupt, "SINK_AHEAD", message));
-                }
-                Contains::MarkerLost => {
-                    let message =
-                        format!("sink {:?} has no or another query's mark where commit {} should follow", id.sink, id.number);
-                    return Err(Error::spark(ErrorKind::Corrupt, "MARKER_LOST", message));
-                }
+                Contains::Ahead => return Err(sink_ahead(id)),
+                Contains::MarkerLost => return Err(marker_lost(id)),
             }
         }
         sink.sink.commit(id, staged).await
     }
+}
+
+/// The sink's output is newer than the checkpoint: an old checkpoint was restored. Skipping numbers would lose rows in silence.
+pub(super) fn sink_ahead(id: &CommitId) -> Error {
+    let message = format!("sink {:?} already holds commit {} or a later one: the checkpoint is older than the output", id.sink, id.number);
+    Error::spark(ErrorKind::Corrupt, "SINK_AHEAD", message)
+}
+
+/// The sink does not know the commit before `id`: its output was removed, or is another query's.
+pub(super) fn marker_lost(id: &CommitId) -> Error {
+    let message = format!("sink {:?} has no or another query's mark where commit {} should follow", id.sink, id.number);
+    Error::spark(ErrorKind::Corrupt, "MARKER_LOST", message)
 }

@@ -15,6 +15,9 @@ use crate::error::Result;
 use crate::pipeline::Trigger;
 use crate::source::{OffsetRange, ReadLimit};
 
+/// Silence after which what is committed is made durable without waiting for the next batch.
+const IDLE: Duration = Duration::from_secs(1);
+
 impl Query {
     /// Plans `batch` as soon as its trigger fires and there is something to do.
     pub(super) async fn plan_batch(&mut self, batch: BatchId, stop: &CancellationToken) -> Result<Next> {
@@ -37,7 +40,7 @@ impl Query {
                 return Ok(Next::End);
             }
             self.parts.monitor.running("Waiting for data to arrive", false);
-            self.wait_for_data(now_us, stop).await;
+            self.wait_for_data(now_us, stop).await?;
         }
     }
 
@@ -84,15 +87,28 @@ impl Query {
             return;
         }
         self.parts.monitor.running("Waiting for next trigger", false);
-        self.sleep_until(tick_us, stop).await;
+        self.sleep_until(tick_us, interval, stop).await;
     }
 
     /// With an interval, the next tick; otherwise until a source has something.
-    async fn wait_for_data(&mut self, now_us: i64, stop: &CancellationToken) {
+    async fn wait_for_data(&mut self, now_us: i64, stop: &CancellationToken) -> Result<()> {
         if let Trigger::Interval(interval) = self.parts.trigger {
-            self.sleep_until(next_tick_us(now_us, interval), stop).await;
-            return;
+            self.settle().await?;
+            self.sleep_until(next_tick_us(now_us, interval), interval, stop).await;
+            return Ok(());
         }
+        if !self.is_settled {
+            if self.anything_new(IDLE, stop).await {
+                return Ok(());
+            }
+            self.settle().await?;
+        }
+        self.anything_new(Duration::MAX, stop).await;
+        Ok(())
+    }
+
+    /// Waits until a source may have something, at most `patience`; whether to look now.
+    async fn anything_new(&mut self, patience: Duration, stop: &CancellationToken) -> bool {
         let mut waits = Vec::new();
         for source in &mut self.parts.sources {
             let position = self.positions.get(&source.name).cloned().expect("every source has a position from `open` on");
@@ -100,27 +116,29 @@ impl Query {
         }
         if waits.is_empty() {
             stop.cancelled().await;
-            return;
-        }
-        // Unwritten COMMITTED frames ride on the next batch's sync, or on this one after a second of silence.
-        let mut any = select_all(waits);
-        tokio::select! {
-            _ = &mut any => return,
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(Duration::from_secs(1)) => {}
-        }
-        if let Err(error) = self.parts.checkpoint.sync() {
-            warn!(query = self.parts.name, error = error.chain(), "the idle log could not be synced");
+            return true;
         }
         tokio::select! {
-            _ = any => {}
-            () = stop.cancelled() => {}
+            _ = select_all(waits) => true,
+            () = stop.cancelled() => true,
+            () = tokio::time::sleep(patience) => false,
         }
     }
 
+    /// In a quiet moment: what is committed becomes durable without waiting for the next batch, and the sources may let go of it.
+    async fn settle(&mut self) -> Result<()> {
+        if !self.is_settled {
+            self.parts.checkpoint.sync()?;
+            self.release_all().await?;
+            self.is_settled = true;
+        }
+        Ok(())
+    }
+
+    /// At most `longest`, so that a clock that was set back does not suspend the query.
     // `&mut`, as a decoder may be sent to another thread but not shared between two.
-    async fn sleep_until(&mut self, at_us: i64, stop: &CancellationToken) {
-        let wait_us = u64::try_from(at_us - self.parts.clock.now_us()).unwrap_or(0);
-        let _ = tokio::time::timeout(Duration::from_micros(wait_us), stop.cancelled()).await;
+    async fn sleep_until(&mut self, at_us: i64, longest: Duration, stop: &CancellationToken) {
+        let wait = Duration::from_micros(u64::try_from(at_us - self.parts.clock.now_us()).unwrap_or(0));
+        let _ = tokio::time::timeout(wait.min(longest), stop.cancelled()).await;
     }
 }

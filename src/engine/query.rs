@@ -8,17 +8,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::StopAfter;
+use super::{StopAfter, micro_batch};
 use super::report::BatchReport;
 use super::status::QueryMonitor;
-use crate::checkpoint::{Checkpoint, FirstStep, PlannedBatch, PreparedBatch, Recovered};
+use crate::checkpoint::{BatchId, Checkpoint, FirstStep, PlannedBatch, PreparedBatch, Recovered};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{DecodeRequest, Decoder, FormatOptions, MetadataColumn};
 use crate::metrics::QueryMetrics;
 use crate::pipeline::Trigger;
 use crate::plan::streaming::{ResultPlan, StreamingPlan};
-use crate::sink::Sink;
+use crate::sink::{Contains, Sink};
 use crate::source::socket::NEVER_CONNECTED;
 use crate::source::{Offset, ReadLimit, Source};
 
@@ -120,6 +120,8 @@ pub struct Query {
     pub(super) last_batch_time_us: i64,
     pub(super) previous_trigger_us: Option<i64>,
     pub(super) batches_run: u64,
+    /// Nothing has been committed since the log was synced and the sources were let go.
+    pub(super) is_settled: bool,
     /// The state limit's warning was given and is not repeated until there is room again.
     pub(super) is_state_warned: bool,
     /// What the batch being committed did.
@@ -129,11 +131,13 @@ pub struct Query {
 /// What comes next. Every step can be repeated after a failure, in this process or the next.
 pub(super) enum Next {
     /// Wait for the trigger and plan a batch.
-    Plan(crate::checkpoint::BatchId),
+    Plan(BatchId),
     /// Run a planned batch until it is decided.
     Run(PlannedBatch),
     /// Give a decided batch to its sinks; `ask` first whether they have it.
     Commit { planned: Box<PlannedBatch>, prepared: Box<PreparedBatch>, ask: bool },
+    /// Tidy up behind a committed batch.
+    Close(Box<PlannedBatch>),
     /// Nothing more will come.
     End,
 }
@@ -154,6 +158,7 @@ impl Query {
             last_batch_time_us: 0,
             previous_trigger_us: None,
             batches_run: 0,
+            is_settled: true,
             is_state_warned: false,
             pending: None,
             parts,
@@ -168,6 +173,9 @@ impl Query {
         }
         query.open_sinks().await?;
         let first = query.parts.recovered.first_step.clone();
+        if matches!(first, FirstStep::Plan(_) | FirstStep::Run(_)) {
+            query.check_marks().await?;
+        }
         Ok((query, first))
     }
 
@@ -181,17 +189,18 @@ impl Query {
             }
         };
         if matches!(next, Next::Plan(_)) {
-            self.release_all().await?;
+            self.try_release_all().await;
         }
         let mut delay = RETRY_DELAYS.0;
         loop {
-            if stop.is_cancelled() && !matches!(next, Next::Commit { .. }) {
+            if stop.is_cancelled() && !matches!(next, Next::Commit { .. } | Next::Close(_)) {
                 break;
             }
             let outcome = match &next {
                 Next::Plan(batch) => self.plan_batch(*batch, &stop).await,
                 Next::Run(planned) => self.run_batch(planned.clone()).await,
                 Next::Commit { planned, prepared, ask } => self.commit_batch(planned, prepared, *ask).await,
+                Next::Close(planned) => self.close_batch(planned).await,
                 Next::End => break,
             };
             match outcome {
@@ -202,6 +211,9 @@ impl Query {
                 Err(error) => {
                     self.parts.plan.abort();
                     self.wait_to_retry(error, delay, &stop).await?;
+                    if stop.is_cancelled() {
+                        break; // what is decided is durable, and committed at the next start
+                    }
                     delay = (delay * 2).min(RETRY_DELAYS.1);
                     if let Next::Commit { ask, .. } = &mut next {
                         *ask = true;
@@ -210,7 +222,7 @@ impl Query {
             }
         }
         self.parts.checkpoint.sync()?;
-        self.release_all().await?;
+        self.try_release_all().await;
         info!(query = self.parts.name, batches = self.batches_run, "query stopped");
         Ok(())
     }
@@ -245,6 +257,32 @@ impl Query {
         self.last_batch_time_us = planned.batch_time_us;
         self.late_watermark_ms = planned.watermark_ms;
         self.watermark_ms = next_watermark_ms;
+    }
+
+    /// Where nothing is left to commit, every sink must stand exactly where the log says it does.
+    async fn check_marks(&mut self) -> Result<()> {
+        let planned = PlannedBatch {
+            batch: BatchId(0),
+            batch_time_us: self.last_batch_time_us,
+            sources: BTreeMap::new(),
+            watermark_ms: 0,
+            late_watermark_ms: 0,
+            seed: 0,
+        };
+        let names: Vec<_> = self.parts.sinks.iter().chain(&self.parts.dead_letter).map(|sink| sink.name.clone()).collect();
+        for name in names {
+            let number = self.sink_numbers.get(&name).copied().unwrap_or(0);
+            let id = self.commit_id(&planned, &name, number);
+            let sinks = self.parts.sinks.iter_mut().chain(&mut self.parts.dead_letter);
+            for sink in sinks.filter(|sink| sink.name == name) {
+                match sink.sink.contains(&id).await? {
+                    Contains::No => {}
+                    Contains::Yes | Contains::Ahead => return Err(micro_batch::sink_ahead(&id)),
+                    Contains::MarkerLost => return Err(micro_batch::marker_lost(&id)),
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn open_sinks(&mut self) -> Result<()> {

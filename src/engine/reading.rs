@@ -65,6 +65,13 @@ impl Query {
         Ok(())
     }
 
+    /// [`Query::release_all`] where it is not worth failing for: the next start does it again.
+    pub(super) async fn try_release_all(&mut self) {
+        if let Err(error) = self.release_all().await {
+            tracing::warn!(query = self.parts.name, error = error.chain(), "a source could not let go of what was read");
+        }
+    }
+
     /// Lets the sources forget everything up to where the query ended; the log is synced by then.
     pub(super) async fn release_all(&mut self) -> Result<()> {
         for source in &mut self.parts.sources {

@@ -38,7 +38,7 @@ impl Query {
         let bytes: u64 = staged.iter().map(|output| output.bytes.len() as u64).sum();
         if bytes > self.parts.stage_bytes_max {
             let message = format!(
-                "batch {} stages {bytes} bytes of output, more than limits.stage ({} bytes): lower max_rows_per_trigger or raise the limit",
+                "batch {} stages {bytes} bytes of output, more than limits.stage ({} bytes): raise the limit, or start anew with --fresh and a lower max_rows_per_trigger",
                 planned.batch, self.parts.stage_bytes_max
             );
             return Err(Error::new(ErrorKind::Limit, message));

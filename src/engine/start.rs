@@ -13,6 +13,7 @@ use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info};
 
 use super::connect::Connector;
@@ -257,8 +258,9 @@ impl Process {
         for query in planned {
             let running = host.start(&pipeline, query);
             monitors.push(running.monitor);
+            let task = AbortOnDropHandle::new(running.task);
             tasks.spawn(async move {
-                running.task.await.unwrap_or_else(|end| Err(Error::internal("a query's task was ended").because(end)))
+                task.await.unwrap_or_else(|end| Err(Error::internal("a query's task was ended").because(end)))
             });
         }
         Ok(Self { host, monitors, tasks, stop })
@@ -272,27 +274,34 @@ impl Process {
     /// Waits until no query runs any more. After a stop was asked for, batches that are not done within `grace` are abandoned: a
     /// restart runs them again. The error is that of the first query that failed.
     pub async fn wait(mut self, grace: Duration) -> Result<()> {
-        let mut first_error = None;
+        let mut first_error: Option<Error> = None;
+        // On the I/O runtime, whose timers run even if every thread of this one computes.
+        let mut deadline = AbortOnDropHandle::new(self.host.resources.io.spawn(deadline(self.stop.clone(), grace)));
         loop {
             let next = tokio::select! {
                 joined = self.tasks.join_next() => joined,
-                () = deadline(&self.stop, grace) => {
+                _ = &mut deadline => {
                     info!("abandoning the batches that are still running; a restart runs them again");
                     self.tasks.abort_all();
-                    return self.host.close(false).await;
+                    break;
                 }
             };
             match next {
                 None => break,
                 Some(Ok(Ok(()))) => {}
+                // The disk or the checkpoint is not to be trusted any more: nobody goes on.
+                Some(Ok(Err(error))) if matches!(error.kind(), ErrorKind::Storage | ErrorKind::Fenced) => {
+                    self.stop.cancel();
+                    first_error = Some(error);
+                }
                 Some(Ok(Err(error))) => first_error = first_error.or(Some(error)),
                 Some(Err(join)) => {
                     first_error = first_error.or(Some(Error::internal("a query's task ended unexpectedly").because(join)))
                 }
             }
         }
-        self.host.close(first_error.is_none()).await?;
-        first_error.map_or(Ok(()), Err)
+        let closed = self.host.close(first_error.is_none()).await;
+        first_error.map_or(closed, Err)
     }
 }
 
@@ -314,7 +323,7 @@ async fn watched(
     let name = query.name().to_owned();
     let metrics = host.resources.metrics.query(&pipeline.name, &name);
     metrics.running.set(1);
-    let inner = tokio::spawn(run_one(pipeline, host, query, monitor.clone(), stop));
+    let inner = AbortOnDropHandle::new(tokio::spawn(run_one(pipeline, host, query, monitor.clone(), stop)));
     let outcome = inner.await.unwrap_or_else(|panic| Err(Error::internal(format!("query {name:?} panicked")).because(panic)));
     metrics.running.set(0);
     let failure = outcome.as_ref().err().map(Error::chain);
@@ -325,7 +334,7 @@ async fn watched(
     outcome
 }
 
-async fn deadline(stop: &CancellationToken, grace: Duration) {
+async fn deadline(stop: CancellationToken, grace: Duration) {
     stop.cancelled().await;
     tokio::time::sleep(grace).await;
 }
