@@ -176,7 +176,8 @@ impl Metrics {
     /// Shows the counters of a source that receives, as they are whenever metrics are asked for.
     pub fn add_source(&self, pipeline: &str, source: &str, stats: Arc<SourceStats>) {
         let labels = [pipeline, source];
-        let [connections, refused, bytes, lines, truncated, lost, log_bytes] = self.sources.all().map(|series| series.with_label_values(&labels));
+        let [connections, refused, bytes, lines, truncated, lost, log_bytes] =
+            self.sources.all().map(|series| series.with_label_values(&labels));
         let refresh = move || {
             let value = |counter| i64::try_from(SourceStats::get(counter)).unwrap_or(i64::MAX);
             connections.set(value(&stats.connections_open));

@@ -134,7 +134,8 @@ impl Query {
 
 /// The sink's output is newer than the checkpoint: an old checkpoint was restored. Skipping numbers would lose rows in silence.
 pub(super) fn sink_ahead(id: &CommitId) -> Error {
-    let message = format!("sink {:?} already holds commit {} or a later one: the checkpoint is older than the output", id.sink, id.number);
+    let message =
+        format!("sink {:?} already holds commit {} or a later one: the checkpoint is older than the output", id.sink, id.number);
     Error::spark(ErrorKind::Corrupt, "SINK_AHEAD", message)
 }
 

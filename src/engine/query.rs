@@ -8,9 +8,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::{StopAfter, micro_batch};
 use super::report::BatchReport;
 use super::status::QueryMonitor;
+use super::{StopAfter, micro_batch};
 use crate::checkpoint::{BatchId, Checkpoint, FirstStep, PlannedBatch, PreparedBatch, Recovered};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};

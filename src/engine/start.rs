@@ -259,9 +259,9 @@ impl Process {
             let running = host.start(&pipeline, query);
             monitors.push(running.monitor);
             let task = AbortOnDropHandle::new(running.task);
-            tasks.spawn(async move {
-                task.await.unwrap_or_else(|end| Err(Error::internal("a query's task was ended").because(end)))
-            });
+            tasks.spawn(
+                async move { task.await.unwrap_or_else(|end| Err(Error::internal("a query's task was ended").because(end))) },
+            );
         }
         Ok(Self { host, monitors, tasks, stop })
     }

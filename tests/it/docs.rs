@@ -43,7 +43,8 @@ fn every_pipeline_of_the_guide_can_be_planned() {
     for (path, text) in pages() {
         for block in pipelines(&text) {
             let shown = path.display().to_string();
-            let pipeline = pipeline::parse(block, &shown, folder.path(), &[], &|_: &str| None).unwrap_or_else(|error| panic!("{shown}: {error}"));
+            let pipeline = pipeline::parse(block, &shown, folder.path(), &[], &|_: &str| None)
+                .unwrap_or_else(|error| panic!("{shown}: {error}"));
             runtime.block_on(start::plan_all(&pipeline)).unwrap_or_else(|error| panic!("{shown}: {}", error.chain()));
             planned += 1;
         }
@@ -73,7 +74,8 @@ fn every_link_of_the_guide_leads_somewhere() {
 /// The names that a page's headings get: lower case, without punctuation, hyphens for spaces.
 fn anchors(page: &Path) -> Vec<String> {
     let text = fs::read_to_string(page).unwrap();
-    let headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim().to_lowercase());
+    let headings =
+        text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim().to_lowercase());
     let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
     headings.map(|heading| heading.chars().filter(kept).collect::<String>().replace(' ', "-")).collect()
 }

@@ -6,8 +6,8 @@
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StringBuilder};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, DurationSecondType, Fields, Float32Type, Float64Type, Int8Type, Int16Type,
-    Int32Type, Int64Type, IntervalUnit, IntervalYearMonthType, TimeUnit, TimestampMicrosecondType,
+    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, DurationSecondType, Fields, Float32Type, Float64Type,
+    Int8Type, Int16Type, Int32Type, Int64Type, IntervalUnit, IntervalYearMonthType, TimeUnit, TimestampMicrosecondType,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -163,7 +163,8 @@ fn convert_base(s: &str, from: i32, to: i32, out: &mut String) -> Result<Option<
     let mut reversed = [0_u8; 64];
     let mut count = 0;
     loop {
-        reversed[count] = char::from_digit((value % target) as u32, to.unsigned_abs()).map_or(b'0', |d| d.to_ascii_uppercase() as u8);
+        reversed[count] =
+            char::from_digit((value % target) as u32, to.unsigned_abs()).map_or(b'0', |d| d.to_ascii_uppercase() as u8);
         value /= target;
         count += 1;
         if value == 0 {
@@ -173,4 +174,3 @@ fn convert_base(s: &str, from: i32, to: i32, out: &mut String) -> Result<Option<
     out.extend(reversed[..count].iter().rev().map(|b| char::from(*b)));
     Ok(Some(()))
 }
-

@@ -43,7 +43,8 @@ pub(super) fn abs(mut c: Call<'_>) -> Result<Typed> {
 fn abs_of<T: ArrowPrimitiveType>(array: &ArrayRef) -> Result<ArrayRef> {
     let values = array.as_primitive::<T>();
     let least = |_| data_error("ARITHMETIC_OVERFLOW", "the absolute value of the least number is too great for its type");
-    let positive: PrimitiveArray<T> = values.try_unary(|v| if v < T::Native::ZERO { v.neg_checked().map_err(least) } else { Ok(v) })?;
+    let positive: PrimitiveArray<T> =
+        values.try_unary(|v| if v < T::Native::ZERO { v.neg_checked().map_err(least) } else { Ok(v) })?;
     Ok(Arc::new(positive.with_data_type(array.data_type().clone())))
 }
 
