@@ -92,6 +92,21 @@ impl Error {
         None
     }
 
+    /// What logs tell it by: Spark's condition name, or the kind (`UNAVAILABLE`).
+    pub fn code(&self) -> &str {
+        self.condition().unwrap_or(match self.kind {
+            ErrorKind::Config => "CONFIG",
+            ErrorKind::Unavailable => "UNAVAILABLE",
+            ErrorKind::NoSpace => "NO_SPACE",
+            ErrorKind::Data => "DATA",
+            ErrorKind::Corrupt => "CORRUPT",
+            ErrorKind::Fenced => "FENCED",
+            ErrorKind::Storage => "STORAGE",
+            ErrorKind::Limit => "LIMIT",
+            ErrorKind::Internal => "INTERNAL",
+        })
+    }
+
     /// The message without the condition and without the cause chain.
     pub fn message(&self) -> &str {
         &self.message

@@ -242,7 +242,7 @@ impl Query {
             | ErrorKind::Internal => return Err(error),
         }
         let text = error.chain();
-        warn!(query = self.parts.name, error = text, retry_in_s = delay.as_secs(), "query paused");
+        warn!(query = self.parts.name, code = error.code(), error = text, retry_in_s = delay.as_secs(), "query paused");
         self.parts.monitor.paused(text);
         self.parts.metrics.retries.inc();
         let _ = tokio::time::timeout(delay, stop.cancelled()).await;

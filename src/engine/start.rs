@@ -307,9 +307,8 @@ impl Process {
 
 /// What a row did wrong is told without the row: Spark's messages quote values, and logs hold none.
 fn log_failure(query: &str, error: &Error) {
-    let code = error.condition().unwrap_or("-");
     let text = if error.kind() == ErrorKind::Data { error.message().to_owned() } else { error.chain() };
-    error!(query, code, error = text, "query failed");
+    error!(query, code = error.code(), error = text, "query failed");
 }
 
 /// Runs a query to its end and tells its monitor and metrics how it ended; a panic is its failure and nobody else's.
@@ -326,11 +325,10 @@ async fn watched(
     let inner = AbortOnDropHandle::new(tokio::spawn(run_one(pipeline, host, query, monitor.clone(), stop)));
     let outcome = inner.await.unwrap_or_else(|panic| Err(Error::internal(format!("query {name:?} panicked")).because(panic)));
     metrics.running.set(0);
-    let failure = outcome.as_ref().err().map(Error::chain);
     if let Err(error) = &outcome {
         log_failure(&name, error);
     }
-    monitor.ended(failure);
+    monitor.ended(outcome.as_ref().err().map(Error::chain));
     outcome
 }
 

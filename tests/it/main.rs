@@ -7,3 +7,8 @@ mod session;
 mod docs;
 mod parity;
 mod tidy;
+mod binary;
+mod cli;
+mod examples;
+mod kill;
+mod service;

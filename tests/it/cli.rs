@@ -1,0 +1,365 @@
+//! The commands, as a user types them.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::binary::{Ended, Folder, Running};
+
+/// Counts per key of files, printed as JSON; it needs no checkpoint.
+const COUNTS: &str = r#"
+version: 1
+name: cli
+sources:
+  rows:
+    from: { file: { path: in } }
+    format: { json: { schema: "k STRING, v BIGINT" } }
+queries:
+  counts:
+    sql: SELECT k, count(*) AS n, sum(v) AS total FROM rows GROUP BY k
+    output_mode: update
+    trigger: available_now
+    to: { console: {}, format: json }
+"#;
+
+const COUNTS_ROWS: &str = "{\"k\":\"a\",\"v\":1}\n{\"k\":\"b\",\"v\":2}\n{\"k\":\"a\",\"v\":3}\n";
+
+/// Rows of a listening socket go to files.
+const TO_FILES: &str = r#"
+version: 1
+name: cli
+checkpoint: checkpoint
+sources:
+  rows:
+    from: { socket: { listen: "127.0.0.1:0" } }
+    format: { json: { schema: "n BIGINT" } }
+queries:
+  pass:
+    sql: SELECT n FROM rows
+    to: { file: { path: out }, format: json }
+"#;
+
+fn counts() -> Folder {
+    let folder = Folder::with(COUNTS);
+    folder.write("in/rows.json", COUNTS_ROWS);
+    folder
+}
+
+#[track_caller]
+fn assert_ends(ended: &Ended, code: i32, stderr: &str) {
+    assert!(ended.code == code && ended.stderr.contains(stderr), "expected code {code} and {stderr:?}: {ended:#?}");
+}
+
+/// All rows of a console in JSON, batch by batch.
+fn batches(stdout: &str) -> Vec<Value> {
+    stdout.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line:?}: {error}"))).collect()
+}
+
+#[test]
+fn run_prints_results_alone_on_standard_output_and_ends_by_itself() {
+    let folder = counts();
+    let ended = folder.start_pipeline(&[]).end();
+    assert_ends(&ended, 0, "query stopped");
+    let batches = batches(&ended.stdout);
+    assert_eq!(batches.len(), 1, "{ended:?}");
+    assert_eq!((batches[0]["query"].as_str(), batches[0]["batch_id"].as_u64()), (Some("counts"), Some(0)));
+    let mut rows: Vec<String> = batches[0]["rows"].as_array().unwrap().iter().map(Value::to_string).collect();
+    rows.sort();
+    assert_eq!(rows, [r#"{"k":"a","n":2,"total":4}"#, r#"{"k":"b","n":1,"total":2}"#]);
+    assert_eq!(folder.names(), ["in/rows.json", "pipeline.yaml"], "a temporary checkpoint leaves nothing behind");
+}
+
+#[test]
+fn check_opens_no_socket_and_creates_no_file() {
+    let folder = Folder::with(TO_FILES);
+    // Taken: whoever listened there would fail.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let listen = format!("sources.rows.from.socket.listen={address}");
+    let ended = folder.run(&["check", "pipeline.yaml", "--set", &listen]);
+    assert_ends(&ended, 0, "");
+    assert_eq!(ended.stdout, "pipeline.yaml: ok (1 query)\n");
+    assert_eq!(folder.names(), ["pipeline.yaml"]);
+    taken.set_nonblocking(true).unwrap();
+    assert_eq!(taken.accept().expect_err("nobody connected").kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[test]
+fn check_compares_with_an_existing_checkpoint() {
+    let folder = counts();
+    let checkpoint = ["--set", "checkpoint=checkpoint"];
+    assert_ends(&folder.start_pipeline(&checkpoint).end(), 0, "");
+    let before = folder.names();
+    assert_ends(&folder.run(&["check", "pipeline.yaml", checkpoint[0], checkpoint[1]]), 0, "");
+    let other = "queries.counts.sql=SELECT v, count(*) AS n FROM rows GROUP BY v";
+    let ended = folder.run(&["check", "pipeline.yaml", checkpoint[0], checkpoint[1], "--set", other]);
+    assert_ends(&ended, 2, "aggregate-0");
+    assert_eq!(folder.names(), before);
+}
+
+#[test]
+fn explain_shows_plans_and_what_is_kept() {
+    let ended = counts().run(&["explain", "pipeline.yaml"]);
+    assert_ends(&ended, 0, "");
+    for part in ["== Query counts ==", "Logical", "Incremental", "Physical", "aggregate-0", "rows"] {
+        assert!(ended.stdout.contains(part), "no {part:?} in:\n{}", ended.stdout);
+    }
+}
+
+#[test]
+fn schema_is_a_json_schema_of_the_file() {
+    let ended = Folder::new().run(&["schema"]);
+    assert_ends(&ended, 0, "");
+    let schema: Value = serde_json::from_str(&ended.stdout).unwrap();
+    for key in ["version", "name", "checkpoint", "time_zone", "sources", "tables", "views", "queries", "limits"] {
+        assert!(schema["properties"][key].is_object(), "{key} is not in the schema");
+    }
+}
+
+#[test]
+fn init_writes_a_file_that_runs() {
+    let folder = Folder::new();
+    assert_ends(&folder.run(&["init"]), 0, "");
+    assert_ends(&folder.run(&["check", "pipeline.yaml"]), 0, "");
+    let running = folder.start_pipeline(&[]);
+    running.prints("|digit|");
+    running.prints("|9 ");
+    running.stop();
+    assert_ends(&folder.run(&["init"]), 2, "could not create pipeline.yaml");
+    assert_eq!(folder.names(), ["pipeline.yaml"]);
+}
+
+#[test]
+fn inspect_shows_log_offsets_and_state_also_of_a_running_process() {
+    let folder = counts();
+    let arguments = ["--set", "checkpoint=checkpoint", "--set", "queries.counts.trigger=as_fast_as_possible"];
+    let running = folder.start_pipeline(&arguments);
+    running.prints("\"rows\":[");
+    running.until("the state is in the log", || folder.run(&["inspect", "checkpoint"]).stdout.contains("State of").then_some(()));
+    let shown = folder.run(&["inspect", "checkpoint"]);
+    running.stop();
+    assert_ends(&shown, 0, "");
+    for part in ["== Query counts ==", "offset of rows", "prepared", "State of aggregate-0: 2 rows", "|a  |", "|b  |"] {
+        assert!(shown.stdout.contains(part), "no {part:?} in:\n{}", shown.stdout);
+    }
+    assert_ends(&folder.run(&["inspect", "checkpoint", "--query", "nobody"]), 2, "counts");
+    assert_ends(&folder.run(&["inspect", "nowhere"]), 2, "nowhere");
+}
+
+#[test]
+fn demo_runs_in_an_empty_folder() {
+    let folder = Folder::new();
+    let started = Instant::now();
+    let running = folder.start(&["demo", "--rate", "200", "--http", "127.0.0.1:0"]);
+    running.prints("Batch: 0");
+    running.prints("|userID");
+    let row = running.until("a table of frauds appears", || {
+        running.stdout.all().into_iter().find(|line| line.starts_with('|') && line.contains("|true   |"))
+    });
+    println!("first fraud {row} after {:?}", started.elapsed());
+    let (status, metrics) = running.get("/metrics");
+    assert_eq!(status, 200);
+    assert!(metrics.contains("tidemill_rows_read_total{pipeline=\"demo\",query=\"suspicious\",source=\"transactions\"}"), "{metrics}");
+    running.stop();
+    assert_eq!(folder.names(), [""; 0]);
+}
+
+#[test]
+fn usage_errors_exit_with_2() {
+    let folder = counts();
+    for arguments in [
+        &["run"][..],
+        &["run", "pipeline.yaml", "--no-such-flag"],
+        &["grind", "pipeline.yaml"],
+        &["run", "absent.yaml"],
+        &["run", "pipeline.yaml", "--log-level", "loud"],
+        &["run", "pipeline.yaml", "--http", "0.0.0.0:0"],
+        &["run", "pipeline.yaml", "--set", "queries.counts.tigger=once"],
+        &["run", "pipeline.yaml", "--set", "queries.counts.trigger"],
+    ] {
+        let ended = folder.run(arguments);
+        assert_eq!(ended.code, 2, "{arguments:?}: {ended:?}");
+        assert!(!ended.stderr.is_empty() && ended.stdout.is_empty(), "{arguments:?}: {ended:?}");
+    }
+}
+
+#[test]
+fn a_failed_query_exits_with_1_and_names_the_condition() {
+    let folder = counts();
+    let ended = folder.start_pipeline(&["--set", "queries.counts.sql=SELECT v div (v - 2) AS q FROM rows"]).end();
+    assert_ends(&ended, 1, "DIVIDE_BY_ZERO");
+}
+
+#[test]
+fn a_checkpoint_in_use_is_worth_retrying() {
+    let folder = Folder::with(TO_FILES);
+    let running = folder.start_pipeline(&[]);
+    running.says("query started");
+    let started = Instant::now();
+    let ended = folder.start_pipeline(&[]).end();
+    assert_eq!(ended.code, 75, "{ended:?}");
+    assert!(ended.stderr.contains("FENCED") && ended.stderr.contains(&format!("process {}", running.id())), "{ended:?}");
+    println!("refused after {:?}", started.elapsed());
+    running.stop();
+}
+
+#[test]
+fn signals_end_it_cleanly_and_lose_nothing() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let folder = Folder::with(TO_FILES);
+        let mut sent = 0;
+        for round in 0..3 {
+            let running = folder.start_pipeline(&[]);
+            let mut client = running.client();
+            for _ in 0..200 {
+                client.write_all(format!("{{\"n\":{sent}}}\n").as_bytes()).unwrap();
+                sent += 1;
+            }
+            // Every line was received, not only sent, once the first of the next hundred is out.
+            let expected = format!("{{\"n\":{}}}", sent - 1);
+            running.until("the last line is out", || folder.lines("out").contains_key(&expected).then_some(()));
+            client.write_all(format!("{{\"n\":{sent}}}\n").as_bytes()).unwrap();
+            let started = Instant::now();
+            running.signal(signal);
+            let ended = running.end();
+            assert_ends(&ended, 0, "stopping");
+            assert!(started.elapsed() < Duration::from_secs(10), "round {round}: it took {:?}", started.elapsed());
+            // The line sent beside the signal may or may not have been received.
+            let now = folder.start_pipeline(&["--set", "queries.pass.trigger=available_now"]).end();
+            assert_ends(&now, 0, "");
+            sent += usize::from(folder.lines("out").contains_key(&format!("{{\"n\":{sent}}}")));
+        }
+        let expected = (0..sent).map(|n| (format!("{{\"n\":{n}}}"), 1)).collect();
+        assert_eq!(folder.lines("out"), expected);
+    }
+}
+
+/// One batch that grinds for minutes: every row beside every row of a table.
+const HEAVY: &str = r#"
+version: 1
+name: cli
+checkpoint: checkpoint
+sources:
+  rows:
+    from: { file: { path: in } }
+    format: { json: { schema: "v BIGINT" } }
+tables:
+  other: { from: { file: { path: other.json } }, format: { json: { schema: "w BIGINT" } } }
+queries:
+  heavy:
+    sql: SELECT v, w FROM rows JOIN other ON v * w % 7 > 8
+    trigger: available_now
+    to: { file: { path: out }, format: json }
+"#;
+
+/// `HEAVY` in the middle of its batch.
+fn grinding() -> (Folder, Running) {
+    let folder = Folder::with(HEAVY);
+    let lines = |name: &str| (0..30_000).map(|n| format!("{{\"{name}\":{n}}}\n")).collect::<String>();
+    folder.write("in/rows.json", lines("v"));
+    folder.write("other.json", lines("w"));
+    let running = folder.start_pipeline(&[]);
+    running.says("query started");
+    running.until("the batch runs", || {
+        let status = running.get_json("/queries/heavy")["status"].clone();
+        (status["message"] == "Processing new data").then_some(())
+    });
+    (folder, running)
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        let (_folder, running) = grinding();
+        running.signal(signal);
+        running.says("stopping");
+        let started = Instant::now();
+        running.signal(signal);
+        let ended = running.end();
+        assert_eq!(ended.code, code, "{ended:?}");
+        println!("ended {:?} after the second signal", started.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    }
+}
+
+#[test]
+fn a_batch_that_takes_too_long_is_abandoned_within_30_seconds_and_run_again() {
+    let (folder, running) = grinding();
+    let started = Instant::now();
+    running.signal(Signal::TERM);
+    let ended = running.end();
+    println!("ended {:?} after the signal", started.elapsed());
+    assert_ends(&ended, 0, "abandoning");
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
+    assert_eq!(folder.lines("out").len(), 0);
+    // The planned batch is run again with its old ranges under the edited file: that is how a heavy batch is mended.
+    let ended = folder.start_pipeline(&["--set", "queries.heavy.sql=SELECT v FROM rows WHERE v % 10000 = 0"]).end();
+    assert_ends(&ended, 0, "");
+    let expected = [0, 10_000, 20_000].map(|v| (format!("{{\"v\":{v}}}"), 1)).into();
+    assert_eq!(folder.lines("out"), expected);
+}
+
+#[test]
+fn set_overrides_and_names_what_it_does_not_know() {
+    let folder = counts();
+    let ended = folder.start_pipeline(&["--set", "queries.counts.output_mode=complete", "--set", "name=other"]).end();
+    assert_ends(&ended, 0, "");
+    let ended = folder.run(&["check", "pipeline.yaml", "--set", "queries.counts.output_mod=complete"]);
+    assert_ends(&ended, 2, "output_mode");
+}
+
+#[test]
+fn fresh_moves_the_old_checkpoint_aside() {
+    let folder = counts();
+    let checkpoint = ["--set", "checkpoint=checkpoint"];
+    assert_eq!(batches(&folder.start_pipeline(&checkpoint).end().stdout).len(), 1);
+    assert_eq!(batches(&folder.start_pipeline(&checkpoint).end().stdout).len(), 0, "the file was read before");
+    let ended = folder.start_pipeline(&[checkpoint[0], checkpoint[1], "--fresh"]).end();
+    assert_ends(&ended, 0, "moved the old checkpoint to ");
+    assert_eq!(batches(&ended.stdout).len(), 1, "it is read again");
+    let aside = ended.stderr.lines().find_map(|line| line.strip_prefix("moved the old checkpoint to ")).unwrap();
+    assert!(folder.path(aside).join("queries/counts").is_dir(), "{aside}");
+}
+
+#[test]
+fn json_logs_have_fields_and_never_the_values_of_rows() {
+    let folder = counts();
+    folder.write("in/rows.json", format!("{COUNTS_ROWS}{{\"k\":\"sesame-1\",\"v\":4}}\nsesame-2 is not JSON\n"));
+    let ended = folder.start_pipeline(&["--log-format", "json", "--log-level", "debug"]).end();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let events = batches(&ended.stderr);
+    for event in &events {
+        assert!(event["timestamp"].is_string() && event["level"].is_string() && event["message"].is_string(), "{event}");
+    }
+    let find = |message: &str| events.iter().find(|event| event["message"] == message).unwrap_or_else(|| panic!("{message}: {ended:?}"));
+    assert_eq!(find("query started")["query"], "counts");
+    assert_eq!(find("batch committed")["query"], "counts");
+    assert_eq!(find("batch committed")["batch"], 0);
+    let warning = find("malformed lines");
+    assert_eq!((&warning["query"], &warning["batch"], &warning["lines"]), (&"counts".into(), &0.into(), &1.into()));
+    assert_eq!(warning["level"], "WARN");
+    assert!(!ended.stderr.contains("sesame"), "{}", ended.stderr);
+    assert!(ended.stdout.contains("sesame-1"));
+}
+
+#[test]
+fn a_failure_in_json_logs_has_query_and_condition() {
+    let folder = counts();
+    let sql = "queries.counts.sql=SELECT v div (v - 2) AS q FROM rows";
+    let ended = folder.start_pipeline(&["--set", sql, "--log-format", "json"]).end();
+    assert_eq!(ended.code, 1, "{ended:?}");
+    let event = ended.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find(|event| event["message"] == "query failed");
+    let event = event.unwrap_or_else(|| panic!("{ended:?}"));
+    assert_eq!((&event["query"], &event["code"], &event["level"]), (&"counts".into(), &"DIVIDE_BY_ZERO".into(), &"ERROR".into()));
+}
+
+#[test]
+fn without_a_terminal_there_is_no_status_line() {
+    for arguments in [&["--quiet"][..], &[]] {
+        let ended = counts().start_pipeline(arguments).end();
+        assert_eq!(ended.code, 0, "{ended:?}");
+        assert!(!ended.stderr.contains("\u{1b}[") && !ended.stderr.contains('\r'), "{ended:?}");
+    }
+}

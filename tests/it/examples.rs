@@ -1,0 +1,288 @@
+//! Every pipeline file of `examples/` does what its comment promises.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use serde_json::Value;
+use tidemill_producer::{Options, Transactions, serve};
+
+use super::binary::{Folder, Running};
+
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
+}
+
+/// A folder with a copy of `examples/`.
+fn copy() -> Folder {
+    let folder = Folder::new();
+    copy_below(&folder, &examples(), "examples");
+    folder
+}
+
+fn copy_below(folder: &Folder, from: &Path, to: &str) {
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = format!("{to}/{}", entry.file_name().to_string_lossy());
+        match entry.file_type().unwrap().is_dir() {
+            // What a run by hand has left there is no part of the examples.
+            true if ["out", "checkpoints"].iter().any(|left| entry.file_name() == *left) => {}
+            true => copy_below(folder, &entry.path(), &to),
+            false => folder.write(&to, fs::read(entry.path()).unwrap()),
+        }
+    }
+}
+
+fn run<'a>(file: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&["run", file, "--http", "127.0.0.1:0"], more].concat()
+}
+
+#[test]
+fn no_example_is_left_out() {
+    let tested = include_str!("examples.rs");
+    for entry in fs::read_dir(examples()).unwrap().map(Result::unwrap) {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".yaml") {
+            assert!(tested.contains(&format!("\"examples/{name}\"")), "no test runs {name}");
+        }
+    }
+}
+
+/// The lines of the producer that the examples ask for.
+fn transactions(options: &Options, count: u64) -> Vec<Value> {
+    let mut stream = Transactions::new(options);
+    let mut bytes = Vec::new();
+    (0..count).for_each(|_| stream.write_next(&mut bytes));
+    String::from_utf8(bytes).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Flagged transactions per user, of those with more than one.
+fn suspicious(lines: &[Value]) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for line in lines.iter().filter(|line| line["flag"] == 1) {
+        *counts.entry(format!("{}{}", line["name"].as_str().unwrap(), line["surname"].as_str().unwrap())).or_default() += 1;
+    }
+    counts.retain(|_, count: &mut u64| *count > 1);
+    counts
+}
+
+/// Runs an example beside the producer of its comment, sped up, until `is_done` likes what is on the screen.
+fn beside_a_producer(file: &str, more: &[&str], options: &Options, is_done: impl Fn(&Running) -> bool) -> Vec<String> {
+    let folder = copy();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let connect = format!("sources.transactions.from.socket.connect={}", listener.local_addr().unwrap());
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let end = Stop(&stop);
+        let running = folder.start(&run(file, &[&["--set", &connect], more].concat()));
+        scope.spawn(|| serve(&listener, options, &|| stop.load(Ordering::SeqCst)).unwrap());
+        running.until("the example has done what it promises", || is_done(&running).then_some(()));
+        let ended = running.stop();
+        drop(end);
+        ended.stdout.lines().map(str::to_owned).collect()
+    })
+}
+
+/// Ends the producer, also when a test panics.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// The rows of the tables on a screen, batch by batch; the header must be there.
+fn tables(screen: &[String], header: &str) -> Vec<Vec<Vec<String>>> {
+    let mut tables: Vec<Vec<Vec<String>>> = Vec::new();
+    for line in screen {
+        let cells: Vec<_> = line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
+        if let Some(batch) = line.strip_prefix("Batch: ") {
+            assert_eq!(batch, tables.len().to_string());
+            tables.push(Vec::new());
+        } else if line.starts_with('|') && cells.join(" ") != header {
+            tables.last_mut().unwrap().push(cells);
+        }
+    }
+    assert!(screen.iter().any(|line| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>().join(" ") == header), "{screen:?}");
+    tables
+}
+
+const FRAUDS: &str = "userID isFraud nTransactions";
+
+/// User and count of a row of frauds.
+fn fraud(row: &[String]) -> (String, u64) {
+    assert_eq!(row[1], "true", "{row:?}");
+    (row[0].clone(), row[2].parse().unwrap())
+}
+
+#[test]
+fn fraud_update_shows_the_users_that_changed_and_counts_only_grow() {
+    // As many users as the console shows rows.
+    let options = Options { rate: 400.0, count: Some(1000), users: 20, ..Options::default() };
+    let expected = suspicious(&transactions(&options, 1000));
+    let newest = |screen: &[String]| {
+        let mut counts = BTreeMap::new();
+        for (user, count) in tables(screen, FRAUDS).iter().flatten().map(|row| fraud(row)) {
+            let before = counts.insert(user, count);
+            assert!(count > 1 && before.is_none_or(|before| before < count), "{screen:?}");
+        }
+        counts
+    };
+    let arguments = ["--set", "queries.suspicious.trigger=500ms"];
+    let screen = beside_a_producer("examples/fraud_update.yaml", &arguments, &options, |running| {
+        let screen = running.stdout.all();
+        screen.contains(&"Batch: 0".to_owned()) && has_header(&screen) && newest(&screen) == expected
+    });
+    let tables = tables(&screen, FRAUDS);
+    assert!(tables[0].is_empty(), "the first batch is empty");
+    assert!(tables.len() > 2, "{screen:?}");
+    assert_eq!(newest(&screen), expected);
+}
+
+fn has_header(screen: &[String]) -> bool {
+    screen.iter().any(|line| line.starts_with("|userID"))
+}
+
+#[test]
+fn fraud_complete_shows_everyone_every_time_the_most_flagged_first() {
+    let options = Options { rate: 400.0, count: Some(1000), ..Options::default() };
+    let mut expected: Vec<_> = suspicious(&transactions(&options, 1000)).into_iter().collect();
+    expected.sort_by(|(a, m), (b, n)| n.cmp(m).then(a.cmp(b)));
+    // The console shows 20 rows of a table.
+    expected.truncate(20);
+    let last = |screen: &[String]| tables(screen, FRAUDS).last().unwrap().iter().map(|row| fraud(row)).collect::<Vec<_>>();
+    let arguments = ["--set", "queries.suspicious.trigger=500ms"];
+    let screen = beside_a_producer("examples/fraud_complete.yaml", &arguments, &options, |running| {
+        let screen = running.stdout.all();
+        has_header(&screen) && last(&screen) == expected
+    });
+    for table in tables(&screen, FRAUDS) {
+        let shown: Vec<_> = table.iter().map(|row| fraud(row)).collect();
+        assert!(shown.iter().all(|(_, count)| *count > 1), "{shown:?}");
+        assert!(shown.is_sorted_by(|(a, m), (b, n)| (n, a) < (m, b)), "{shown:?}");
+    }
+}
+
+#[test]
+fn fraud_per_batch_forgets_from_batch_to_batch() {
+    let folder = copy();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let connect = format!("sources.transactions.from.socket.connect={}", listener.local_addr().unwrap());
+    let arguments = ["--set", &connect, "--set", "queries.suspicious.trigger=500ms"];
+    let running = folder.start(&run("examples/fraud_per_batch.yaml", &arguments));
+    let (mut engine, _) = listener.accept().unwrap();
+    let flagged = |stream: &mut TcpStream, users: &[&str]| {
+        let lines: String = users
+            .iter()
+            .map(|name| format!("{{\"name\":\"{name}\",\"surname\":\"Jones\",\"amount\":1.5,\"delta_t\":0.5,\"flag\":1}}\n"))
+            .collect();
+        stream.write_all(lines.as_bytes()).unwrap();
+    };
+    let rows_read = |running: &Running, rows: u64| {
+        running.until("the lines are read", || {
+            let progress = running.get_json("/queries/suspicious/progress");
+            let read: u64 = progress.as_array().unwrap().iter().map(|batch| batch["numInputRows"].as_u64().unwrap()).sum();
+            (read == rows).then_some(())
+        });
+    };
+    flagged(&mut engine, &["Twice", "Once", "Twice"]);
+    rows_read(&running, 3);
+    flagged(&mut engine, &["Once", "Twice"]);
+    rows_read(&running, 5);
+    flagged(&mut engine, &["Thrice", "Thrice", "Thrice"]);
+    rows_read(&running, 8);
+    let ended = running.stop();
+    let screen: Vec<_> = ended.stdout.lines().map(str::to_owned).collect();
+    let shown: Vec<_> = tables(&screen, FRAUDS).iter().flatten().map(|row| fraud(row)).collect();
+    assert_eq!(shown, [("TwiceJones".to_owned(), 2), ("ThriceJones".to_owned(), 3)], "{screen:?}");
+}
+
+#[test]
+fn flagged_filter_prints_a_line_of_json_per_batch() {
+    let options = Options { rate: 500.0, count: Some(500), ..Options::default() };
+    let expected: Vec<Value> = transactions(&options, 500).into_iter().filter(|line| line["flag"] == 1).collect();
+    let rows = |screen: &[String]| {
+        let batches: Vec<Value> = screen.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(batches.iter().enumerate().all(|(at, batch)| batch["batch_id"] == at && batch["query"] == "alerts"), "{screen:?}");
+        batches.iter().flat_map(|batch| batch["rows"].as_array().unwrap().clone()).collect::<Vec<_>>()
+    };
+    let screen = beside_a_producer("examples/flagged_filter.yaml", &[], &options, |running| rows(&running.stdout.all()).len() >= expected.len());
+    let found = rows(&screen);
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(&expected) {
+        assert_eq!((&found["name"], &found["surname"]), (&expected["name"], &expected["surname"]));
+        assert_eq!(found["amount"].as_f64(), expected["amount"].as_f64());
+        assert!(found["received_at"].as_str().unwrap().starts_with("20"), "{found}");
+    }
+}
+
+/// Counts the rows of a folder of Parquet files, and how many users they have, by `flag`.
+const COUNT_PARQUET: &str = r#"
+version: 1
+name: count
+sources:
+  one:
+    from: { file: { path: one.json } }
+    format: { json: { schema: "n BIGINT" } }
+tables:
+  unflagged: { from: { file: { path: "examples/out/transactions/flag=0" } }, format: parquet }
+  flagged: { from: { file: { path: "examples/out/transactions/flag=1" } }, format: parquet }
+queries:
+  count:
+    sql: |
+      SELECT t.flag, count(t.userID) AS users, count(t.amount) AS amounts, count(t.delta_t) AS deltas
+      FROM one JOIN (SELECT 0 AS flag, * FROM unflagged UNION ALL SELECT 1 AS flag, * FROM flagged) t ON n = 1
+      GROUP BY t.flag ORDER BY flag
+    output_mode: complete
+    trigger: available_now
+    to: { console: {}, format: json }
+"#;
+
+#[test]
+fn file_to_parquet_writes_each_row_once_also_when_run_again() {
+    let folder = copy();
+    let counted = |folder: &Folder| {
+        let ended = folder.start_pipeline(&[]).end();
+        assert_eq!(ended.code, 0, "{ended:?}");
+        let batch: Value = serde_json::from_str(ended.stdout.trim()).unwrap();
+        batch["rows"].as_array().unwrap().iter().map(|row| [row["users"].clone(), row["amounts"].clone(), row["deltas"].clone()]).collect::<Vec<_>>()
+    };
+    folder.write("pipeline.yaml", COUNT_PARQUET);
+    folder.write("one.json", "{\"n\":1}\n");
+    let lines: Vec<Value> = ["part-1.json", "part-2.json"]
+        .iter()
+        .flat_map(|part| fs::read_to_string(folder.path("examples/data/transactions").join(part)).unwrap().lines().map(str::to_owned).collect::<Vec<_>>())
+        .map(|line| serde_json::from_str(&line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 60);
+    let flagged = lines.iter().filter(|line| line["flag"] == 1).count();
+    for _ in 0..2 {
+        let ended = folder.start(&run("examples/file_to_parquet.yaml", &[])).end();
+        assert_eq!(ended.code, 0, "{ended:?}");
+        let of = |rows: usize| [Value::from(rows), Value::from(rows), Value::from(rows)];
+        assert_eq!(counted(&folder), [of(60 - flagged), of(flagged)]);
+    }
+}
+
+#[test]
+fn dead_letter_sets_the_wrong_lines_aside() {
+    let folder = copy();
+    let ended = folder.start(&run("examples/dead_letter.yaml", &[])).end();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let screen: Vec<_> = ended.stdout.lines().map(str::to_owned).collect();
+    let totals = tables(&screen, "name n flagged");
+    let rows: u64 = totals[0].iter().map(|row| row[1].parse::<u64>().unwrap()).sum();
+    assert_eq!((totals.len(), rows), (1, 24), "{screen:?}");
+    let dead: Vec<Value> =
+        folder.lines("examples/out/dead_letter").keys().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(dead.len(), 4, "{dead:?}");
+    for letter in &dead {
+        assert_eq!((&letter["query"], &letter["source"], &letter["kind"]), (&"totals".into(), &"transactions".into(), &"malformed".into()));
+        assert!(!letter["reason"].as_str().unwrap().is_empty() && letter["position"].as_str().unwrap().contains("lines.json"), "{letter}");
+        assert!(letter["raw"].is_string(), "{letter}");
+    }
+}
