@@ -290,13 +290,18 @@ impl Query {
         let mut statuses = Vec::new();
         for QuerySink { name, sink, select, .. } in &mut self.parts.sinks {
             let schema = select.as_ref().map_or_else(|| schema.clone(), ResultPlan::schema);
-            sink.open(&schema).await?;
+            sink.open(&schema).await.map_err(|error| cannot_open(name, error))?;
             statuses.push(super::status::SinkStatus { name: name.clone(), guarantee: sink.guarantee().name() });
         }
         if let Some(dead_letter) = &mut self.parts.dead_letter {
-            dead_letter.sink.open(&crate::sink::dead_letter::schema()).await?;
+            let opened = dead_letter.sink.open(&crate::sink::dead_letter::schema()).await;
+            opened.map_err(|error| cannot_open(&dead_letter.name, error))?;
         }
         self.parts.monitor.set_sinks(statuses);
         Ok(())
     }
+}
+
+fn cannot_open(sink: &str, cause: Error) -> Error {
+    Error::new(cause.kind(), format!("sink {sink:?} cannot be opened")).because(cause)
 }

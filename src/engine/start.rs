@@ -136,11 +136,23 @@ impl PlannedQuery {
 /// Plans every query of `pipeline`; reads its static tables, and opens nothing else.
 pub async fn plan_all(pipeline: &Pipeline) -> Result<Vec<PlannedQuery>> {
     let catalog = catalog(pipeline)?;
-    let mut planned = Vec::new();
+    let (mut planned, mut refused) = (Vec::new(), Vec::new());
     for spec in &pipeline.queries {
-        planned.push(plan_one(pipeline, spec, &catalog).await?);
+        match plan_one(pipeline, spec, &catalog).await {
+            Ok(query) => planned.push(query),
+            Err(error) => refused.push(error),
+        }
     }
-    Ok(planned)
+    match (refused.len(), refused.pop()) {
+        (_, None) => Ok(planned),
+        (1, Some(error)) => Err(error),
+        // All at once, as with the problems of the file itself.
+        (count, Some(last)) => {
+            let kind = refused.first().map_or(last.kind(), Error::kind);
+            let lines: Vec<_> = refused.iter().chain([&last]).map(Error::chain).collect();
+            Err(Error::new(kind, format!("{count} queries cannot run:\n  {}", lines.join("\n  "))))
+        }
+    }
 }
 
 /// Everything that the queries of `pipeline` may name; reads its static tables.
@@ -178,7 +190,8 @@ pub fn compare_with_checkpoint(pipeline: &Pipeline, planned: &[PlannedQuery]) ->
     let files = LocalVfs::shared();
     let mut differences = Vec::new();
     for query in planned {
-        differences.extend(checkpoint::compare(&files, root, query.name(), &query.identity(&pipeline.time_zone)?)?);
+        let found = checkpoint::compare(&files, root, query.name(), &query.identity(&pipeline.time_zone)?)?;
+        differences.extend(found.into_iter().map(|difference| format!("query {:?}: {difference}", query.name())));
     }
     Ok(differences)
 }

@@ -7,6 +7,7 @@ mod session;
 mod docs;
 mod parity;
 mod tidy;
+mod bad_input;
 mod binary;
 mod cli;
 mod examples;

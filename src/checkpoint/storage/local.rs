@@ -30,11 +30,13 @@ impl Folders for LocalVfs {
             return Ok(());
         }
         if let Some(parent) = parent_of(dir) {
-            self.create_dir(parent)?;
+            let named = |cause: Error| Error::new(cause.kind(), format!("could not create the folder {}", dir.display())).because(cause);
+            self.create_dir(parent).map_err(named)?;
         }
         match std::fs::DirBuilder::new().mode(0o700).create(dir) {
             Ok(()) => parent_of(dir).map_or(Ok(()), |parent| self.sync_dir(parent)),
             Err(cause) if cause.kind() == IoKind::AlreadyExists && dir.is_dir() => Ok(()),
+            Err(cause) if cause.kind() == IoKind::AlreadyExists => Err(Error::config(format!("{} is no folder", dir.display()))),
             Err(cause) => Err(failed("create the folder", dir, cause)),
         }
     }
