@@ -360,7 +360,7 @@ fn dead_letters(folder: &Folder) -> Vec<Value> {
 
 fn all_run(running: Running) -> Ended {
     for query in ["good", "counts"] {
-        assert_eq!(running.state_of(query), "running", "{}", running.so_far());
+        running.becomes(query, "running");
     }
     running.stop()
 }

@@ -8,7 +8,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -73,7 +73,7 @@ queries:
 #[test]
 fn every_row_of_a_file_comes_out_once_through_many_kills() {
     const ROWS_PER_FILE: usize = 3;
-    let seed = seed();
+    let (seed, started) = (seed(), Instant::now());
     let mut random = StdRng::seed_from_u64(seed);
     let folder = Folder::with(FROM_FILES);
     let (mut files, mut kills_with_progress) = (0, 0);
@@ -91,13 +91,13 @@ fn every_row_of_a_file_comes_out_once_through_many_kills() {
     let all_at_once = ["--set", "sources.rows.from.file.max_files_per_trigger=100000", "--set", "queries.pass.trigger=available_now"];
     let ended = folder.start_pipeline(&all_at_once).end();
     assert_eq!(ended.code, 0, "KILL_SEED={seed}: {ended:?}");
-    println!("{KILLS} kills, {kills_with_progress} of them after progress, {files} files");
+    println!("{KILLS} kills, {kills_with_progress} of them after progress, {files} files, {:?}", started.elapsed());
     let rows = files * ROWS_PER_FILE;
     let json: BTreeMap<_, _> = (0..rows).map(|id| (format!("{{\"id\":{id}}}"), 1)).collect();
     assert!(folder.lines("out/json") == json, "KILL_SEED={seed}: {}", difference(&folder.lines("out/json"), &json));
     let csv: BTreeMap<_, _> = (0..rows).map(|id| (id.to_string(), 1)).collect();
     assert!(folder.lines("out/csv") == csv, "KILL_SEED={seed}: {}", difference(&folder.lines("out/csv"), &csv));
-    assert!(kills_with_progress > KILLS / 5, "KILL_SEED={seed}: only {kills_with_progress} kills came after progress");
+    assert!(kills_with_progress > KILLS / 10, "KILL_SEED={seed}: only {kills_with_progress} kills came after progress");
 }
 
 fn difference(found: &BTreeMap<String, usize>, expected: &BTreeMap<String, usize>) -> String {
@@ -188,7 +188,7 @@ fn rows_by_connection(lines: &BTreeMap<String, usize>, seed: u64) -> BTreeMap<u6
 
 #[test]
 fn every_row_of_the_ingest_log_comes_out_once_through_many_kills() {
-    let seed = seed();
+    let (seed, started) = (seed(), Instant::now());
     let mut random = StdRng::seed_from_u64(seed);
     let folder = Folder::with(FROM_SOCKET);
     let meeting = Meeting { address: Mutex::new(None), is_over: AtomicBool::new(false), connections: AtomicU64::new(0) };
@@ -232,12 +232,12 @@ fn every_row_of_the_ingest_log_comes_out_once_through_many_kills() {
     let (pass, other) = (folder.lines("out/pass"), folder.lines("out/other"));
     assert!(pass == other, "KILL_SEED={seed}: {} / {}", difference(&pass, &other), difference(&other, &pass));
     let rows = rows_by_connection(&pass, seed);
-    println!("{KILLS} kills, {} rows of {} connections, the last ones {last:?}", pass.len(), rows.len());
+    println!("{KILLS} kills, {} rows of {} connections, the last ones {last:?}, {:?}", pass.len(), rows.len(), started.elapsed());
     for (connection, rows) in &rows {
         let expected: BTreeMap<u64, usize> = (0..rows.len() as u64).map(|n| (n, 1)).collect();
         assert!(*rows == expected, "KILL_SEED={seed}: connection {connection} is no gap-free prefix: {rows:?}");
     }
-    assert!(rows.len() > KILLS / 5, "KILL_SEED={seed}: only {} connections brought rows", rows.len());
+    assert!(rows.len() > KILLS / 10, "KILL_SEED={seed}: only {} connections brought rows", rows.len());
 }
 
 /// Ends the clients when dropped.

@@ -39,8 +39,34 @@ pub(super) struct Log {
     /// Where the log ends, and whether the source has failed.
     end: watch::Sender<End>,
     durability: watch::Sender<Durability>,
-    failure: Mutex<Option<(ErrorKind, String)>>,
+    failure: Mutex<Option<Failure>>,
     pub(super) stats: Arc<SourceStats>,
+}
+
+/// An error that every query of the source is told.
+#[derive(Debug)]
+struct Failure {
+    kind: ErrorKind,
+    condition: Option<String>,
+    message: String,
+}
+
+impl Failure {
+    fn new(error: &Error) -> Self {
+        let condition = error.condition().map(str::to_owned);
+        let mut message = error.chain();
+        if let Some(rest) = condition.as_ref().and_then(|name| message.strip_prefix(&format!("[{name}] "))) {
+            message = rest.to_owned();
+        }
+        Self { kind: error.kind(), condition, message }
+    }
+
+    fn error(&self) -> Error {
+        match &self.condition {
+            Some(condition) => Error::spark(self.kind, condition.clone(), self.message.clone()),
+            None => Error::new(self.kind, self.message.clone()),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -297,13 +323,13 @@ impl Log {
     /// Fails the source, or says that it works again.
     pub(super) fn set_failure(&self, failure: Option<Error>) {
         let failed = failure.is_some();
-        *self.failure.lock().expect("no holder panics") = failure.map(|error| (error.kind(), error.chain()));
+        *self.failure.lock().expect("no holder panics") = failure.as_ref().map(Failure::new);
         self.end.send_modify(|end| end.failed = failed);
     }
 
     pub(super) fn check_failure(&self) -> Result<()> {
         match &*self.failure.lock().expect("no holder panics") {
-            Some((kind, message)) => Err(Error::new(*kind, message.clone())),
+            Some(failure) => Err(failure.error()),
             None => Ok(()),
         }
     }
