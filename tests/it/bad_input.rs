@@ -93,8 +93,14 @@ queries:
         let ended = folder.run(&[command, "pipeline.yaml"]);
         assert_eq!(ended.code, 2, "{ended:?}");
         let problems = [
-            "pipeline.yaml:5:13: ", "did you mean file?", "pipeline.yaml:9:5: ", "did you mean trigger?", "pipeline.yaml:13:18: ",
-            "STREAMING_OUTPUT_MODE.INVALID", "pipeline.yaml:14:14: ", "checkpoint must be specified",
+            "pipeline.yaml:5:13: ",
+            "did you mean file?",
+            "pipeline.yaml:9:5: ",
+            "did you mean trigger?",
+            "pipeline.yaml:13:18: ",
+            "STREAMING_OUTPUT_MODE.INVALID",
+            "pipeline.yaml:14:14: ",
+            "checkpoint must be specified",
         ];
         assert_holds(&ended.stderr, &problems);
     }
@@ -407,9 +413,10 @@ fn a_file_with_a_line_of_100_mb_is_read_to_its_end() {
     good_goes_on(&folder, &running);
     running.stop();
     // Permissive: a row of nulls stands for the line, and JSON leaves nulls out.
-    let expected: BTreeMap<_, _> = [("{\"k\":\"a\",\"v\":1}", 1), ("{\"k\":\"a\",\"v\":2}", 1), ("{\"k\":\"a\",\"v\":3}", 1), ("{}", 1)]
-        .map(|(line, times)| (line.to_owned(), times))
-        .into();
+    let expected: BTreeMap<_, _> =
+        [("{\"k\":\"a\",\"v\":1}", 1), ("{\"k\":\"a\",\"v\":2}", 1), ("{\"k\":\"a\",\"v\":3}", 1), ("{}", 1)]
+            .map(|(line, times)| (line.to_owned(), times))
+            .into();
     assert_eq!(folder.lines("out/bad"), expected);
 }
 
@@ -559,13 +566,18 @@ queries:
         };
         // Side by side: each waits for a second before it tries again.
         let resumed: Vec<bool> = std::thread::scope(|scope| {
-            let runs: Vec<_> = (0..operations).map(|operation| {
+            let runs: Vec<_> = (0..operations)
+                .map(|operation| {
                     let full_at = &full_at;
                     scope.spawn(move || full_at(operation))
-                }).collect();
+                })
+                .collect();
             runs.into_iter().map(|run| run.join().unwrap()).collect()
         });
-        println!("{operations} operations, after {} of them the query resumed by itself", resumed.iter().filter(|did| **did).count());
+        println!(
+            "{operations} operations, after {} of them the query resumed by itself",
+            resumed.iter().filter(|did| **did).count()
+        );
         assert!(resumed.iter().filter(|did| **did).count() > resumed.len() / 2, "{resumed:?}");
     }
 }

@@ -101,8 +101,7 @@ impl Folder {
             .spawn()
             .unwrap();
         let (stdout, stderr) = (Lines::default(), Lines::default());
-        let readers =
-            vec![stdout.follow(child.stdout.take().unwrap()), stderr.follow(child.stderr.take().unwrap())];
+        let readers = vec![stdout.follow(child.stdout.take().unwrap()), stderr.follow(child.stderr.take().unwrap())];
         Running { child, stdout, stderr, readers }
     }
 }

@@ -161,7 +161,10 @@ fn demo_runs_in_an_empty_folder() {
     println!("first fraud {row} after {:?}", started.elapsed());
     let (status, metrics) = running.get("/metrics");
     assert_eq!(status, 200);
-    assert!(metrics.contains("tidemill_rows_read_total{pipeline=\"demo\",query=\"suspicious\",source=\"transactions\"}"), "{metrics}");
+    assert!(
+        metrics.contains("tidemill_rows_read_total{pipeline=\"demo\",query=\"suspicious\",source=\"transactions\"}"),
+        "{metrics}"
+    );
     running.stop();
     assert_eq!(folder.names(), [""; 0]);
 }
@@ -333,7 +336,8 @@ fn json_logs_have_fields_and_never_the_values_of_rows() {
     for event in &events {
         assert!(event["timestamp"].is_string() && event["level"].is_string() && event["message"].is_string(), "{event}");
     }
-    let find = |message: &str| events.iter().find(|event| event["message"] == message).unwrap_or_else(|| panic!("{message}: {ended:?}"));
+    let find =
+        |message: &str| events.iter().find(|event| event["message"] == message).unwrap_or_else(|| panic!("{message}: {ended:?}"));
     assert_eq!(find("query started")["query"], "counts");
     assert_eq!(find("batch committed")["query"], "counts");
     assert_eq!(find("batch committed")["batch"], 0);
@@ -350,7 +354,11 @@ fn a_failure_in_json_logs_has_query_and_condition() {
     let sql = "queries.counts.sql=SELECT v div (v - 2) AS q FROM rows";
     let ended = folder.start_pipeline(&["--set", sql, "--log-format", "json"]).end();
     assert_eq!(ended.code, 1, "{ended:?}");
-    let event = ended.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find(|event| event["message"] == "query failed");
+    let event = ended
+        .stderr
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .find(|event| event["message"] == "query failed");
     let event = event.unwrap_or_else(|| panic!("{ended:?}"));
     assert_eq!((&event["query"], &event["code"], &event["level"]), (&"counts".into(), &"DIVIDE_BY_ZERO".into(), &"ERROR".into()));
 }

@@ -107,7 +107,10 @@ fn tables(screen: &[String], header: &str) -> Vec<Vec<Vec<String>>> {
             tables.last_mut().unwrap().push(cells);
         }
     }
-    assert!(screen.iter().any(|line| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>().join(" ") == header), "{screen:?}");
+    assert!(
+        screen.iter().any(|line| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>().join(" ") == header),
+        "{screen:?}"
+    );
     tables
 }
 
@@ -207,10 +210,15 @@ fn flagged_filter_prints_a_line_of_json_per_batch() {
     let expected: Vec<Value> = transactions(&options, 500).into_iter().filter(|line| line["flag"] == 1).collect();
     let rows = |screen: &[String]| {
         let batches: Vec<Value> = screen.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert!(batches.iter().enumerate().all(|(at, batch)| batch["batch_id"] == at && batch["query"] == "alerts"), "{screen:?}");
+        assert!(
+            batches.iter().enumerate().all(|(at, batch)| batch["batch_id"] == at && batch["query"] == "alerts"),
+            "{screen:?}"
+        );
         batches.iter().flat_map(|batch| batch["rows"].as_array().unwrap().clone()).collect::<Vec<_>>()
     };
-    let screen = beside_a_producer("examples/flagged_filter.yaml", &[], &options, |running| rows(&running.stdout.all()).len() >= expected.len());
+    let screen = beside_a_producer("examples/flagged_filter.yaml", &[], &options, |running| {
+        rows(&running.stdout.all()).len() >= expected.len()
+    });
     let found = rows(&screen);
     assert_eq!(found.len(), expected.len());
     for (found, expected) in found.iter().zip(&expected) {
@@ -249,13 +257,24 @@ fn file_to_parquet_writes_each_row_once_also_when_run_again() {
         let ended = folder.start_pipeline(&[]).end();
         assert_eq!(ended.code, 0, "{ended:?}");
         let batch: Value = serde_json::from_str(ended.stdout.trim()).unwrap();
-        batch["rows"].as_array().unwrap().iter().map(|row| [row["users"].clone(), row["amounts"].clone(), row["deltas"].clone()]).collect::<Vec<_>>()
+        batch["rows"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| [row["users"].clone(), row["amounts"].clone(), row["deltas"].clone()])
+            .collect::<Vec<_>>()
     };
     folder.write("pipeline.yaml", COUNT_PARQUET);
     folder.write("one.json", "{\"n\":1}\n");
     let lines: Vec<Value> = ["part-1.json", "part-2.json"]
         .iter()
-        .flat_map(|part| fs::read_to_string(folder.path("examples/data/transactions").join(part)).unwrap().lines().map(str::to_owned).collect::<Vec<_>>())
+        .flat_map(|part| {
+            fs::read_to_string(folder.path("examples/data/transactions").join(part))
+                .unwrap()
+                .lines()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        })
         .map(|line| serde_json::from_str(&line).unwrap())
         .collect();
     assert_eq!(lines.len(), 60);
@@ -281,8 +300,14 @@ fn dead_letter_sets_the_wrong_lines_aside() {
         folder.lines("examples/out/dead_letter").keys().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(dead.len(), 4, "{dead:?}");
     for letter in &dead {
-        assert_eq!((&letter["query"], &letter["source"], &letter["kind"]), (&"totals".into(), &"transactions".into(), &"malformed".into()));
-        assert!(!letter["reason"].as_str().unwrap().is_empty() && letter["position"].as_str().unwrap().contains("lines.json"), "{letter}");
+        assert_eq!(
+            (&letter["query"], &letter["source"], &letter["kind"]),
+            (&"totals".into(), &"transactions".into(), &"malformed".into())
+        );
+        assert!(
+            !letter["reason"].as_str().unwrap().is_empty() && letter["position"].as_str().unwrap().contains("lines.json"),
+            "{letter}"
+        );
         assert!(letter["raw"].is_string(), "{letter}");
     }
 }

@@ -35,7 +35,9 @@ enum When {
 }
 
 fn draw(random: &mut StdRng) -> When {
-    let ms = |range: std::ops::Range<u64>, random: &mut StdRng| Duration::from_micros(random.random_range(range.start * 1000..range.end * 1000));
+    let ms = |range: std::ops::Range<u64>, random: &mut StdRng| {
+        Duration::from_micros(random.random_range(range.start * 1000..range.end * 1000))
+    };
     if random.random_bool(0.4) { When::AfterStart(ms(0..120, random)) } else { When::AfterQueryStart(ms(0..400, random)) }
 }
 
@@ -88,7 +90,8 @@ fn every_row_of_a_file_comes_out_once_through_many_kills() {
         kill(folder.start_pipeline(&["--quiet"]), draw(&mut random));
         kills_with_progress += usize::from(folder.lines("out/json").len() / ROWS_PER_FILE > done);
     }
-    let all_at_once = ["--set", "sources.rows.from.file.max_files_per_trigger=100000", "--set", "queries.pass.trigger=available_now"];
+    let all_at_once =
+        ["--set", "sources.rows.from.file.max_files_per_trigger=100000", "--set", "queries.pass.trigger=available_now"];
     let ended = folder.start_pipeline(&all_at_once).end();
     assert_eq!(ended.code, 0, "KILL_SEED={seed}: {ended:?}");
     println!("{KILLS} kills, {kills_with_progress} of them after progress, {files} files, {:?}", started.elapsed());
@@ -158,7 +161,8 @@ impl Meeting {
         let mut n = 0;
         while !self.is_over.load(Ordering::SeqCst) {
             let burst = random.random_range(1..8);
-            let lines: String = (n..n + burst).map(|n| format!("{{\"client\":{client},\"connection\":{connection},\"n\":{n}}}\n")).collect();
+            let lines: String =
+                (n..n + burst).map(|n| format!("{{\"client\":{client},\"connection\":{connection},\"n\":{n}}}\n")).collect();
             // Now and then in two writes, so that a kill finds half a line.
             let cut = if random.random_bool(0.3) { random.random_range(0..lines.len()) } else { lines.len() };
             for part in [&lines[..cut], &lines[cut..]] {
@@ -177,7 +181,8 @@ fn rows_by_connection(lines: &BTreeMap<String, usize>, seed: u64) -> BTreeMap<u6
     let mut rows: BTreeMap<u64, BTreeMap<u64, usize>> = BTreeMap::new();
     let mut positions = BTreeMap::new();
     for (line, times) in lines {
-        let row: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("KILL_SEED={seed}: {line:?}: {error}"));
+        let row: serde_json::Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("KILL_SEED={seed}: {line:?}: {error}"));
         let number = |name: &str| row[name].as_u64().unwrap_or_else(|| panic!("KILL_SEED={seed}: {line}"));
         *rows.entry(number("connection")).or_default().entry(number("n")).or_default() += times;
         let other = positions.insert(row["position"].to_string(), line.clone());
@@ -215,7 +220,8 @@ fn every_row_of_the_ingest_log_comes_out_once_through_many_kills() {
         meeting.set(Some(process.listening()));
         process.until("every client is served", || (meeting.connections.load(Ordering::SeqCst) >= enough).then_some(()));
         drop(over);
-        let last: Vec<_> = clients.into_iter().map(|client| client.join().unwrap().expect("the last process took every client")).collect();
+        let last: Vec<_> =
+            clients.into_iter().map(|client| client.join().unwrap().expect("the last process took every client")).collect();
         // What was sent over a connection that was closed in peace comes out to its last line.
         process.until("the last lines are out", || {
             let lines = folder.lines("out/pass");

@@ -33,8 +33,9 @@ queries:
 fn after_500_lines(folder: &Folder) -> Running {
     let running = folder.start_pipeline(&[]);
     let mut client = running.client();
-    let lines: String =
-        (0..500).map(|n| if n % 50 == 7 { "no JSON\n".to_owned() } else { format!("{{\"k\":\"k{}\",\"v\":{n}}}\n", n % 3) }).collect();
+    let lines: String = (0..500)
+        .map(|n| if n % 50 == 7 { "no JSON\n".to_owned() } else { format!("{{\"k\":\"k{}\",\"v\":{n}}}\n", n % 3) })
+        .collect();
     client.write_all(lines.as_bytes()).unwrap();
     for query in ["pass", "counts"] {
         running.until("every line is read", || {
@@ -64,7 +65,10 @@ fn samples(text: &str) -> BTreeMap<String, f64> {
         } else {
             let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line:?}"));
             let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
-            let base = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).filter(|base| declared.contains_key(base));
+            let base = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|end| name.strip_suffix(end))
+                .filter(|base| declared.contains_key(base));
             assert!(declared.contains_key(base.unwrap_or(name)), "{line} is not declared");
             assert!(name.starts_with("tidemill_"), "{line}");
             for label in labels.strip_suffix('}').unwrap().split(',').filter(|label| !label.is_empty()) {
@@ -93,7 +97,10 @@ fn metrics_are_prometheus_text_and_agree_with_rows_in_and_out() {
     for query in ["pass", "counts"] {
         assert_eq!(value("tidemill_rows_read_total", query, ",source=\"rows\""), 500.0);
         assert_eq!(value("tidemill_rows_malformed_total", query, ""), 10.0);
-        assert_eq!(samples[&format!("tidemill_rows_dropped_total{{pipeline=\"service\",query=\"{query}\",reason=\"malformed\"}}")], 10.0);
+        assert_eq!(
+            samples[&format!("tidemill_rows_dropped_total{{pipeline=\"service\",query=\"{query}\",reason=\"malformed\"}}")],
+            10.0
+        );
         assert_eq!(value("tidemill_query_running", query, ""), 1.0);
         assert_eq!(value("tidemill_batches_total", query, ""), value("tidemill_last_batch_id", query, "") + 1.0);
         assert_eq!(value("tidemill_batch_duration_seconds_count", query, ""), value("tidemill_batches_total", query, ""));
@@ -122,7 +129,10 @@ fn progress_has_the_field_names_of_spark_and_a_ledger_that_adds_up() {
         for phase in ["triggerExecution", "getBatch", "addBatch", "walCommit", "commitOffsets"] {
             assert!(one["durationMs"][phase].is_u64(), "{phase}: {one}");
         }
-        assert!(one["eventTime"].is_object() && one["stateOperators"].is_array() && one["sink"]["numOutputRows"].is_number(), "{one}");
+        assert!(
+            one["eventTime"].is_object() && one["stateOperators"].is_array() && one["sink"]["numOutputRows"].is_number(),
+            "{one}"
+        );
         let source = &one["sources"][0];
         assert_eq!(source["description"], "rows");
         for key in ["startOffset", "endOffset", "latestOffset", "numInputRows", "inputRowsPerSecond", "processedRowsPerSecond"] {

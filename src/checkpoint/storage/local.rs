@@ -30,7 +30,8 @@ impl Folders for LocalVfs {
             return Ok(());
         }
         if let Some(parent) = parent_of(dir) {
-            let named = |cause: Error| Error::new(cause.kind(), format!("could not create the folder {}", dir.display())).because(cause);
+            let named =
+                |cause: Error| Error::new(cause.kind(), format!("could not create the folder {}", dir.display())).because(cause);
             self.create_dir(parent).map_err(named)?;
         }
         match std::fs::DirBuilder::new().mode(0o700).create(dir) {
