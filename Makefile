@@ -22,9 +22,10 @@ check:
 bench:
 	$(CARGO) bench --bench jobs
 
-## install: the optimised binary, into cargo's bin folder
+## install: the optimised binaries, into cargo's bin folder
 install:
 	$(CARGO) install --path . --locked
+	$(CARGO) install --path producer --locked
 
 fmt:
 	$(CARGO) fmt --all

@@ -34,8 +34,10 @@ pub struct Metrics {
     running: IntGaugeVec,
     sources: SourceSeries,
     /// Brings series up to date whose values live elsewhere.
-    refresh: Arc<Mutex<Vec<Box<dyn Fn() + Send>>>>,
+    refresh: Arc<Mutex<Vec<Refresh>>>,
 }
+
+type Refresh = Box<dyn Fn() + Send>;
 
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

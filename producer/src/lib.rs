@@ -1,6 +1,6 @@
 //! Card transactions as JSON lines, for Tidemill's demo, tests and benchmarks.
 //!
-//! [`Transactions`] makes the lines; [`write_to`] paces them into anything that takes bytes; [`serve`] listens and gives every
+//! [`Transactions`] makes the lines; [`write_to`] paces them into anything that takes bytes; [`serve()`] listens and gives every
 //! client a stream of its own, from its first line.
 
 // A producer at a set rate waits; the rule against waiting is the engine's.

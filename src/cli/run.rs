@@ -85,6 +85,7 @@ fn io_runtime() -> Result<Runtime> {
 impl ServiceArguments {
     /// Runs `pipeline` after `prepare` has put what it needs on the I/O runtime.
     pub(super) fn run(self, pipeline: Pipeline, prepare: impl FnOnce(&Runtime, &CancellationToken) -> Result<()>) -> Result<()> {
+        self.control_address()?;
         let status = StatusLine::new(self.quiet);
         self.log.start(&status)?;
         let (compute, io) = (compute_runtime()?, io_runtime()?);
@@ -121,14 +122,18 @@ impl ServiceArguments {
         outcome
     }
 
-    async fn serve(&self, io: &Runtime, service: &Service, stop: &CancellationToken) -> Result<()> {
-        let default = SocketAddr::from(([127, 0, 0, 1], 4040));
-        let address = self.http.unwrap_or(default);
-        if !address.ip().is_loopback() {
-            return Err(Error::config(format!(
-                "--http {address} is not a loopback address: control has no authentication; use --metrics for what may be seen anywhere"
-            )));
+    fn control_address(&self) -> Result<SocketAddr> {
+        let address = self.http.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 4040)));
+        if address.ip().is_loopback() {
+            return Ok(address);
         }
+        Err(Error::config(format!(
+            "--http {address} is not a loopback address: control has no authentication; use --metrics for what may be seen anywhere"
+        )))
+    }
+
+    async fn serve(&self, io: &Runtime, service: &Service, stop: &CancellationToken) -> Result<()> {
+        let address = self.control_address()?;
         let mut listeners = vec![(address, self.http.is_none(), service.control())];
         if let Some(address) = self.metrics {
             listeners.push((address, false, service.public()));

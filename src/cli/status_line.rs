@@ -86,7 +86,7 @@ fn text(queries: &[QueryMonitor]) -> String {
             let status = query.status();
             match (status.state, query.progress().last()) {
                 (QueryState::Running, Some(last)) => format!(
-                    "{}: batch {}, {:.0} rows/s, {} ms behind",
+                    "{}: batch {}, {:.0} rows/s, {} ms a batch",
                     status.name, last.batch_id, last.input_rows_per_second, last.batch_duration
                 ),
                 (QueryState::Running, None) => format!("{}: {}", status.name, status.message.to_lowercase()),

@@ -14,11 +14,12 @@ use crate::checkpoint::CheckpointRoot;
 use crate::checkpoint::storage::{LocalVfs, SharedVfs};
 use crate::error::{Error, Result};
 use crate::format::csv::CsvOptions;
-use crate::format::{DecodeRequest, FormatOptions, OnMalformed, decoder};
+use crate::format::{DecodeRequest, FormatOptions, MetadataColumn, OnMalformed, decoder};
 use crate::pipeline::{
     self, Address, ConsoleFormat, CsvSpec, FileSource, FormatSpec, Pipeline, QuerySpec, SinkConnector, SinkSpec, SocketEndpoint,
     SocketSource, SourceConnector, SourceSpec, Trigger,
 };
+use crate::plan::catalog::metadata_field;
 use crate::plan::streaming::{ResultPlan, StreamingPlan};
 use crate::plan::{PlanSettings, ScanRequest, StreamTable};
 use crate::sink::console::{self, Console, Truncate};
@@ -246,8 +247,18 @@ pub(super) fn stream_table(spec: &SourceSpec) -> StreamTable {
 fn declared_schema(spec: &SourceSpec) -> SchemaRef {
     match &spec.format {
         Some(FormatSpec::Json { schema } | FormatSpec::Csv { schema, .. }) => schema.clone(),
+        Some(FormatSpec::Text | FormatSpec::Parquet) | None if has_timestamp(spec) => {
+            let received_at = metadata_field(MetadataColumn::ReceivedAt).with_name("timestamp");
+            let value = text_schema().field(0).clone();
+            Arc::new(Schema::new(vec![value, received_at]))
+        }
         Some(FormatSpec::Text | FormatSpec::Parquet) | None => text_schema(),
     }
+}
+
+/// Spark's `includeTimestamp`: a second column with the time a line was received.
+fn has_timestamp(spec: &SourceSpec) -> bool {
+    matches!(&spec.connector, SourceConnector::Socket(socket) if socket.include_timestamp)
 }
 
 fn text_schema() -> SchemaRef {
@@ -300,9 +311,15 @@ fn rows_of(pipeline: &Pipeline, query: &QuerySpec, spec: &SourceSpec, scan: &Sca
         });
     };
     let (schema, options) = line_format(format)?;
+    let (mut projection, mut metadata) = (scan.projection.clone(), scan.metadata.clone());
+    if has_timestamp(spec) && projection.contains(&1) {
+        // The second column is metadata to the decoder; it stands last among the declared ones, and so does it here.
+        projection.retain(|column| *column != 1);
+        metadata.insert(0, MetadataColumn::ReceivedAt);
+    }
     let request = DecodeRequest {
-        projection: scan.projection.clone(),
-        metadata: scan.metadata.clone(),
+        projection,
+        metadata,
         on_malformed: spec.on_malformed,
         keep_malformed: query.dead_letter.is_some(),
         ..decode_all_columns(pipeline, &spec.name, &schema)

@@ -102,7 +102,7 @@ pub struct Ledger {
     pub rows_dead_lettered: u64,
 }
 
-/// The last [`KEPT`] progress records of a query; clones share them.
+/// The last 100 progress records of a query; clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct RecentProgress(Arc<Mutex<VecDeque<Progress>>>);
 

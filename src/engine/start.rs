@@ -157,6 +157,12 @@ pub async fn plan_all(pipeline: &Pipeline) -> Result<Vec<PlannedQuery>> {
 
 /// Everything that the queries of `pipeline` may name; reads its static tables.
 pub fn catalog(pipeline: &Pipeline) -> Result<Catalog> {
+    for source in &pipeline.sources {
+        if let Some(format) = &source.format {
+            super::connect::line_format(format)
+                .map_err(|error| Error::new(error.kind(), format!("source {:?} cannot be read", source.name)).because(error))?;
+        }
+    }
     Ok(Catalog {
         streams: pipeline.sources.iter().map(super::connect::stream_table).collect(),
         tables: tables::read_all(pipeline)?,

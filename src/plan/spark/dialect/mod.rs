@@ -1,6 +1,6 @@
 //! Spark's syntax: text → sqlparser's syntax tree.
 //!
-//! The tokens are our own ([`tokens`]); the grammar is sqlparser's, with Spark's casts, typed literals, intervals and precedences put
+//! The tokens are our own (`tokens`); the grammar is sqlparser's, with Spark's casts, typed literals, intervals and precedences put
 //! in through its hooks. In the tree, `X'1F'`, `DATE'…'` and their like are [`Expr::TypedString`], the type of a cast is a
 //! `DataType::Custom` whose name is the type's text, both strings `'x'` and `"x"` are single-quoted strings with their escapes
 //! resolved, and a number's text still ends in its suffix (`1.5BD`; `L` is the number's flag).

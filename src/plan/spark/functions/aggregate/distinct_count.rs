@@ -207,7 +207,7 @@ mod tests {
         let column = |from: i64, to: i64| -> ArrayRef { Arc::new((from..to).collect::<Int64Array>()) };
         let (left, right, all) = (column(0, 700), column(500, 1500), column(0, 1500));
         let groups = vec![0; 1500];
-        let mut parts = vec![Vec::new(), Vec::new(), Vec::new()];
+        let mut parts = [Vec::new(), Vec::new(), Vec::new()];
         for (cell, column) in parts.iter_mut().zip([&left, &right, &all]) {
             let rows = GroupRows::unfiltered(&groups[..column.len()]);
             sketch.update(std::slice::from_mut(cell), &rows, &[Arc::clone(column)]).unwrap();
