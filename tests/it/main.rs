@@ -1,6 +1,7 @@
 //! Integration tests, one binary: each test binary links all of DataFusion.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+// A test that cannot go on fails, and says on standard output what helps to repeat it.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod values;
 mod functions;

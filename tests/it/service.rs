@@ -188,11 +188,10 @@ fn what_may_be_seen_anywhere_is_served_apart() {
     let control = running.http();
     let public = running.until("both addresses are known", || {
         let lines = running.stderr.all();
-        let found = lines.iter().filter_map(|line| line.split_once("metrics at http://")).find_map(|(_, rest)| {
+        lines.iter().filter_map(|line| line.split_once("metrics at http://")).find_map(|(_, rest)| {
             let address = rest.split('/').next()?.parse().ok()?;
             (address != control).then_some(address)
-        });
-        found
+        })
     });
     for path in ["/metrics", "/healthz", "/readyz"] {
         running.until(path, || (get(public, path).0 == 200).then_some(()));
