@@ -49,6 +49,9 @@ impl StatusLine {
     fn draw(&self, text: &str) {
         let Some(drawn) = &self.0 else { return };
         let mut drawn = drawn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // A line that wraps could not be erased.
+        let columns = terminal_size::terminal_size_of(std::io::stderr()).map_or(80, |(width, _)| usize::from(width.0));
+        let text: String = text.chars().take(columns.saturating_sub(1)).collect();
         let _ = write!(std::io::stderr(), "\r\x1b[2K{text}\r");
         *drawn = true;
     }
@@ -97,5 +100,5 @@ fn text(queries: &[QueryMonitor]) -> String {
             }
         })
         .collect();
-    parts.join(" | ").chars().take(120).collect()
+    parts.join(" | ")
 }

@@ -371,3 +371,69 @@ fn without_a_terminal_there_is_no_status_line() {
         assert!(!ended.stderr.contains("\u{1b}[") && !ended.stderr.contains('\r'), "{ended:?}");
     }
 }
+
+/// The rows per batch that a query printed.
+fn rows_per_batch(ended: &Ended) -> Vec<usize> {
+    assert_eq!(ended.code, 0, "{ended:?}");
+    batches(&ended.stdout).iter().map(|batch| batch["rows"].as_array().unwrap().len()).collect()
+}
+
+const PASS: [&str; 6] = [
+    "--set",
+    "queries.counts.sql=SELECT v FROM rows",
+    "--set",
+    "queries.counts.output_mode=append",
+    "--set",
+    "sources.rows.from.file.max_files_per_trigger=1",
+];
+
+#[test]
+fn available_now_honours_limits_and_once_ignores_them() {
+    let folder = counts();
+    folder.write("in/second.json", "{\"v\":4}\n");
+    folder.write("in/third.json", "{\"v\":5}\n{\"v\":6}\n");
+    assert_eq!(rows_per_batch(&folder.start_pipeline(&PASS).end()), [3, 1, 2]);
+    let once = [&PASS[..], &["--set", "queries.counts.trigger=once", "--set", "checkpoint=checkpoint"]].concat();
+    assert_eq!(rows_per_batch(&folder.start_pipeline(&once).end()), [6]);
+    assert_eq!(rows_per_batch(&folder.start_pipeline(&once).end()), [0; 0]);
+    folder.write("in/fourth.json", "{\"v\":7}\n");
+    assert_eq!(rows_per_batch(&folder.start_pipeline(&once).end()), [1]);
+}
+
+#[test]
+fn as_fast_as_possible_takes_files_as_they_come() {
+    let folder = counts();
+    let arguments = [&PASS[..], &["--set", "queries.counts.trigger=as_fast_as_possible"]].concat();
+    let running = folder.start_pipeline(&arguments);
+    running.prints("\"batch_id\":0");
+    folder.write("in/second.json", "{\"v\":4}\n");
+    running.prints("\"batch_id\":1");
+    folder.write("in/third.json", "{\"v\":5}\n");
+    running.prints("\"batch_id\":2");
+    assert_eq!(rows_per_batch(&running.stop()), [3, 1, 1]);
+}
+
+#[test]
+fn an_interval_starts_batches_at_its_multiples() {
+    let folder = counts();
+    (0..6).for_each(|n| folder.write(&format!("in/{n}.json"), format!("{{\"v\":{n}}}\n")));
+    let running = folder.start_pipeline(&[&PASS[..], &["--set", "queries.counts.trigger=400ms"]].concat());
+    running.prints("\"batch_id\":6");
+    let progress = running.until("the last batch is told of", || {
+        let progress = running.get_json("/queries/counts/progress");
+        let progress = progress.as_array().unwrap().clone();
+        (progress.len() == 7).then_some(progress)
+    });
+    let triggered_ms = progress.iter().map(|batch| {
+        let at = batch["timestamp"].as_str().unwrap();
+        let (_, seconds) = at.trim_end_matches('Z').rsplit_once(':').unwrap();
+        (seconds.parse::<f64>().unwrap() * 1000.0).round() as i64
+    });
+    // The first batch starts at once, the others with a multiple of the interval; a busy machine is late, never early.
+    let triggered_ms: Vec<i64> = triggered_ms.skip(1).collect();
+    let in_time = triggered_ms.iter().filter(|ms| **ms % 400 < 200).count();
+    assert!(in_time * 2 > triggered_ms.len(), "{triggered_ms:?}");
+    let ticks: std::collections::BTreeSet<i64> = triggered_ms.iter().map(|ms| ms / 400).collect();
+    assert_eq!(ticks.len(), triggered_ms.len(), "two batches within one interval: {triggered_ms:?}");
+    running.stop();
+}

@@ -70,6 +70,10 @@ queries:
     to:
       - { file: { path: out/json }, format: json }
       - { file: { path: out/csv }, format: csv, name: second }
+  sums:
+    sql: SELECT id % 7 AS k, count(*) AS n, sum(id) AS total FROM rows GROUP BY id % 7 ORDER BY k
+    output_mode: complete
+    to: { console: {}, format: json }
 "#;
 
 #[test]
@@ -90,17 +94,33 @@ fn every_row_of_a_file_comes_out_once_through_many_kills() {
         kill(folder.start_pipeline(&["--quiet"]), draw(&mut random));
         kills_with_progress += usize::from(folder.lines("out/json").len() / ROWS_PER_FILE > done);
     }
-    let all_at_once =
-        ["--set", "sources.rows.from.file.max_files_per_trigger=100000", "--set", "queries.pass.trigger=available_now"];
-    let ended = folder.start_pipeline(&all_at_once).end();
+    // One more file, so that the last run has something to do and prints what the state holds in the end.
+    folder.write("in/last.json", format!("{{\"id\":{}}}\n", files * ROWS_PER_FILE));
+    let mut arguments = vec!["--set", "sources.rows.from.file.max_files_per_trigger=100000"];
+    arguments.extend(["--set", "queries.pass.trigger=available_now", "--set", "queries.sums.trigger=available_now"]);
+    let ended = folder.start_pipeline(&arguments).end();
     assert_eq!(ended.code, 0, "KILL_SEED={seed}: {ended:?}");
     println!("{KILLS} kills, {kills_with_progress} of them after progress, {files} files, {:?}", started.elapsed());
-    let rows = files * ROWS_PER_FILE;
+    let rows = files * ROWS_PER_FILE + 1;
+    assert_eq!(last_sums(&ended.stdout), sums(rows as u64), "KILL_SEED={seed}");
     let json: BTreeMap<_, _> = (0..rows).map(|id| (format!("{{\"id\":{id}}}"), 1)).collect();
     assert!(folder.lines("out/json") == json, "KILL_SEED={seed}: {}", difference(&folder.lines("out/json"), &json));
     let csv: BTreeMap<_, _> = (0..rows).map(|id| (id.to_string(), 1)).collect();
     assert!(folder.lines("out/csv") == csv, "KILL_SEED={seed}: {}", difference(&folder.lines("out/csv"), &csv));
     assert!(kills_with_progress > KILLS / 10, "KILL_SEED={seed}: only {kills_with_progress} kills came after progress");
+}
+
+/// Key, count and sum of every id below `rows`.
+fn sums(rows: u64) -> Vec<[u64; 3]> {
+    let of = |k: u64| (k..rows).step_by(7).fold([k, 0, 0], |[k, n, total], id| [k, n + 1, total + id]);
+    (0..7).map(of).collect()
+}
+
+/// The last table of sums that was printed.
+fn last_sums(stdout: &str) -> Vec<[u64; 3]> {
+    let batch: serde_json::Value = serde_json::from_str(stdout.lines().last().expect("a batch was printed")).unwrap();
+    let row = |row: &serde_json::Value| ["k", "n", "total"].map(|name| row[name].as_u64().unwrap());
+    batch["rows"].as_array().unwrap().iter().map(row).collect()
 }
 
 fn difference(found: &BTreeMap<String, usize>, expected: &BTreeMap<String, usize>) -> String {

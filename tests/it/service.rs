@@ -202,6 +202,21 @@ fn what_may_be_seen_anywhere_is_served_apart() {
     running.stop();
 }
 
+#[test]
+fn a_taken_default_port_is_no_obstacle_and_an_asked_one_is() {
+    let folder = Folder::with(PIPELINE);
+    // Whether this succeeds or someone else has it: the default is taken.
+    let _taken = std::net::TcpListener::bind("127.0.0.1:4040");
+    let running = folder.start(&["run", "pipeline.yaml"]);
+    let address = running.http();
+    assert!((4041..=4140).contains(&address.port()), "{address}");
+    assert_eq!(running.get("/healthz").0, 200);
+    let second = Folder::with(PIPELINE).run(&["run", "pipeline.yaml", "--http", &address.to_string()]);
+    assert_eq!(second.code, 2, "{second:?}");
+    assert!(second.stderr.contains(&address.to_string()), "{second:?}");
+    running.stop();
+}
+
 /// Every row beside every row of a table: a batch that takes far longer than the test.
 const HEAVY: &str = r#"
 version: 1
