@@ -69,14 +69,30 @@ enum Record {
         path: Arc<str>,
         seen: Seen,
     },
+    /// The entries from `number` on, all that were taken at once: an append is one record, so none is there in part.
     Take {
         number: u64,
-        file: Taken,
+        files: Vec<Taken>,
+        #[serde(default, skip_serializing_if = "is_zero")]
+        durable_to: u64,
     },
     /// No batch reads the entries before `before` again.
     Release {
         before: u64,
+        #[serde(default, skip_serializing_if = "is_zero")]
+        durable_to: u64,
     },
+}
+
+impl Record {
+    /// The file was durable up to this byte before the record was written. What is not durable may reach the disk in any order, so
+    /// only before this place something unreadable is damage.
+    fn durable_to(&self) -> u64 {
+        match self {
+            Self::Snapshot { .. } | Self::Seen { .. } => 0,
+            Self::Take { durable_to, .. } | Self::Release { durable_to, .. } => *durable_to,
+        }
+    }
 }
 
 /// The list, in memory and on disk.
@@ -87,7 +103,9 @@ pub(super) struct TakenFiles {
     generation: u64,
     log: Arc<dyn LogFile>,
     log_bytes: u64,
-    /// Records appended since the snapshot.
+    /// Bytes of the file that a power cut leaves.
+    durable_bytes: u64,
+    /// Entries and releases appended since the snapshot.
     appended: usize,
     content: Content,
 }
@@ -110,7 +128,7 @@ impl TakenFiles {
             vfs.remove(&dir.join(name(old)))?;
         }
         let log_bytes = log.len()?;
-        Ok(Self { vfs, dir: dir.to_owned(), generation, log, log_bytes, appended: 0, content })
+        Ok(Self { vfs, dir: dir.to_owned(), generation, log, log_bytes, durable_bytes: log_bytes, appended: 0, content })
     }
 
     /// Number of the first entry that may still be read.
@@ -141,12 +159,9 @@ impl TakenFiles {
         if files.is_empty() {
             return Ok(());
         }
-        let mut lines = Vec::new();
-        for (number, file) in (self.end()..).zip(&files) {
-            encode(&Record::Take { number, file: file.clone() }, &mut lines);
-        }
-        self.append(&lines)?;
+        self.append(&Record::Take { number: self.end(), files: files.clone(), durable_to: self.durable_bytes })?;
         self.log.sync()?;
+        self.durable_bytes = self.log_bytes;
         self.appended += files.len();
         for file in files {
             remember(&mut self.content.seen, &file);
@@ -170,9 +185,7 @@ impl TakenFiles {
         self.content.first += count;
         self.content.entries.drain(..usize::try_from(count).unwrap_or(usize::MAX));
         // Not synced: a release that is lost is repeated by the next one.
-        let mut line = Vec::new();
-        encode(&Record::Release { before: self.content.first }, &mut line);
-        self.append(&line)?;
+        self.append(&Record::Release { before: self.content.first, durable_to: self.durable_bytes })?;
         self.appended += 1;
         Ok(())
     }
@@ -194,12 +207,16 @@ impl TakenFiles {
         self.log = self.content.write(&self.vfs, &self.dir, generation)?;
         self.vfs.remove(&self.dir.join(name(self.generation)))?;
         (self.generation, self.log_bytes, self.appended) = (generation, self.log.len()?, 0);
+        self.durable_bytes = self.log_bytes;
         Ok(())
     }
 
-    fn append(&mut self, lines: &[u8]) -> Result<()> {
-        self.log.write_at(self.log_bytes, lines)?;
-        self.log_bytes += lines.len() as u64;
+    /// A record that did not fit is written over by the next one; what is left of it then passes for none.
+    fn append(&mut self, record: &Record) -> Result<()> {
+        let mut line = Vec::new();
+        encode(record, &mut line);
+        self.log.write_at(self.log_bytes, &line)?;
+        self.log_bytes += line.len() as u64;
         Ok(())
     }
 }
@@ -226,7 +243,7 @@ impl Content {
             encode(&Record::Seen { path: path.clone(), seen: *seen }, &mut bytes);
         }
         for (number, file) in (*first..).zip(entries) {
-            encode(&Record::Take { number, file: file.clone() }, &mut bytes);
+            encode(&Record::Take { number, files: vec![file.clone()], durable_to: 0 }, &mut bytes);
         }
         let path = dir.join(name(generation));
         publish(vfs.as_ref(), &path, &bytes)?;
@@ -234,22 +251,29 @@ impl Content {
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').map(decode);
-        let Some(Some(Record::Snapshot { records, first, oldest_ns })) = lines.next() else {
+        let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').map(|line| (line.len() as u64, decode(line)));
+        let Some((mut at, Some(Record::Snapshot { records, first, oldest_ns }))) = lines.next() else {
             return Err("its first record is damaged".to_owned());
         };
         let mut content = Self { first, oldest_ns, ..Self::default() };
         for number in 0..records {
-            let record = lines.next().flatten().ok_or_else(|| format!("record {number} of its snapshot is damaged"))?;
+            let Some((length, Some(record))) = lines.next() else {
+                return Err(format!("record {number} of its snapshot is damaged"));
+            };
             content.apply(record)?;
+            at += length;
         }
-        while let Some(record) = lines.next() {
-            match record {
-                Some(record) => content.apply(record)?,
-                // Records are synced in order before anything depends on them, so one that follows proves damage.
-                None if lines.any(|later| later.is_some()) => return Err("a record in its middle is damaged".to_owned()),
-                None => break,
-            }
+        while let Some((length, record)) = lines.next() {
+            let Some(record) = record else {
+                // Torn, unless a later record knows it was durable.
+                let durable_to = lines.filter_map(|(_, later)| later).map(|later| later.durable_to()).max();
+                if durable_to.is_some_and(|durable_to| durable_to > at) {
+                    return Err(format!("the record at byte {at} is damaged"));
+                }
+                break;
+            };
+            content.apply(record)?;
+            at += length;
         }
         Ok(content)
     }
@@ -263,11 +287,13 @@ impl Content {
             Record::Take { number, .. } if number != self.first + self.entries.len() as u64 => {
                 return Err(format!("entry {number} is not where it belongs"));
             }
-            Record::Take { file, .. } => {
-                remember(&mut self.seen, &file);
-                self.entries.push_back(file);
+            Record::Take { files, .. } => {
+                for file in files {
+                    remember(&mut self.seen, &file);
+                    self.entries.push_back(file);
+                }
             }
-            Record::Release { before } => {
+            Record::Release { before, .. } => {
                 let end = self.first + self.entries.len() as u64;
                 if before < self.first || before > end {
                     return Err(format!("it releases up to entry {before}, which it does not hold"));
@@ -319,6 +345,7 @@ fn is_zero(number: &u64) -> bool {
 mod tests {
     use super::*;
     use crate::checkpoint::storage::LocalVfs;
+    use crate::checkpoint::storage::fault::{Fault, FaultVfs, Left};
 
     fn file(path: &str, mtime_ns: i64) -> Taken {
         Taken { path: path.into(), size: 10, mtime_ns, inode: 1, from: 0, to: None }
@@ -397,6 +424,68 @@ mod tests {
                 Ok(content) => assert!(at >= snapshot && content.entries.len() == 1, "cut at {at}"),
                 Err(_) => assert!(at < snapshot, "cut at {at}"),
             }
+        }
+    }
+
+    fn faulty(vfs: &FaultVfs) -> Result<TakenFiles> {
+        TakenFiles::open(vfs.shared(), Path::new("/taken"))
+    }
+
+    fn paths(taken: &TakenFiles) -> Vec<&str> {
+        taken.content.entries.iter().map(|entry| &*entry.path).collect()
+    }
+
+    #[test]
+    fn a_take_without_space_leaves_nothing_that_a_later_record_could_expose() {
+        for files in 1..20 {
+            let vfs = FaultVfs::default();
+            let mut taken = faulty(&vfs).unwrap();
+            taken.take(vec![file("first", 1), file("second", 2)]).unwrap();
+            vfs.fail_at(vfs.operations(), Fault::NoSpace);
+            let error = taken.take(vec![file("too many", 3); files]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NoSpace);
+            taken.release(1).unwrap();
+            for left in [Left::Everything, Left::Synced, Left::Any(files as u64)] {
+                assert!(faulty(&vfs.after(left)).unwrap().entry(1).is_some());
+            }
+            taken.take(vec![file("third", 4)]).unwrap();
+            for left in [Left::Everything, Left::Synced] {
+                assert_eq!(paths(&faulty(&vfs.after(left)).unwrap()), ["second", "third"]);
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_power_cut_leaves_of_unsynced_records_is_no_damage() {
+        for seed in 0..200 {
+            let vfs = FaultVfs::default();
+            let mut taken = faulty(&vfs).unwrap();
+            taken.take(vec![file("kept", 1); 5]).unwrap();
+            for before in 1..5 {
+                taken.release(before).unwrap();
+            }
+            // The write is done, its sync is not.
+            vfs.fail_at(vfs.operations() + 1, Fault::PowerCut);
+            taken.take((0..40).map(|number| file(&format!("file {number}"), 2)).collect()).unwrap_err();
+            let again = faulty(&vfs.after(Left::Any(seed))).unwrap_or_else(|error| panic!("seed {seed}: {}", error.chain()));
+            assert!(again.end() == 5 || again.end() == 45, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_record_that_was_synced_and_is_unreadable_is_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut taken = open(dir.path()).unwrap();
+        let start = taken.log_bytes as usize;
+        taken.take(vec![file("a", 1)]).unwrap();
+        let synced = taken.log_bytes as usize;
+        taken.release(1).unwrap();
+        let whole = std::fs::read(only_file(dir.path())).unwrap();
+        for at in start..synced {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1;
+            // Without its line end it takes the record behind it along.
+            assert_eq!(Content::parse(&flipped).is_err(), at + 1 < synced, "byte {at}");
         }
     }
 }

@@ -43,9 +43,9 @@ pub(super) struct Log {
     pub(super) stats: Arc<SourceStats>,
 }
 
-/// An error that every query of the source is told.
-#[derive(Debug)]
-struct Failure {
+/// An error that every query of the source may be told.
+#[derive(Debug, Clone)]
+pub(super) struct Failure {
     kind: ErrorKind,
     condition: Option<String>,
     message: String,
@@ -61,7 +61,7 @@ impl Failure {
         Self { kind: error.kind(), condition, message }
     }
 
-    fn error(&self) -> Error {
+    pub(super) fn error(&self) -> Error {
         match &self.condition {
             Some(condition) => Error::spark(self.kind, condition.clone(), self.message.clone()),
             None => Error::new(self.kind, self.message.clone()),
@@ -80,7 +80,7 @@ pub(super) struct End {
 pub(super) struct Durability {
     pub(super) to: u64,
     /// Why it does not get further.
-    pub(super) trouble: Option<(ErrorKind, String)>,
+    pub(super) trouble: Option<Failure>,
 }
 
 /// What the writer is to do when it has nothing else to.
@@ -97,6 +97,17 @@ pub(super) enum Append {
     Done,
     /// The log is full, or the disk is slower than the clients.
     NoRoom,
+}
+
+/// What to say about a log without room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Full {
+    /// The query that has released least.
+    pub(super) slowest: String,
+    /// Bytes in the log.
+    pub(super) held: u64,
+    /// Bytes that it may hold.
+    pub(super) limit: u64,
 }
 
 /// Where the records after a position are.
@@ -152,6 +163,8 @@ impl Log {
         let unwritten = state.end - state.written;
         // A record larger than the whole limit is admitted once there is nothing else.
         let full = held > 0 && held + length as u64 > self.log_bytes_max && !(state.all_released() && unwritten == 0);
+        state.is_full = full;
+        state.is_full_known &= held > self.log_bytes_max / 2;
         if full || (self.durable && unwritten > UNWRITTEN_BYTES_MAX) || state.stop != Stop::No {
             return Append::NoRoom;
         }
@@ -205,7 +218,7 @@ impl Log {
 
     /// Says why writing does not get on.
     pub(super) fn set_trouble(&self, error: &Error) {
-        self.durability.send_modify(|now| now.trouble = Some((error.kind(), error.chain())));
+        self.durability.send_modify(|now| now.trouble = Some(Failure::new(error)));
     }
 
     pub(super) fn durability(&self) -> watch::Receiver<Durability> {
@@ -332,6 +345,16 @@ impl Log {
             Some(failure) => Err(failure.error()),
             None => Ok(()),
         }
+    }
+
+    /// Who holds a full log, unless that was answered before and the log has not been half empty since: a query that is only just too
+    /// slow would be warned of after each of its batches.
+    pub(super) fn newly_full(&self) -> Option<Full> {
+        let mut state = self.lock();
+        if !state.is_full || std::mem::replace(&mut state.is_full_known, true) {
+            return None;
+        }
+        Some(Full { slowest: state.slowest().to_owned(), held: state.held(), limit: self.log_bytes_max })
     }
 }
 

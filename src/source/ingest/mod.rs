@@ -27,7 +27,7 @@ use tracing::warn;
 use super::{Extent, LineEnd, SourceStats};
 use crate::checkpoint::storage::SharedVfs;
 use crate::error::{Attempt, Error, ErrorKind, Result};
-use log::{Append, Log, Start, Stop};
+use log::{Append, Failure, Full, Log, Start, Stop};
 use record::Secret;
 use segment::{HEADER, Header, Recovered, Segment, recover};
 use writer::Writer;
@@ -114,23 +114,26 @@ impl Ingest {
         stats: Arc<SourceStats>,
     ) -> Result<Self> {
         vfs.create_dir(dir)?;
-        let Recovered { mut segments, mut end, end_row, torn_bytes, base_max } = recover(&vfs, dir)?;
+        let Recovered { mut segments, leftovers: mut emptied, mut end, end_row, torn_bytes, base_max } = recover(&vfs, dir)?;
         if torn_bytes > 0 {
             warn!(dir = %dir.display(), bytes = torn_bytes, "the ingest log ended in a record that a crash left unfinished");
             stats.log_bytes_torn.store(torn_bytes, Ordering::Relaxed);
         }
         let log_id = segments.last().map_or_else(rand::random, |last| last.header.log_id);
-        let mut emptied = Vec::new();
         while let Some(last) = segments.pop_if(|last| last.end() == last.header.base) {
             end = last.header.previous_end;
-            emptied.push(last);
+            emptied.push(last.path.clone());
         }
         let base = base_max.map_or(0, |base_max| base_max.max(end).next_multiple_of(GAP) + GAP);
         let secret = Secret(rand::random());
         let header = Header { base, first_row: end_row, previous_end: end, log_id, secret };
         let segment = Arc::new(Segment::create(&vfs, dir, header)?);
-        for empty in emptied {
-            vfs.remove(&empty.path)?;
+        if !emptied.is_empty() {
+            for empty in emptied {
+                vfs.remove(&empty)?;
+            }
+            // Before anything is in the new one: with records behind it, an empty segment would look like one that lost its own.
+            vfs.sync_dir(dir)?;
         }
         segments.push(segment.clone());
         let start = Start {
@@ -146,7 +149,15 @@ impl Ingest {
         let log = Arc::new(Log::new(start, queries, stats));
         // Eight segments to a full log, so that what is released is soon given back.
         let segment_bytes_max = (settings.log_bytes_max / 8).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
-        let writer = Writer { log: log.clone(), vfs, dir: dir.to_owned(), segment, segment_bytes_max, zeros_to: HEADER };
+        let writer = Writer {
+            log: log.clone(),
+            vfs,
+            dir: dir.to_owned(),
+            segment,
+            segment_bytes_max,
+            zeros_to: HEADER,
+            unneeded: VecDeque::new(),
+        };
         let writer = std::thread::Builder::new().name("ingest-log".to_owned()).spawn(move || writer.run());
         let writer = writer.attempting(ErrorKind::Unavailable, || "start the thread of an ingest log".to_owned())?;
         Ok(Self { log, writer: Some(writer) })
@@ -162,9 +173,9 @@ impl Ingest {
         self.log.forget(query);
     }
 
-    /// The way in.
-    pub fn appender(&self) -> Appender {
-        Appender { log: self.log.clone() }
+    /// The way in for what the source of this name receives.
+    pub fn appender(&self, source: &str) -> Appender {
+        Appender { log: self.log.clone(), source: source.into() }
     }
 
     /// Counters.
@@ -179,7 +190,9 @@ impl Ingest {
     pub fn close(mut self) -> Result<()> {
         self.stop(Stop::WhenWritten)?;
         if self.log.durable && !self.log.lock().is_written() {
-            return Err(Error::new(ErrorKind::NoSpace, "there was no space for the last lines of the ingest log"));
+            let why = self.log.durability().borrow().trouble.as_ref().map(Failure::error);
+            let why = why.unwrap_or_else(|| Error::internal("the ingest log ended before it was written"));
+            return Err(Error::new(why.kind(), "could not write the last lines of the ingest log").because(why));
         }
         Ok(())
     }
@@ -203,6 +216,7 @@ impl Drop for Ingest {
 #[derive(Debug, Clone)]
 pub struct Appender {
     log: Arc<Log>,
+    source: Arc<str>,
 }
 
 /// What became of lines.
@@ -230,11 +244,27 @@ impl Appender {
             room.as_mut().enable();
             match self.log.append(origin, received_at_us, lines, end) {
                 Append::Done => return Appended::Yes,
-                Append::NoRoom => tokio::select! {
-                    () = room => {}
-                    () = cancel.cancelled() => return Appended::Cancelled,
-                },
+                Append::NoRoom => {
+                    self.warn_when_full();
+                    tokio::select! {
+                        () = room => {}
+                        () = cancel.cancelled() => return Appended::Cancelled,
+                    }
+                }
             }
+        }
+    }
+
+    fn warn_when_full(&self) {
+        if let Some(Full { slowest, held, limit }) = self.log.newly_full() {
+            let source = &*self.source;
+            warn!(
+                source,
+                slowest_query = slowest,
+                held,
+                limit,
+                "the ingest log is full (limits.ingest_log); nothing is received until the slowest query has read more of it"
+            );
         }
     }
 

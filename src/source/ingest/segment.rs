@@ -159,6 +159,8 @@ impl<'a> Records<'a> {
 #[derive(Debug)]
 pub(super) struct Recovered {
     pub(super) segments: Vec<Arc<Segment>>,
+    /// Empty segments that a later one has replaced, to be removed when there is another again.
+    pub(super) leftovers: Vec<PathBuf>,
     /// One past the last record, and rows up to there.
     pub(super) end: u64,
     pub(super) end_row: u64,
@@ -177,17 +179,25 @@ pub(super) fn recover(vfs: &SharedVfs, dir: &Path) -> Result<Recovered> {
     bases.sort_unstable();
     let base_max = bases.last().copied();
     let mut segments: Vec<Segment> = Vec::new();
+    let mut leftovers = Vec::new();
     for base in &bases {
         let path = dir.join(name(*base));
         match open(vfs.as_ref(), &path, *base)? {
             Some(segment) => {
+                while let Some(replaced) = pop_replaced(&mut segments, &segment)? {
+                    leftovers.push(replaced.path);
+                }
                 if let Some(before) = segments.last() {
                     link(before, &segment)?;
                 }
                 segments.push(segment);
             }
             // Synced before anything else is written to it, so it was never used.
-            None if Some(*base) == base_max => vfs.remove(&path)?,
+            None if Some(*base) == base_max => {
+                vfs.remove(&path)?;
+                // Or it could come back behind the next one.
+                vfs.sync_dir(dir)?;
+            }
             None => return Err(corrupt(&path, "its header is damaged")),
         }
     }
@@ -211,7 +221,18 @@ pub(super) fn recover(vfs: &SharedVfs, dir: &Path) -> Result<Recovered> {
         torn_bytes = unread.iter().rposition(|byte| *byte != 0).map_or(0, |at| at as u64 + 1);
         last.set_end(end);
     }
-    Ok(Recovered { segments: segments.into_iter().map(Arc::new).collect(), end, end_row, torn_bytes, base_max })
+    let segments = segments.into_iter().map(Arc::new).collect();
+    Ok(Recovered { segments, leftovers, end, end_row, torn_bytes, base_max })
+}
+
+/// Takes the last segment off when it is empty and `next` follows the one before it: an opening that finds an empty segment creates
+/// its own and then removes that one, and may not have come to it.
+fn pop_replaced(segments: &mut Vec<Segment>, next: &Segment) -> Result<Option<Segment>> {
+    let Some(last) = segments.pop_if(|last| next.header.previous_end < last.header.base) else { return Ok(None) };
+    if Records::new(&last, last.header.base).next()?.is_some() {
+        return Err(corrupt(&next.path, "it does not follow the segment before it"));
+    }
+    Ok(Some(last))
 }
 
 /// Sets the end of `before` by what `next` says about it.

@@ -31,6 +31,9 @@ pub(super) struct State {
     /// How far each query has released; `None` before its first time.
     pub(super) released: BTreeMap<String, Option<u64>>,
     pub(super) stop: Stop,
+    /// Whether the last append found the log full, and whether somebody was told.
+    pub(super) is_full: bool,
+    pub(super) is_full_known: bool,
 }
 
 pub(super) fn gap(before: &Segment, next: &Segment) -> u64 {
@@ -55,6 +58,8 @@ impl State {
             gaps,
             released: queries.iter().map(|query| (query.clone(), None)).collect(),
             stop: Stop::No,
+            is_full: false,
+            is_full_known: false,
         }
     }
 
@@ -72,6 +77,11 @@ impl State {
     /// No query reads anything before this. Without any query, the one to come reads all of it.
     pub(super) fn keep_from(&self) -> u64 {
         self.released.values().map(|released| released.unwrap_or(0)).min().unwrap_or(0)
+    }
+
+    /// The query that holds the log; empty when there is none.
+    pub(super) fn slowest(&self) -> &str {
+        self.released.iter().min_by_key(|(_, released)| released.unwrap_or(0)).map_or("", |(query, _)| query)
     }
 
     pub(super) fn all_released(&self) -> bool {

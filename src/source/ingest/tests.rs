@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tempfile::TempDir;
 
 use super::*;
+use crate::checkpoint::storage::fault::{Fault, FaultVfs, Left};
 use crate::checkpoint::storage::{Entry, Folders, LocalVfs, Lock, LogFile, Open, Publish, Vfs};
 use crate::source::contract::{self, texts};
 use crate::source::{Offset, ReadLimit, Source};
@@ -47,7 +48,7 @@ async fn append(ingest: &Ingest, lines: &str) {
 
 async fn append_as(ingest: &Ingest, origin: &str, lines: &str) {
     let cancel = CancellationToken::new();
-    let appended = ingest.appender().append(&origin.into(), 7, lines.as_bytes(), LineEnd::Clean, &cancel).await;
+    let appended = ingest.appender("s").append(&origin.into(), 7, lines.as_bytes(), LineEnd::Clean, &cancel).await;
     assert_eq!(appended, Appended::Yes);
 }
 
@@ -226,7 +227,7 @@ async fn a_full_log_takes_no_more_until_the_slowest_query_has_released() {
         let (mut slow, mut fast) = (ingest.source("slow", Extent::Endless), ingest.source("fast", Extent::Endless));
         let start = slow.initial_offset().await.unwrap();
         let line = format!("{}\n", "x".repeat(1_000));
-        let (appender, origin, cancel) = (ingest.appender(), Arc::from("a:1#1"), CancellationToken::new());
+        let (appender, origin, cancel) = (ingest.appender("s"), Arc::from("a:1#1"), CancellationToken::new());
         let fill = async || {
             for filled in 0.. {
                 let mut append = std::pin::pin!(appender.append(&origin, 0, line.as_bytes(), LineEnd::Clean, &cancel));
@@ -303,26 +304,40 @@ async fn a_failed_source_gives_what_it_has_and_then_its_failure() {
     let ingest = Ingest::open(Keep::InMemory, IngestSettings::default(), &[]).unwrap();
     let mut source = ingest.source("q", Extent::Endless);
     append(&ingest, "a\n").await;
-    ingest.appender().set_failure(Some(Error::new(ErrorKind::Unavailable, "no host")));
+    let failure = Error::spark(ErrorKind::Unavailable, "NO_HOST", "no host").because(std::io::Error::other("no cable"));
+    ingest.appender("s").set_failure(Some(failure));
     let start = source.initial_offset().await.unwrap();
     let (lines, end) = texts(&mut source, &start).await.unwrap();
     assert_eq!(lines, ["a"]);
     soon(source.changed(&end)).await;
     let error = source.latest_offset(&end, &UNLIMITED).await.unwrap_err();
-    assert_eq!((error.kind(), error.message()), (ErrorKind::Unavailable, "no host"));
-    ingest.appender().set_failure(None);
+    assert_eq!((error.kind(), error.condition()), (ErrorKind::Unavailable, Some("NO_HOST")), "the engine tells by it what to do");
+    assert_eq!(error.chain(), "[NO_HOST] no host: no cable");
+    let mut backlog = ingest.source("q", Extent::AvailableNow);
+    assert_eq!(end_of(&mut backlog, &start).await, end);
+    assert_eq!(end_of(&mut backlog, &end).await, end, "what is there can be read without a connection");
+    ingest.appender("s").set_failure(None);
     assert_eq!(end_of(&mut source, &end).await, end);
 }
 
-/// A disk with room for so many bytes.
+/// A disk with room for so many bytes; what it says when there is no more.
 #[derive(Debug)]
 struct FullDisk {
     disk: LocalVfs,
     room: Arc<AtomicUsize>,
+    kind: ErrorKind,
+    /// So many files cannot be removed.
+    kept: AtomicUsize,
+}
+
+impl FullDisk {
+    fn new(kind: ErrorKind) -> Self {
+        Self { disk: LocalVfs, room: Arc::new(AtomicUsize::new(1 << 30)), kind, kept: AtomicUsize::new(0) }
+    }
 }
 
 #[derive(Debug)]
-struct FullFile(Arc<dyn LogFile>, Arc<AtomicUsize>);
+struct FullFile(Arc<dyn LogFile>, Arc<AtomicUsize>, ErrorKind);
 
 impl Folders for FullDisk {
     fn create_dir(&self, dir: &Path) -> Result<()> {
@@ -338,6 +353,10 @@ impl Folders for FullDisk {
         self.disk.sync_dir(dir)
     }
     fn remove(&self, path: &Path) -> Result<()> {
+        let kept = self.kept.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |kept| kept.checked_sub(1));
+        if kept.is_ok() {
+            return Err(Error::new(ErrorKind::Unavailable, "could not remove: busy"));
+        }
         self.disk.remove(path)
     }
 }
@@ -350,7 +369,7 @@ impl Vfs for FullDisk {
         self.disk.write_new(file, bytes)
     }
     fn open(&self, file: &Path, how: Open) -> Result<Arc<dyn LogFile>> {
-        Ok(Arc::new(FullFile(self.disk.open(file, how)?, self.room.clone())))
+        Ok(Arc::new(FullFile(self.disk.open(file, how)?, self.room.clone(), self.kind)))
     }
     fn lock(&self, file: &Path, owner: &str) -> Result<Lock> {
         self.disk.lock(file, owner)
@@ -369,7 +388,7 @@ impl LogFile for FullFile {
     }
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         let room = self.1.load(Ordering::SeqCst).checked_sub(bytes.len());
-        let room = room.ok_or_else(|| Error::new(ErrorKind::NoSpace, "could not write: no space"))?;
+        let room = room.ok_or_else(|| Error::new(self.2, "could not write"))?;
         self.1.store(room, Ordering::SeqCst);
         self.0.write_at(offset, bytes)
     }
@@ -379,12 +398,13 @@ impl LogFile for FullFile {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_reported_and_got_over() {
+async fn a_full_or_absent_disk_is_reported_and_got_over() {
     // Nothing fits; one record; the first of two segments and the header of the second.
-    for room in [0, 4_000, 9_000] {
+    let cases = [(0, ErrorKind::NoSpace), (4_000, ErrorKind::NoSpace), (9_000, ErrorKind::NoSpace), (0, ErrorKind::Unavailable)];
+    for (room, kind) in cases {
         let fixture = Fixture::new();
-        let left = Arc::new(AtomicUsize::new(1 << 20));
-        let vfs = Arc::new(FullDisk { disk: LocalVfs, room: left.clone() });
+        let vfs = Arc::new(FullDisk::new(kind));
+        let left = vfs.room.clone();
         let keep = Keep::Durably { vfs, dir: fixture.dir() };
         let ingest = Ingest::open(keep, SMALL, &["q".to_owned()]).unwrap();
         left.store(room, Ordering::SeqCst);
@@ -397,7 +417,7 @@ async fn a_full_disk_is_reported_and_got_over() {
         let mut source = ingest.source("q", Extent::Endless);
         let start = source.initial_offset().await.unwrap();
         let end = end_of(&mut source, &start).await;
-        assert_eq!(soon(source.make_durable(&end)).await.unwrap_err().kind(), ErrorKind::NoSpace);
+        assert_eq!(soon(source.make_durable(&end)).await.unwrap_err().kind(), kind);
         left.store(1 << 30, Ordering::SeqCst);
         let position = end.as_json()["position"].as_u64().unwrap();
         let mut durability = ingest.log.durability();
@@ -406,5 +426,83 @@ async fn a_full_disk_is_reported_and_got_over() {
         ingest.close().unwrap();
         let ingest = fixture.open();
         assert_eq!(texts(&mut ingest.source("q", Extent::Endless), &start).await.unwrap().0, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_segment_that_cannot_be_removed_leaves_no_hole() {
+    let fixture = Fixture::new();
+    let vfs = Arc::new(FullDisk::new(ErrorKind::NoSpace));
+    let keep = Keep::Durably { vfs: vfs.clone(), dir: fixture.dir() };
+    let ingest = Ingest::open(keep, SMALL, &["q".to_owned()]).unwrap();
+    for _ in 0..30 {
+        append(&ingest, &format!("{}\n", "x".repeat(1_000))).await;
+    }
+    let mut source = ingest.source("q", Extent::Endless);
+    let start = source.initial_offset().await.unwrap();
+    let end = end_of(&mut source, &start).await;
+    soon(source.make_durable(&end)).await.unwrap();
+    assert!(fixture.segments().len() > 3);
+    vfs.kept.store(1, Ordering::SeqCst);
+    source.release(&end).await.unwrap();
+    ingest.close().unwrap();
+    let ingest = fixture.try_open(SMALL).unwrap();
+    let mut source = ingest.source("q", Extent::Endless);
+    assert_eq!(texts(&mut source, &end).await.unwrap().0, [""; 0]);
+    source.release(&end).await.unwrap();
+    ingest.close().unwrap();
+    assert!(fixture.segments().len() <= 2, "{:?}", fixture.segments());
+}
+
+#[tokio::test]
+async fn an_empty_segment_that_a_crash_kept_is_no_damage() {
+    let dir = PathBuf::from("/log");
+    let open = |vfs: &FaultVfs| Ingest::open(Keep::Durably { vfs: vfs.shared(), dir: dir.clone() }, SMALL, &["q".to_owned()]);
+    let vfs = FaultVfs::default();
+    let ingest = open(&vfs).unwrap();
+    append(&ingest, "a\n").await;
+    let start = ingest.source("q", Extent::Endless).initial_offset().await.unwrap();
+    ingest.close().unwrap();
+    open(&vfs).unwrap().close().unwrap();
+    for operation in 0.. {
+        let crashing = vfs.after(Left::Everything);
+        crashing.fail_at(crashing.operations() + operation, Fault::PowerCut);
+        if open(&crashing).is_ok() {
+            assert!(operation > 4, "it writes, syncs and removes");
+            break;
+        }
+        for left in [Left::Everything, Left::Synced].into_iter().chain((0..8).map(Left::Any)) {
+            let vfs = crashing.after(left);
+            for lines in [&["a", "b"][..], &["a", "b", "b"]] {
+                let ingest = open(&vfs).unwrap_or_else(|error| panic!("{operation} {left:?}: {}", error.chain()));
+                append(&ingest, "b\n").await;
+                assert_eq!(texts(&mut ingest.source("q", Extent::Endless), &start).await.unwrap().0, lines);
+                ingest.close().unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_full_log_names_who_holds_it_once_until_there_was_room() {
+    let queries = ["fast".to_owned(), "slow".to_owned()];
+    let ingest = Ingest::open(Keep::InMemory, SMALL, &queries).unwrap();
+    let (mut slow, mut fast) = (ingest.source("slow", Extent::Endless), ingest.source("fast", Extent::Endless));
+    let mut start = slow.initial_offset().await.unwrap();
+    let line = format!("{}\n", "x".repeat(1_000));
+    let origin = Arc::from("a:1#1");
+    for _ in 0..2 {
+        while ingest.log.append(&origin, 0, line.as_bytes(), LineEnd::Clean) == Append::Done {
+            assert_eq!(ingest.log.newly_full(), None);
+        }
+        let end = end_of(&mut fast, &start).await;
+        fast.release(&end).await.unwrap();
+        let full = ingest.log.newly_full().unwrap();
+        assert_eq!((full.slowest.as_str(), full.limit), ("slow", SMALL.log_bytes_max));
+        assert!((60 << 10..=64 << 10).contains(&full.held), "{}", full.held);
+        assert_eq!(ingest.log.append(&origin, 0, line.as_bytes(), LineEnd::Clean), Append::NoRoom);
+        assert_eq!(ingest.log.newly_full(), None, "it was said");
+        slow.release(&end).await.unwrap();
+        start = end;
     }
 }

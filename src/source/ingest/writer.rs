@@ -3,6 +3,7 @@
 //! It writes and syncs whatever has come meanwhile, then looks again: while one sync runs the next group gathers, so a group is as
 //! large as the disk is slow, and a lone line is on its way at once.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,8 @@ pub(super) struct Writer {
     pub(super) segment_bytes_max: u64,
     /// Up to here the file holds zeros or records.
     pub(super) zeros_to: u64,
+    /// Segments that no query needs, oldest first, which could not be deleted yet.
+    pub(super) unneeded: VecDeque<Arc<Segment>>,
 }
 
 /// What the writer found to do.
@@ -49,21 +52,22 @@ impl Writer {
         let mut retry_after = RETRY_MIN;
         loop {
             match self.wait() {
-                Work::Delete(segments) => self.delete(&segments),
+                Work::Delete(segments) => self.delete(segments),
                 Work::Stop(Stop::AtOnce) => return Ok(()),
                 Work::Stop(_) => return self.segment.file.sync(),
                 Work::Write(records) => match self.write(&records) {
                     Ok(end) => {
                         if retry_after > RETRY_MIN {
-                            info!(dir = %self.dir.display(), "the ingest log has room again");
+                            info!(dir = %self.dir.display(), "the ingest log is written again");
                             retry_after = RETRY_MIN;
                         }
                         self.log.set_written(end);
                         self.mark(end);
                     }
-                    Err(error) if error.kind() == ErrorKind::NoSpace => {
+                    // Nothing was promised yet, so the same may be tried again; only what a failed sync lost is lost.
+                    Err(error) if matches!(error.kind(), ErrorKind::NoSpace | ErrorKind::Unavailable) => {
                         if retry_after == RETRY_MIN {
-                            warn!(error = %error.chain(), "no space for the ingest log; nothing is received until there is");
+                            warn!(error = %error.chain(), "the ingest log cannot be written; little more is received until it can");
                         }
                         self.log.set_trouble(&error);
                         self.pause(retry_after);
@@ -174,11 +178,16 @@ impl Writer {
         }
     }
 
-    fn delete(&self, segments: &[Arc<Segment>]) {
-        for segment in segments {
-            if let Err(error) = self.vfs.remove(&segment.path) {
+    /// Deletes segments, oldest first and durably one after the other: one that is missing between others would look like damage.
+    /// What could not be deleted comes before whatever is to be deleted next.
+    fn delete(&mut self, segments: Vec<Arc<Segment>>) {
+        self.unneeded.extend(segments);
+        while let Some(segment) = self.unneeded.front() {
+            if let Err(error) = self.vfs.remove(&segment.path).and_then(|()| self.vfs.sync_dir(&self.dir)) {
                 warn!(error = %error.chain(), "a segment of the ingest log could not be deleted");
+                break;
             }
+            self.unneeded.pop_front();
         }
         self.log.room.notify_waiters();
     }

@@ -143,7 +143,7 @@ impl Socket {
         let receiver = Arc::new(Receiver {
             name: name.into(),
             settings,
-            appender: ingest.appender(),
+            appender: ingest.appender(name),
             clock,
             cancel: cancel.clone(),
             tasks: tasks.clone(),
