@@ -1,6 +1,9 @@
 //! The benchmark jobs of `benches/README.md`: each runs the real binary (only `decode` runs in this process) and measures it from
 //! outside.
 
+// A benchmark prints its table and sends rows when they are due.
+#![allow(clippy::print_stdout, clippy::disallowed_methods)]
+
 mod data;
 mod latency;
 mod measure;
