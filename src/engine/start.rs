@@ -13,7 +13,7 @@ use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{error, info};
 
 use super::connect::Connector;
@@ -216,6 +216,7 @@ pub struct Host {
     root: CheckpointRoot,
     connector: Arc<Connector>,
     resources: Resources,
+    queries: TaskTracker,
 }
 
 /// One query, running in a task of its own.
@@ -236,7 +237,7 @@ impl Host {
             pipeline::CheckpointRoot::Temporary => CheckpointRoot::temporary()?,
         };
         let connector = Arc::new(Connector::new(root.clone(), resources.clone()));
-        Ok(Self { root, connector, resources })
+        Ok(Self { root, connector, resources, queries: TaskTracker::new() })
     }
 
     /// Starts a query of `pipeline` on the current runtime. What goes wrong from here on is its task's outcome.
@@ -244,8 +245,14 @@ impl Host {
         self.connector.announce(query.name(), query.plan());
         let monitor = QueryMonitor::new(query.name());
         let stop = self.resources.stop.child_token();
-        let task = tokio::spawn(watched(pipeline.clone(), self.clone(), query, monitor.clone(), stop.clone()));
+        let task = self.queries.spawn(watched(pipeline.clone(), self.clone(), query, monitor.clone(), stop.clone()));
         Running { monitor, stop, task }
+    }
+
+    /// Waits until no query runs any more.
+    pub async fn ended(&self) {
+        self.queries.close();
+        self.queries.wait().await;
     }
 
     /// Closes the shared sources and, after a clean end, removes a temporary root.
@@ -363,7 +370,7 @@ async fn run_one(
     monitor: QueryMonitor,
     stop: CancellationToken,
 ) -> Result<()> {
-    let Host { root, connector, resources } = host;
+    let Host { root, connector, resources, .. } = host;
     let identity = planned.identity(&pipeline.time_zone)?;
     let PlannedQuery { spec, plan } = planned;
     let (checkpoint, recovered) = Checkpoint::open(&root, &spec.name, &identity)?;

@@ -192,6 +192,23 @@ impl Session {
         self.0.resources.stop.cancel();
     }
 
+    /// Stops every query after its current batch, waits for them, and closes what they shared: sockets are disconnected, what they
+    /// received is written, a temporary checkpoint root is removed. Clones of the session start nothing more.
+    ///
+    /// # Errors
+    /// The failure that kept a source or the checkpoint root from being closed; how queries ended is told by their own handles.
+    pub async fn close(self) -> Result<()> {
+        self.stop();
+        let host = self.state().host.take();
+        match host {
+            Some(host) => {
+                host.ended().await;
+                host.close(true).await
+            }
+            None => Ok(()),
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -54,7 +54,8 @@ async fn sql_over_a_memory_stream_is_read_back_with_sql() {
     until_read(&query, 3).await;
     let result = query.sql("SELECT k, n, s FROM result WHERE s > 5").await.unwrap();
     assert_eq!(values::rows(&result), vec![json!(["a", 2, 11])]);
-    query.stop().await.unwrap();
+    session.close().await.unwrap();
+    query.await_termination().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
