@@ -46,7 +46,7 @@ mod parquet {
 
     use super::*;
     use crate::error::{Attempt, ErrorKind};
-    use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
     /// The rows of all files at `path`, with the schema of the first, in Spark's types.
     pub(super) fn read(path: &Path) -> Result<(SchemaRef, Vec<RecordBatch>)> {

@@ -18,7 +18,7 @@ pub mod relation;
 
 use arrow::datatypes::DataType;
 use datafusion::logical_expr::{Expr, Volatility};
-use datafusion::sql::sqlparser::ast;
+use sqlparser::ast;
 
 use super::PlanSettings;
 use crate::error::Result;

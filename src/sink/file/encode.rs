@@ -33,7 +33,7 @@ pub(super) fn encode(format: &FileFormat, schema: &SchemaRef, rows: &[RecordBatc
 #[cfg(feature = "parquet")]
 fn parquet(schema: &SchemaRef, rows: &[RecordBatch]) -> Result<Vec<u8>> {
     use crate::error::{Attempt, ErrorKind};
-    use datafusion::parquet::{arrow::ArrowWriter, basic::Compression, file::properties::WriterProperties};
+    use parquet::{arrow::ArrowWriter, basic::Compression, file::properties::WriterProperties};
 
     let attempt = || "write Parquet".to_owned();
     let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();

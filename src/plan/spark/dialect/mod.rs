@@ -7,14 +7,14 @@
 
 mod tokens;
 
-use datafusion::sql::sqlparser::ast::{
+use sqlparser::ast::{
     self, BinaryOperator, CastKind, DataType, DateTimeField, Expr, Ident, Interval, Statement, TypedString, UnaryOperator, Value,
     ValueWithSpan,
 };
-use datafusion::sql::sqlparser::dialect::{Dialect, Precedence};
-use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::parser::{Parser, ParserError};
-use datafusion::sql::sqlparser::tokenizer::{Location, Token};
+use sqlparser::dialect::{Dialect, Precedence};
+use sqlparser::keywords::Keyword;
+use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::{Location, Token};
 
 use crate::error::{Error, ErrorKind, Result};
 

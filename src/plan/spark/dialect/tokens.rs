@@ -3,8 +3,8 @@
 //! sqlparser's own tokenizer does not know Spark's numeric suffixes (`1.5BD`), raw strings, string escapes, `>>>`, or that an
 //! identifier may start with a digit.
 
-use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Word};
+use sqlparser::keywords::Keyword;
+use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Word};
 
 use crate::error::{Error, ErrorKind, Result};
 

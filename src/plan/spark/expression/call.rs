@@ -1,6 +1,6 @@
 //! Function calls: arguments are resolved, then the function table builds the expression.
 
-use datafusion::sql::sqlparser::ast;
+use sqlparser::ast;
 
 use super::literal::text;
 use super::logic::if_else;

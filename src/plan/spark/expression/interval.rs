@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr;
-use datafusion::sql::sqlparser::ast;
+use sqlparser::ast;
 
 use super::literal::literal;
 use crate::error::{Error, ErrorKind, Result};

@@ -2,7 +2,7 @@
 
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr;
-use datafusion::sql::sqlparser::ast::Value;
+use sqlparser::ast::Value;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::spark::Typed;

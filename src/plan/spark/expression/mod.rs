@@ -16,7 +16,7 @@ pub mod pattern;
 mod special;
 mod temporal;
 
-use datafusion::sql::sqlparser::ast;
+use sqlparser::ast;
 
 use super::cast::{CastMode, cast};
 use super::{Context, SubqueryUsage, Typed};

@@ -2,7 +2,7 @@
 
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
-use datafusion::sql::sqlparser::ast;
+use sqlparser::ast;
 
 use super::comparison::{Comparison, compare, in_list as compare_in_list};
 use super::literal::{literal, text};

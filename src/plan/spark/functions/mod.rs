@@ -22,6 +22,8 @@ mod collection;
 mod json;
 mod aggregate;
 
+pub(super) use collection::array_with;
+
 /// How a function is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FunctionKind {

@@ -14,7 +14,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema};
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::Expr;
-use datafusion::sql::sqlparser::ast;
+use sqlparser::ast;
 use serde_json::{Value, json};
 
 use super::super::expression::resolve;

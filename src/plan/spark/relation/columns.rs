@@ -9,8 +9,8 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field};
 use datafusion::common::Column;
 use datafusion::logical_expr::{Expr, LogicalPlan};
-use datafusion::sql::sqlparser::ast::Ident;
-use datafusion::sql::sqlparser::tokenizer::Span;
+use sqlparser::ast::Ident;
+use sqlparser::tokenizer::Span;
 
 use super::super::{Typed, suggest};
 use crate::error::{Error, ErrorKind, Result};

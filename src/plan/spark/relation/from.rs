@@ -1,7 +1,7 @@
 //! FROM: tables, views, subqueries and what joins them.
 
 use datafusion::logical_expr::{LogicalPlan, TableScanBuilder, TableSource};
-use datafusion::sql::sqlparser::ast::{self, Ident, TableFactor};
+use sqlparser::ast::{self, Ident, TableFactor};
 use std::sync::Arc;
 
 use super::super::{dialect, suggest};

@@ -6,7 +6,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::logical_expr::{ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
-use datafusion::sql::sqlparser::ast::{self, GroupByExpr, GroupByWithModifier};
+use sqlparser::ast::{self, GroupByExpr, GroupByWithModifier};
 
 use super::super::functions::{FunctionKind, FunctionSpec};
 use super::super::{Call, Typed, expression};

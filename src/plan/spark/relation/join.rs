@@ -6,7 +6,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::NullEquality;
 use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::logical_expr::{BinaryExpr, Expr, Join, JoinConstraint, JoinType, LogicalPlan, Operator, when};
-use datafusion::sql::sqlparser::ast::{self, Ident, JoinOperator};
+use sqlparser::ast::{self, Ident, JoinOperator};
 
 use super::super::Typed;
 use super::columns::{Access, Attribute, Relation, find, same_name, unresolved};

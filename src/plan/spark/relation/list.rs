@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use arrow::datatypes::DataType;
 use datafusion::logical_expr::Expr;
-use datafusion::sql::sqlparser::ast::{self, Ident, SelectItem};
+use sqlparser::ast::{self, Ident, SelectItem};
 
 use super::super::expression::{self, access};
 use super::aggregate::has_aggregate;

@@ -33,7 +33,7 @@ use std::sync::Arc;
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::logical_expr::{Expr, InvariantLevel, LogicalPlan};
-use datafusion::sql::sqlparser::ast::{self, Statement};
+use sqlparser::ast::{self, Statement};
 
 use self::columns::{Access, column};
 use self::planner::{Env, Planner, broken};

@@ -3,7 +3,7 @@
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::{Expr, LogicalPlan, Sort, SortExpr};
-use datafusion::sql::sqlparser::ast::{self, OrderByKind, OrderByOptions};
+use sqlparser::ast::{self, OrderByKind, OrderByOptions};
 
 use super::super::{Typed, types};
 use super::columns::{Attribute, Relation};

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, LogicalPlan, Projection};
-use datafusion::sql::sqlparser::ast;
+use sqlparser::ast;
 
 use super::columns::{Attribute, Relation, same_name};
 use super::scope::QueryScope;

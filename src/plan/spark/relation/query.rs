@@ -5,7 +5,7 @@ use std::rc::Rc;
 use arrow::datatypes::DataType;
 use datafusion::logical_expr::{Expr, Limit, LogicalPlan, lit};
 use datafusion::scalar::ScalarValue;
-use datafusion::sql::sqlparser::ast;
+use sqlparser::ast;
 
 use super::columns::Relation;
 use super::planner::{Cte, Env, Planner};

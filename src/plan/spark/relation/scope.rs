@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Fields};
 use datafusion::common::Spans;
 use datafusion::logical_expr::expr::{Exists, InSubquery};
 use datafusion::logical_expr::{Expr, Filter, LogicalPlan, Subquery, lit, when};
-use datafusion::sql::sqlparser::ast;
+use sqlparser::ast;
 
 use super::super::expression::{self, access};
 use super::super::{Context, Scope, SubqueryUsage, Typed};

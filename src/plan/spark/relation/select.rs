@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::{Expr, Filter, LogicalPlan};
-use datafusion::sql::sqlparser::ast;
+use sqlparser::ast;
 
 use super::super::{Typed, types};
 use super::aggregate::{Aggregation, has_aggregate, has_nested_aggregate};

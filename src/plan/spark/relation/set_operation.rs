@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use datafusion::common::NullEquality;
 use datafusion::logical_expr::{Distinct, Expr, Join, JoinConstraint, JoinType, LogicalPlan, Union};
-use datafusion::sql::sqlparser::ast::{SetExpr, SetOperator, SetQuantifier};
+use sqlparser::ast::{SetExpr, SetOperator, SetQuantifier};
 
 use super::columns::{Access, Attribute, Relation, column};
 use super::planner::{Env, Planner, broken};

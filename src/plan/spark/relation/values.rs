@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::{Expr, LogicalPlan, Values};
-use datafusion::sql::sqlparser::ast;
+use sqlparser::ast;
 
 use super::super::Typed;
 use super::columns::{Access, Attribute, Relation};

@@ -6,10 +6,8 @@ use std::collections::BTreeMap;
 use arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray};
 use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use datafusion::prelude::SessionContext;
 
 use super::*;
-use crate::plan::catalog::StreamScan;
 use crate::plan::{OutputMode, StaticTable, StreamTable};
 
 fn schema() -> SchemaRef {
@@ -47,19 +45,14 @@ fn settings(mode: OutputMode) -> PlanSettings {
     PlanSettings { time_zone: "UTC".into(), state_memory_bytes_max: 1 << 24, output_mode: mode, scope: Scope::Query }
 }
 
-/// `sql`, planned by DataFusion over the streams `t` and `s` and the table `u`.
-async fn written(sql: &str) -> QueryText {
-    let context = SessionContext::new();
-    for name in ["t", "s"] {
-        let stream = StreamScan::new(&StreamTable { name: name.into(), schema: schema(), metadata: Vec::new() });
-        context.register_table(name, Arc::new(stream)).unwrap();
-    }
-    context.register_batch("u", users().rows[0].clone()).unwrap();
-    QueryText::Plan(Box::new(context.sql(sql).await.unwrap().into_unoptimized_plan()))
+/// The streams `t` and `s` and the table `u`.
+fn catalog() -> Catalog {
+    let stream = |name: &str| StreamTable { name: name.into(), schema: schema(), metadata: Vec::new() };
+    Catalog { streams: vec![stream("t"), stream("s")], tables: vec![users()], views: Vec::new() }
 }
 
 async fn plan_with(sql: &str, settings: &PlanSettings) -> Result<StreamingPlan> {
-    StreamingPlan::new("q", &written(sql).await, &Catalog::default(), settings).await
+    StreamingPlan::new("q", &QueryText::Sql(sql.to_owned()), &catalog(), settings).await
 }
 
 async fn plan(sql: &str, mode: OutputMode) -> StreamingPlan {

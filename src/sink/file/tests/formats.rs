@@ -157,7 +157,7 @@ fn a_partition_value_too_long_for_a_folder_is_an_error_of_the_data() {
 #[cfg(feature = "parquet")]
 #[test]
 fn parquet_files_hold_the_rows() {
-    use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
     let vfs = FaultVfs::default();
     let mut sink = sink(&vfs, FileFormat::Parquet, &["name"]);

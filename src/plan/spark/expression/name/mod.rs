@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr;
-use datafusion::sql::sqlparser::ast::{self, BinaryOperator as B, UnaryOperator as U};
+use sqlparser::ast::{self, BinaryOperator as B, UnaryOperator as U};
 
 use super::call::CAST_FUNCTIONS;
 use super::{interval, literal};

@@ -29,7 +29,12 @@ pub(super) fn array(mut c: Call<'_>) -> Result<Typed> {
     }
     let item = super::super::conditional::common_of(&c, &args)?;
     let args = args.into_iter().map(|a| convert(&c, a, &item)).collect::<Result<Vec<_>>>()?;
-    Ok(call("array", args, Returns::new(array_of(item), false), |a| {
+    Ok(array_with(args, item))
+}
+
+/// An array of `args`, which are all of the type `item`.
+pub(in crate::plan::spark) fn array_with(args: Vec<Typed>, item: DataType) -> Typed {
+    call("array", args, Returns::new(array_of(item), false), |a| {
         let columns = (0..a.count()).map(|i| a.any(i)).collect::<Vec<_>>();
         let values: Vec<&dyn Array> = columns.iter().map(|c| c.array.as_ref()).collect();
         let indices: Vec<(usize, usize)> =
@@ -37,7 +42,7 @@ pub(super) fn array(mut c: Call<'_>) -> Result<Typed> {
         let items = interleave(&values, &indices).map_err(from_arrow)?;
         let offsets = (0..=a.rows()).map(|row| i32::try_from(row * a.count()).map_err(|_| too_long())).collect::<Result<_>>()?;
         list_of(a.returns(), offsets, items, None)
-    }))
+    })
 }
 
 /// A constant array or map without elements.

@@ -61,6 +61,8 @@ mod construct;
 mod search;
 mod shape;
 
+pub(in crate::plan::spark) use construct::array_with;
+
 const ARRAY_OR_MAP: Want = Want::OneOf(&[Want::Array, Want::Map]);
 
 /// Whether a map is in the type somewhere.

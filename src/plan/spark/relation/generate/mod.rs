@@ -10,9 +10,10 @@ use std::ops::ControlFlow;
 use arrow::datatypes::{DataType, Field, Fields};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::scalar::ScalarValue;
-use datafusion::sql::sqlparser::ast::{self, Ident};
+use sqlparser::ast::{self, Ident};
 
 use self::node::{Generate, Options};
+use super::super::functions::array_with;
 use super::super::{Typed, types};
 use super::columns::{Access, Attribute, Relation, column, place_of};
 use super::from::identifiers;
@@ -164,6 +165,8 @@ impl GeneratorCall<'_> {
                 Error::spark(ErrorKind::Config, "DATATYPE_MISMATCH.STACK_COLUMN_DIFF_TYPES", message)
             })?;
         }
+        let fields: Fields = types.iter().enumerate().map(|(at, t)| Field::new(format!("c{at}"), t.clone(), true)).collect();
+        let item = DataType::Struct(fields);
         let mut values = values.into_iter();
         let mut rows = Vec::with_capacity(count);
         for _ in 0..count {
@@ -174,11 +177,10 @@ impl GeneratorCall<'_> {
                     None => null_of(data_type)?,
                 });
             }
-            rows.push(datafusion::functions::core::r#struct().call(row));
+            let expr = datafusion::functions::core::r#struct().call(row);
+            rows.push(Typed { expr, data_type: item.clone(), nullable: false });
         }
-        let fields: Fields = types.iter().enumerate().map(|(at, t)| Field::new(format!("c{at}"), t.clone(), true)).collect();
-        let list = datafusion::functions_nested::make_array::make_array(rows);
-        let list = Typed { expr: list, data_type: types::array_of(DataType::Struct(fields)), nullable: false };
+        let list = array_with(rows, item);
         let outputs = types.into_iter().enumerate().map(|(at, t)| (format!("col{at}"), t, true)).collect();
         Ok(Shape { list, options: Options { position: false, flatten: true, outer: false }, outputs })
     }
