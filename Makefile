@@ -1,7 +1,8 @@
 # The commands of the README. Everything they need beyond Rust, a C compiler and make they build themselves.
-.PHONY: demo test check bench bench-smoke fmt install
+.PHONY: demo test check bench bench-peers fmt install
 
 CARGO ?= cargo
+PYTHON ?= python3
 
 ## demo: the fraud query on a made-up stream, in this terminal
 demo:
@@ -21,6 +22,12 @@ check:
 ## bench: the jobs of benches/README.md, as a table and in target/bench.json
 bench:
 	$(CARGO) bench --bench jobs
+
+## bench-peers: the jobs beside wc, DuckDB and arrow-json on the same files, in alternation, with ratios
+bench-peers:
+	test -x target/bench-peers/bin/python || $(PYTHON) -m venv target/bench-peers
+	target/bench-peers/bin/python -m pip install --quiet duckdb
+	DUCKDB_PYTHON=$(CURDIR)/target/bench-peers/bin/python $(CARGO) bench --bench jobs -- --peers
 
 ## install: the optimised binaries, into cargo's bin folder
 install:

@@ -7,6 +7,7 @@
 mod data;
 mod latency;
 mod measure;
+mod peers;
 mod throughput;
 
 use std::fs;
@@ -51,9 +52,11 @@ impl Bench {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
-    let (mut wanted, mut rows) = (Vec::new(), 5_000_000);
+    let (mut wanted, mut rows, mut beside_peers) = (Vec::new(), 5_000_000, false);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
+            peers::ARROW_JSON => return peers::decode_with_arrow_json(arguments.next().ok_or("a file is missing")?.as_ref()),
+            "--peers" => beside_peers = true,
             "--rows" => rows = arguments.next().ok_or("--rows needs a number")?.parse()?,
             name if JOBS.iter().any(|job| job.name == name) => wanted.push(name.to_owned()),
             other => return Err(format!("unknown job {other}; there are: {}", JOBS.map_names().join(", ")).into()),
@@ -62,6 +65,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let binary = Path::new(env!("CARGO_BIN_EXE_tidemill"));
     let target = binary.ancestors().nth(2).ok_or("the binary is not in a target folder")?.to_owned();
     let bench = Bench { rows, target };
+    if beside_peers {
+        return peers::run(&bench);
+    }
     let mut figures = Vec::new();
     println!("{}", Figures::HEADER);
     for job in JOBS.iter().filter(|job| wanted.is_empty() || wanted.iter().any(|name| name == job.name)) {

@@ -35,11 +35,11 @@ impl Figures {
         self
     }
 
-    fn rows_per_s(&self) -> Option<f64> {
+    pub(crate) fn rows_per_s(&self) -> Option<f64> {
         Some(self.rows? as f64 / self.wall?.as_secs_f64())
     }
 
-    fn rows_per_cpu_s(&self) -> Option<f64> {
+    pub(crate) fn rows_per_cpu_s(&self) -> Option<f64> {
         Some(self.rows? as f64 / self.cpu?.as_secs_f64())
     }
 
