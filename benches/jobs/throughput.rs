@@ -41,6 +41,7 @@ fn decode_all(text: &Bytes) -> Result<u64, tidemill::Error> {
         projection: (0..schema.fields().len()).collect(),
         schema,
         metadata: Vec::new(),
+        filter: Vec::new(),
         on_malformed: OnMalformed::Permissive,
         keep_malformed: false,
         source: "bench".into(),

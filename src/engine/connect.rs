@@ -293,6 +293,7 @@ pub(super) fn decode_all_columns(pipeline: &Pipeline, name: &str, schema: &Schem
         schema: schema.clone(),
         projection: (0..schema.fields().len()).collect(),
         metadata: Vec::new(),
+        filter: Vec::new(),
         on_malformed: OnMalformed::Permissive,
         keep_malformed: false,
         source: name.into(),

@@ -7,6 +7,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray};
+use arrow::buffer::BooleanBuffer;
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
 use super::column::nullable_field;
@@ -32,7 +34,7 @@ pub(super) trait RowParser: Send {
     fn parse(&mut self, text: &[u8], lines: &[Range<usize>], faults: &mut Vec<LineFault>);
     /// Appends the row of a line that is malformed whatever it says; with `salvage` its fields are read as far as they go.
     fn malformed(&mut self, text: &str, salvage: bool);
-    /// The rows since the last call, a column per projected field.
+    /// The rows since the last call, a column per field of [`DecodeRequest::built`].
     fn take(&mut self) -> Result<Vec<ArrayRef>>;
 }
 
@@ -53,7 +55,10 @@ pub(super) struct LineDecoder<P> {
     /// Whether the first line of a file is no row.
     has_header: bool,
     request: DecodeRequest,
+    /// Of the rows given out.
     schema: SchemaRef,
+    /// The columns that the parser builds: the projected ones, then others that the filter looks at.
+    built: Vec<usize>,
     /// Of the batch in the making.
     rows: usize,
     bytes: usize,
@@ -72,6 +77,7 @@ impl<P: RowParser> LineDecoder<P> {
             parser,
             has_header: false,
             schema,
+            built: request.built(),
             rows: 0,
             bytes: 0,
             metadata: Metadata::default(),
@@ -171,13 +177,31 @@ impl<P: RowParser> LineDecoder<P> {
             return Ok(());
         }
         let mut columns = self.parser.take()?;
+        let wanted = self.wanted(&columns);
+        columns.truncate(self.request.projection.len());
         columns.extend(self.metadata.take(&self.request.metadata, &self.request.source));
         let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
-        let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
+        let mut batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
             .attempting(ErrorKind::Internal, || "build a batch of rows".to_owned())?;
-        self.decoded.rows.push(batch);
+        if let Some(wanted) = wanted {
+            batch = filter_record_batch(&batch, &wanted.into())
+                .attempting(ErrorKind::Internal, || "filter a batch of rows".to_owned())?;
+            self.decoded.rows_filtered += (self.rows - batch.num_rows()) as u64;
+        }
+        if batch.num_rows() > 0 {
+            self.decoded.rows.push(batch);
+        }
         (self.rows, self.bytes) = (0, 0);
         Ok(())
+    }
+
+    /// Which rows fulfil the filter, if there is one.
+    fn wanted(&self, columns: &[ArrayRef]) -> Option<BooleanBuffer> {
+        let passed = self.request.filter.iter().map(|condition| {
+            let at = self.built.iter().position(|column| *column == condition.column);
+            condition.test.holds(&columns[at.expect("a column that the filter looks at is built")])
+        });
+        passed.reduce(|all, one| &all & &one)
     }
 
     /// Takes in one line; `whole` says whether every byte of the chunk is known to be UTF-8.
@@ -247,15 +271,18 @@ impl<P: RowParser> Decoder for LineDecoder<P> {
     }
 
     fn finish(&mut self) -> Result<Decoded> {
-        if self.rows > 0 || self.decoded.rows.is_empty() {
+        if self.rows > 0 {
             self.end_batch_if(0)?;
+        }
+        if self.decoded.rows.is_empty() {
+            self.decoded.rows.push(RecordBatch::new_empty(Arc::clone(&self.schema)));
         }
         Ok(std::mem::replace(&mut self.decoded, nothing()))
     }
 }
 
 fn nothing() -> Decoded {
-    Decoded { rows: Vec::new(), lines_read: 0, lines_malformed: 0, lines_dropped: 0, malformed: Vec::new() }
+    Decoded { rows: Vec::new(), lines_read: 0, lines_malformed: 0, lines_dropped: 0, rows_filtered: 0, malformed: Vec::new() }
 }
 
 impl MetadataColumn {

@@ -9,6 +9,7 @@ pub mod json;
 pub mod text;
 pub mod csv;
 mod lines;
+mod filter;
 mod column;
 mod convert;
 
@@ -19,6 +20,8 @@ use arrow::datatypes::{Schema, SchemaRef};
 
 use crate::error::{Error, Result};
 use crate::source::LineChunk;
+
+pub use filter::{Comparison, Condition, Literal, Test};
 
 /// What a line that is not right yields in the query. Independently, a query with a dead letter gets each such line there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,6 +57,8 @@ pub struct DecodeRequest {
     pub projection: Vec<usize>,
     /// Metadata columns to build, after the projected ones.
     pub metadata: Vec<MetadataColumn>,
+    /// What a row must fulfil: all of it. Other rows are judged and counted like any, but not given out.
+    pub filter: Vec<Condition>,
     /// What malformed lines yield.
     pub on_malformed: OnMalformed,
     /// Whether to keep malformed lines in [`Decoded::malformed`] (only a dead letter wants them).
@@ -106,8 +111,11 @@ pub struct Decoded {
     pub lines_read: u64,
     /// Lines that were malformed, whether they gave a row or not.
     pub lines_malformed: u64,
-    /// Lines that gave no row.
+    /// Malformed lines that gave no row.
     pub lines_dropped: u64,
+    /// Rows that did not fulfil the filter, partial rows of malformed lines among them. `rows` has the `lines_read` less these and
+    /// less `lines_dropped`.
+    pub rows_filtered: u64,
     /// The malformed lines, if they were asked for.
     pub malformed: Vec<Malformed>,
 }
@@ -115,7 +123,8 @@ pub struct Decoded {
 /// Lines in, batches out.
 ///
 /// # Contract
-/// - Rows come out in the order of their lines; a line yields one row (none with [`OnMalformed::Drop`] if malformed).
+/// - Rows come out in the order of their lines; a line yields one row (none with [`OnMalformed::Drop`] if malformed, nor if the
+///   filter does not want the row).
 /// - A malformed line is an error only with [`OnMalformed::Fail`], and the error names origin and position but no value.
 /// - No input makes it panic, and none makes it use memory beyond a small multiple of the chunk.
 pub trait Decoder: Send {
@@ -168,11 +177,13 @@ impl FormatOptions {
     }
 }
 
-/// A decoder for one source of one query. A schema or projection that the format cannot read is a `Config` error.
+/// A decoder for one source of one query. A schema that the format cannot read is a `Config` error, a projection
+/// or filter that does not fit the schema an `Internal` one.
 pub fn decoder(format: &FormatOptions, request: DecodeRequest) -> Result<Box<dyn Decoder>> {
     if let Some(at) = request.projection.iter().find(|at| **at >= request.schema.fields().len()) {
         return Err(Error::internal(format!("there is no column {at} in the schema of {}", request.source)));
     }
+    request.check_filter()?;
     (format.spec().decoder)(format, request)
 }
 

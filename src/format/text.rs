@@ -22,7 +22,7 @@ pub static SPEC: FormatSpec = FormatSpec {
 
 fn decoder(request: DecodeRequest) -> Result<Box<dyn Decoder>> {
     only_string(request.schema.fields())?;
-    let rows = TextRows { value: Column::new(&DataType::Utf8)?, columns: request.projection.len() };
+    let rows = TextRows { value: Column::new(&DataType::Utf8)?, columns: request.built().len() };
     Ok(Box::new(LineDecoder::new(request, rows)))
 }
 
@@ -94,6 +94,7 @@ mod tests {
             schema: Arc::new(Schema::new(vec![Field::new("value", data_type, true)])),
             projection: vec![0],
             metadata: vec![MetadataColumn::Position],
+            filter: Vec::new(),
             on_malformed: OnMalformed::Permissive,
             keep_malformed: true,
             source: "s".into(),

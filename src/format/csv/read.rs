@@ -48,8 +48,9 @@ enum Role {
 
 impl CsvRows {
     fn new(options: CsvOptions, request: &DecodeRequest) -> Result<Self> {
+        let projection = request.built();
         let fields = request.schema.fields().iter().enumerate().map(|(at, field)| {
-            let keep = request.projection.contains(&at);
+            let keep = projection.contains(&at);
             let role = match field.name() == CORRUPT_RECORD {
                 true => Role::Corrupt { keep },
                 false if keep => Role::Keep,
@@ -70,7 +71,7 @@ impl CsvRows {
             zone: crate::format::zone(&request.time_zone)?,
             options,
             rows: 0,
-            projection: request.projection.clone(),
+            projection,
             drop_malformed: request.on_malformed == OnMalformed::Drop,
             scratch: Vec::new(),
         })

@@ -18,6 +18,7 @@ fn decoded(options: CsvOptions, columns: &[(&str, DataType)], text: &str) -> Vec
         projection: (0..fields.len()).collect(),
         schema: Arc::new(Schema::new(fields)),
         metadata: Vec::new(),
+        filter: Vec::new(),
         on_malformed: OnMalformed::Permissive,
         keep_malformed: false,
         source: "s".into(),

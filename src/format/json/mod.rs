@@ -71,7 +71,7 @@ fn decoder(request: DecodeRequest) -> Result<Box<dyn Decoder>> {
     let zone = super::zone(&request.time_zone)?;
     let rows = JsonRows::new(
         request.schema.fields(),
-        &request.projection,
+        &request.built(),
         Parser::new(zone, request.limits.json_depth_max),
         CORRUPT_RECORD,
         request.on_malformed == OnMalformed::Drop,

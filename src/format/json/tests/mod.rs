@@ -76,6 +76,7 @@ fn request(schema: SchemaRef) -> DecodeRequest {
         projection: (0..schema.fields().len()).collect(),
         schema,
         metadata: Vec::new(),
+        filter: Vec::new(),
         on_malformed: OnMalformed::Permissive,
         keep_malformed: true,
         source: "s".into(),

@@ -14,8 +14,8 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema};
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::Expr;
-use sqlparser::ast;
 use serde_json::{Value, json};
+use sqlparser::ast;
 
 use super::super::expression::resolve;
 use super::super::types::spark_name;

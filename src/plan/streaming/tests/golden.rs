@@ -36,6 +36,7 @@ fn decoded(ddl: &str, lines: &[Value]) -> RecordBatch {
         projection: (0..schema.fields().len()).collect(),
         schema: schema.clone(),
         metadata: Vec::new(),
+        filter: Vec::new(),
         on_malformed: OnMalformed::Permissive,
         keep_malformed: false,
         source: "t".into(),

@@ -27,6 +27,7 @@ fn rows(schema: &SchemaRef, lines: &[&str]) -> Vec<RecordBatch> {
         schema: schema.clone(),
         projection: (0..schema.fields().len()).collect(),
         metadata: Vec::new(),
+        filter: Vec::new(),
         on_malformed: OnMalformed::Permissive,
         keep_malformed: false,
         source: "test".into(),
