@@ -83,7 +83,8 @@ fn count_lines(bench: &Bench, users: u32) -> Outcome {
 
 /// The job's query in DuckDB, with the Python of `DUCKDB_PYTHON`.
 fn duckdb(bench: &Bench, job: &str, users: u32) -> Outcome {
-    let python = std::env::var_os("DUCKDB_PYTHON").ok_or("DUCKDB_PYTHON names no Python that has duckdb; run make bench-peers")?;
+    let python =
+        std::env::var_os("DUCKDB_PYTHON").ok_or("DUCKDB_PYTHON names no Python that has duckdb; run make bench-peers")?;
     let (input, folder) = (transactions(bench, users)?, bench.folder("duckdb")?);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/duckdb_job.py");
     let output =

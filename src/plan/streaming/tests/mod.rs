@@ -321,7 +321,13 @@ async fn a_condition_on_keys_keeps_keys_out_of_the_state() {
         &["JILL 1, JOHN 1 | 2/2", "JOHN 2 | 2/1", " | 2/0", "JILL 2 | 2/1"],
     )
     .await;
-    check("SELECT count(*) AS n FROM t HAVING 10 / (count(*) + 1) > 99", OutputMode::Update, &[&[], BATCHES[0]], &[" | 1/1", " | 1/1"]).await;
+    check(
+        "SELECT count(*) AS n FROM t HAVING 10 / (count(*) + 1) > 99",
+        OutputMode::Update,
+        &[&[], BATCHES[0]],
+        &[" | 1/1", " | 1/1"],
+    )
+    .await;
     check(
         "SELECT n FROM (SELECT name AS n FROM t LIMIT 2) WHERE length(n) + 1 > 99",
         OutputMode::Append,
