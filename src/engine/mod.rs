@@ -5,7 +5,6 @@
 //! says. Only this folder knows the order of the protocol, and only it spawns tasks.
 
 mod micro_batch;
-mod feed;
 mod locate;
 mod reading;
 mod staging;
@@ -22,7 +21,6 @@ pub mod status;
 use std::fmt;
 use std::sync::Arc;
 
-pub use feed::Decoders;
 pub use query::{Query, QueryParts, QuerySink, QuerySource, SourceRows};
 
 use crate::checkpoint::BatchId;

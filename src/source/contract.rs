@@ -2,7 +2,7 @@
 
 use futures::StreamExt;
 
-use super::{Chunk, LineChunk, LineEnd, Offset, OffsetRange, ReadBuffer, ReadLimit, Source};
+use super::{Chunk, LineEnd, Offset, OffsetRange, ReadLimit, Source};
 use crate::error::{Error, Result};
 
 /// A line as a decoder would see it: its text without line end, where it came from and how it ended.
@@ -15,26 +15,14 @@ pub(crate) struct Line {
 }
 
 /// The records of a chunk; rows are shown as text.
-pub(crate) fn records(chunk: Chunk) -> Result<Vec<Line>> {
-    Ok(match chunk {
+pub(crate) fn records(chunk: &Chunk) -> Vec<Line> {
+    let lines = match chunk {
         Chunk::Rows(rows) => {
             let shown = (0..rows.num_rows()).map(|row| format!("{:?}", rows.slice(row, 1)).into_bytes());
-            shown.map(|text| Line { text, origin: String::new(), position: 0, end: LineEnd::Clean }).collect()
+            return shown.map(|text| Line { text, origin: String::new(), position: 0, end: LineEnd::Clean }).collect();
         }
-        Chunk::Lines(lines) => lines_of(&lines),
-        Chunk::Part(part) => {
-            let mut lines = Vec::new();
-            part.read(&mut ReadBuffer::default(), &mut |chunk| {
-                lines.extend(lines_of(chunk));
-                Ok(())
-            })?;
-            lines
-        }
-    })
-}
-
-/// The lines of a chunk.
-pub(crate) fn lines_of(lines: &LineChunk) -> Vec<Line> {
+        Chunk::Lines(lines) => lines,
+    };
     let mut at = lines.position;
     let mut records = Vec::new();
     for line in lines.bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -51,8 +39,8 @@ pub(crate) fn lines_of(lines: &LineChunk) -> Vec<Line> {
 pub(crate) async fn read(source: &mut dyn Source, start: &Offset, end: &Offset) -> Result<Vec<Line>> {
     let range = OffsetRange { start: start.clone(), end: end.clone() };
     let chunks: Vec<Result<Chunk>> = source.read(&range).await?.collect().await;
-    let records = chunks.into_iter().map(|chunk| records(chunk?)).collect::<Result<Vec<_>>>()?;
-    Ok(records.into_iter().flatten().collect())
+    let chunks = chunks.into_iter().collect::<Result<Vec<Chunk>>>()?;
+    Ok(chunks.iter().flat_map(records).collect())
 }
 
 /// The texts of everything from `start` to wherever the source is now.
