@@ -8,13 +8,14 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use super::feed::Decoders;
 use super::query::{QuerySink, QuerySource, SourceRows};
 use super::start::{Resources, plan_settings};
 use crate::checkpoint::CheckpointRoot;
 use crate::checkpoint::storage::{LocalVfs, SharedVfs};
 use crate::error::{Error, Result};
 use crate::format::csv::CsvOptions;
-use crate::format::{DecodeRequest, FormatOptions, MetadataColumn, OnMalformed, decoder};
+use crate::format::{DecodeRequest, FormatOptions, MetadataColumn, OnMalformed};
 use crate::pipeline::{
     self, Address, ConsoleFormat, CsvSpec, FileSource, FormatSpec, Pipeline, QuerySpec, SinkConnector, SinkSpec, SocketEndpoint,
     SocketSource, SourceConnector, SourceSpec, Trigger,
@@ -85,14 +86,7 @@ impl Connector {
                 .map_err(|error| Error::new(error.kind(), format!("source {:?} cannot be opened", spec.name)).because(error))?;
             let rows = rows_of(pipeline, query, spec, scan)?;
             let starts_empty = matches!(spec.connector, SourceConnector::Socket(_));
-            sources.push(QuerySource {
-                name: spec.name.clone(),
-                source,
-                rows,
-                limit: spec.admission,
-                is_cut_off: false,
-                starts_empty,
-            });
+            sources.push(QuerySource { name: spec.name.clone(), source, rows, limit: spec.admission, starts_empty });
         }
         Ok(sources)
     }
@@ -321,12 +315,13 @@ fn rows_of(pipeline: &Pipeline, query: &QuerySpec, spec: &SourceSpec, scan: &Sca
     let request = DecodeRequest {
         projection,
         metadata,
+        // The time of receipt is no column to the decoder.
+        filter: scan.filter.iter().filter(|condition| condition.column < schema.fields().len()).cloned().collect(),
         on_malformed: spec.on_malformed,
         keep_malformed: query.dead_letter.is_some(),
         ..decode_all_columns(pipeline, &spec.name, &schema)
     };
-    let decoder = decoder(&options, request.clone())?;
-    Ok(SourceRows::Lines { decoder, options, request: Box::new(request) })
+    Ok(SourceRows::Lines(Arc::new(Decoders::new(options, request)?)))
 }
 
 fn file_settings(settings: &FileSource, pipeline: &Pipeline) -> FileSettings {

@@ -10,7 +10,6 @@ use super::query::{Next, Query};
 use super::report::BatchReport;
 use crate::checkpoint::{PlannedBatch, PreparedBatch};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::BatchInput;
 use crate::sink::{CommitId, Contains};
 
 impl Query {
@@ -20,24 +19,16 @@ impl Query {
         self.parts.monitor.running("Processing new data", true);
         let mut report = BatchReport::start(&planned, self.parts.clock.now_us());
 
-        let read = report.time("getBatch", self.read(&planned)).await?;
+        let (reading, input) = report.time("getBatch", self.read(&planned)).await?;
         self.parts.stop_after.check(batch, Step::Read)?;
-
-        let input = BatchInput {
-            rows: read.rows,
-            batch_time_us: planned.batch_time_us,
-            watermark_ms: planned.watermark_ms,
-            late_watermark_ms: planned.late_watermark_ms,
-            seed: planned.seed,
-        };
+        let ran = report.time("addBatch", self.parts.plan.run(input)).await;
+        // A source that cannot be read is why the plan failed, if it did.
+        let read = reading.finish().await?;
         report.input(&read.counts);
-        // Rows are shared, not copied: kept for the case that one of them makes the batch fail.
-        let kept = input.clone();
-        let output = match report.time("addBatch", self.parts.plan.run(input)).await {
+        let output = match ran {
             Ok(output) => output,
-            Err(error) => return Err(self.located(&planned, kept, error).await),
+            Err(error) => return Err(self.located(&planned, &read, error).await),
         };
-        drop(kept);
         self.parts.stop_after.check(batch, Step::Ran)?;
 
         let staged = self.stage(&planned, &output, &read.malformed, &mut report).await;

@@ -5,6 +5,7 @@
 //! says. Only this folder knows the order of the protocol, and only it spawns tasks.
 
 mod micro_batch;
+mod feed;
 mod locate;
 mod reading;
 mod staging;
@@ -21,6 +22,7 @@ pub mod status;
 use std::fmt;
 use std::sync::Arc;
 
+pub use feed::Decoders;
 pub use query::{Query, QueryParts, QuerySink, QuerySource, SourceRows};
 
 use crate::checkpoint::BatchId;

@@ -8,13 +8,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use super::feed::Decoders;
 use super::report::BatchReport;
 use super::status::QueryMonitor;
 use super::{StopAfter, micro_batch};
 use crate::checkpoint::{BatchId, Checkpoint, FirstStep, PlannedBatch, PreparedBatch, Recovered};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{DecodeRequest, Decoder, FormatOptions, MetadataColumn};
+use crate::format::MetadataColumn;
 use crate::metrics::QueryMetrics;
 use crate::pipeline::Trigger;
 use crate::plan::streaming::{ResultPlan, StreamingPlan};
@@ -26,16 +27,10 @@ use crate::source::{Offset, ReadLimit, Source};
 const RETRY_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// How a source's chunks become rows.
+#[derive(Debug, Clone)]
 pub enum SourceRows {
-    /// Lines, through a decoder.
-    Lines {
-        /// The decoder, which is used for every batch.
-        decoder: Box<dyn Decoder>,
-        /// Its format.
-        options: FormatOptions,
-        /// What it was asked for.
-        request: Box<DecodeRequest>,
-    },
+    /// Lines, through decoders that are used for every batch.
+    Lines(Arc<Decoders>),
     /// Rows that need no decoding.
     Columns {
         /// The source's name, for `_source`.
@@ -57,8 +52,6 @@ pub struct QuerySource {
     pub rows: SourceRows,
     /// Admission limit per batch.
     pub limit: ReadLimit,
-    /// A read of it was cut off: its decoder holds lines of that try.
-    pub is_cut_off: bool,
     /// Batch 0 of a fresh checkpoint reads nothing from it, as Spark's socket source does.
     pub starts_empty: bool,
 }

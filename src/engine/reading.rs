@@ -1,58 +1,108 @@
-//! Reading a planned range: chunks from the sources, rows for the plan, malformed lines set aside.
+//! Reading a planned range: each source's rows flow into the plan while they are decoded, and what was read is summed up behind it.
 
 use std::collections::BTreeMap;
-use std::hash::Hasher;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray, new_null_array};
-use arrow::datatypes::{FieldRef, Schema};
-use futures::TryStreamExt;
-use twox_hash::XxHash3_64;
+use arrow::array::RecordBatch;
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
+use tokio::sync::Mutex;
 
+use super::feed::{Feed, SourceCounts};
 use super::query::{Query, QuerySource, SourceRows};
 use crate::checkpoint::{BatchId, InputChecksum, PlannedBatch};
-use crate::error::{Attempt, Error, ErrorKind, Result};
-use crate::format::{Malformed, MetadataColumn};
-use crate::plan::catalog::metadata_field;
-use crate::source::{Chunk, OffsetRange};
+use crate::error::Result;
+use crate::format::Malformed;
+use crate::plan::{BatchInput, InputRows};
+use crate::source::OffsetRange;
 
 /// How many batches' worth of log and staged output is kept behind the newest.
 const BATCHES_RETAINED: u64 = 10;
 
+/// The sources of one batch being read.
+pub(super) struct Reading(BTreeMap<String, Arc<Mutex<Feed>>>);
+
 /// What was read for one batch.
 #[derive(Default)]
 pub(super) struct BatchRead {
-    pub(super) rows: BTreeMap<String, Vec<RecordBatch>>,
     pub(super) counts: BTreeMap<String, SourceCounts>,
     pub(super) malformed: Vec<(String, Vec<Malformed>)>,
     pub(super) checksums: BTreeMap<String, InputChecksum>,
 }
 
-/// Rows of one source in one batch.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct SourceCounts {
-    pub(super) read: u64,
-    pub(super) decoded: u64,
-    pub(super) malformed: u64,
-    pub(super) dropped_malformed: u64,
-}
-
-impl Query {
-    /// Reads and decodes every source's range.
-    pub(super) async fn read(&mut self, planned: &PlannedBatch) -> Result<BatchRead> {
+impl Reading {
+    /// Reads to the end what the plan has not asked for, and sums up. Fails if reading has failed anywhere.
+    pub(super) async fn finish(&self) -> Result<BatchRead> {
         let mut read = BatchRead::default();
-        for source in &mut self.parts.sources {
-            let name = source.name.clone();
-            let Some(range) = planned.sources.get(&name) else { continue };
-            let one = read_source(source, range).await?;
-            read.rows.insert(name.clone(), one.rows);
+        for (name, feed) in &self.0 {
+            let one = feed.lock().await.finish().await?;
             read.counts.insert(name.clone(), one.counts);
-            read.checksums.insert(name.clone(), InputChecksum { rows: one.counts.read, xxh3: one.xxh3 });
+            read.checksums.insert(name.clone(), one.checksum);
             if !one.malformed.is_empty() {
-                read.malformed.push((name, one.malformed));
+                read.malformed.push((name.clone(), one.malformed));
             }
         }
         Ok(read)
+    }
+}
+
+/// Begins to read one source's range.
+pub(super) async fn open_feed(source: &mut QuerySource, rows: SourceRows, range: &OffsetRange) -> Result<Feed> {
+    let chunks = if range.start == range.end { stream::empty().boxed() } else { source.source.read(range).await? };
+    Ok(Feed::new(&source.name, rows, chunks))
+}
+
+/// What the plan runs with, beside the rows.
+pub(super) fn batch_input(planned: &PlannedBatch, rows: BTreeMap<String, InputRows>) -> BatchInput {
+    BatchInput {
+        rows,
+        batch_time_us: planned.batch_time_us,
+        watermark_ms: planned.watermark_ms,
+        late_watermark_ms: planned.late_watermark_ms,
+        seed: planned.seed,
+    }
+}
+
+/// The rows of a feed, for a plan that takes them as they come.
+pub(super) fn rows_of(feed: Arc<Mutex<Feed>>) -> BoxStream<'static, Result<RecordBatch>> {
+    let next = |feed: Arc<Mutex<Feed>>| async move {
+        let rows = feed.lock().await.next().await?;
+        Ok(rows.map(|rows| (rows, feed)))
+    };
+    stream::try_unfold(feed, next).boxed()
+}
+
+impl Query {
+    /// Begins to read every source's range: the input of the plan, and what is asked for the sums afterwards.
+    pub(super) async fn read(&mut self, planned: &PlannedBatch) -> Result<(Reading, BatchInput)> {
+        let (mut feeds, mut rows) = (BTreeMap::new(), BTreeMap::new());
+        for source in &mut self.parts.sources {
+            let Some(range) = planned.sources.get(&source.name) else { continue };
+            let feed = open_feed(source, source.rows.clone(), range).await?;
+            feeds.insert(source.name.clone(), Arc::new(Mutex::new(feed)));
+        }
+        for (name, feed) in &feeds {
+            let is_empty = feed.lock().await.is_empty().await?;
+            match self.input_rows(name, rows_of(feed.clone()), is_empty).await {
+                Ok(input) => drop(rows.insert(name.clone(), input)),
+                Err(error) => return Err(feed.lock().await.finish().await.err().unwrap_or(error)),
+            }
+        }
+        Ok((Reading(feeds), batch_input(planned, rows)))
+    }
+
+    /// One source's rows in the form that the plan takes them in.
+    pub(super) async fn input_rows(
+        &self,
+        source: &str,
+        rows: BoxStream<'static, Result<RecordBatch>>,
+        is_empty: bool,
+    ) -> Result<InputRows> {
+        match self.parts.plan.scans().iter().find(|scan| scan.source == source).map_or(0, |scan| scan.scans) {
+            0 | 1 => Ok(InputRows::Streamed { rows, is_empty }),
+            // Nobody knows which of several scans runs ahead of the others, nor how far.
+            _ => Ok(InputRows::Held(rows.try_collect().await?)),
+        }
     }
 
     /// Waits until every source can replay its range after a power cut.
@@ -103,71 +153,4 @@ impl Query {
         }
         Ok(())
     }
-}
-
-struct SourceRead {
-    rows: Vec<RecordBatch>,
-    counts: SourceCounts,
-    malformed: Vec<Malformed>,
-    xxh3: u64,
-}
-
-async fn read_source(source: &mut QuerySource, range: &OffsetRange) -> Result<SourceRead> {
-    if std::mem::replace(&mut source.is_cut_off, true) {
-        if let SourceRows::Lines { decoder, .. } = &mut source.rows {
-            decoder.finish()?;
-        }
-    }
-    let mut hash = XxHash3_64::new();
-    let mut counts = SourceCounts::default();
-    let mut rows = Vec::new();
-    if range.start != range.end {
-        let mut chunks = source.source.read(range).await?;
-        while let Some(chunk) = chunks.try_next().await? {
-            match (chunk, &mut source.rows) {
-                (Chunk::Lines(chunk), SourceRows::Lines { decoder, .. }) => {
-                    hash.write(&chunk.bytes);
-                    decoder.push(&chunk)?;
-                }
-                (Chunk::Rows(batch), SourceRows::Columns { source, projection, metadata }) => {
-                    counts.read += batch.num_rows() as u64;
-                    rows.push(pick(&batch, source, projection, metadata)?);
-                }
-                _ => {
-                    return Err(Error::internal(format!("source {:?} yields chunks that its format does not take", source.name)));
-                }
-            }
-        }
-    }
-    let mut malformed = Vec::new();
-    if let SourceRows::Lines { decoder, .. } = &mut source.rows {
-        let decoded = decoder.finish()?;
-        counts.read = decoded.lines_read;
-        counts.malformed = decoded.lines_malformed;
-        counts.dropped_malformed = decoded.lines_dropped;
-        rows = decoded.rows;
-        malformed = decoded.malformed;
-    }
-    source.is_cut_off = false;
-    counts.decoded = counts.read - counts.dropped_malformed;
-    Ok(SourceRead { rows, counts, malformed, xxh3: hash.finish() })
-}
-
-/// The asked-for columns of rows that needed no decoding; of the metadata they have only `_source`.
-fn pick(rows: &RecordBatch, source: &str, projection: &[usize], metadata: &[MetadataColumn]) -> Result<RecordBatch> {
-    let mut fields: Vec<FieldRef> = projection.iter().map(|at| rows.schema_ref().fields()[*at].clone()).collect();
-    let mut columns: Vec<ArrayRef> = projection.iter().map(|at| rows.column(*at).clone()).collect();
-    for column in metadata {
-        let field = metadata_field(*column);
-        columns.push(match column {
-            MetadataColumn::Source => Arc::new(StringArray::from_iter_values(std::iter::repeat_n(source, rows.num_rows()))),
-            MetadataColumn::Position | MetadataColumn::ReceivedAt | MetadataColumn::File => {
-                new_null_array(field.data_type(), rows.num_rows())
-            }
-        });
-        fields.push(field.into());
-    }
-    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
-        .attempting(ErrorKind::Internal, || format!("pick columns of source {source:?}"))
 }

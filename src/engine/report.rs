@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use tracing::{debug, warn};
 
+use super::feed::SourceCounts;
 use super::progress::{Ledger, Progress, SinkProgress, SourceProgress, iso_millis, per_second};
 use super::query::Query;
-use super::reading::SourceCounts;
 use crate::checkpoint::PlannedBatch;
 use crate::plan::{BatchOutput, OperatorProgress};
 use crate::sink::Guarantee;

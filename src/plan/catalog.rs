@@ -7,7 +7,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -17,23 +17,65 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::{DefaultTableSource, MemTable, provider_as_source};
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::{Expr, LogicalPlan, TableScan, TableSource, TableType};
+use datafusion::logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown, TableScan, TableSource, TableType};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
-use datafusion::physical_plan::memory::MemoryStream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, ReplaceChildrenOptions,
 };
+use futures::StreamExt;
+use futures::stream::BoxStream;
 
+use super::condition::condition;
 use super::spark::types;
-use super::{ScanRequest, StaticTable, StreamTable};
+use super::{InputRows, ScanRequest, StaticTable, StreamTable};
 use crate::error::{Error, ErrorKind, Result, from_datafusion};
-use crate::format::MetadataColumn;
+use crate::format::{Condition, MetadataColumn};
 
 /// The current batch's rows of each source, their columns as in its [`ScanRequest`]. Put into the session configuration of the
 /// task context with `SessionConfig::with_extension`.
 #[derive(Debug, Default)]
-pub struct BatchRows(pub BTreeMap<String, Vec<RecordBatch>>);
+pub struct BatchRows(BTreeMap<String, ScanRows>);
+
+/// What scans of one source take.
+enum ScanRows {
+    /// The same rows for each.
+    Held(Vec<RecordBatch>),
+    /// For one alone, which takes the stream away.
+    Streamed(Mutex<Option<BoxStream<'static, Result<RecordBatch>>>>),
+}
+
+impl fmt::Debug for ScanRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Held(rows) => f.debug_tuple("Held").field(rows).finish(),
+            Self::Streamed(_) => f.write_str("Streamed"),
+        }
+    }
+}
+
+impl BatchRows {
+    /// The rows of each source.
+    pub fn new(rows: BTreeMap<String, InputRows>) -> Self {
+        let taken = rows.into_iter().map(|(source, rows)| match rows {
+            InputRows::Held(rows) => (source, ScanRows::Held(rows)),
+            InputRows::Streamed { rows, .. } => (source, ScanRows::Streamed(Mutex::new(Some(rows)))),
+        });
+        Self(taken.collect())
+    }
+
+    fn take(&self, source: &str) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        match self.0.get(source) {
+            None => Ok(futures::stream::empty().boxed()),
+            Some(ScanRows::Held(rows)) => Ok(futures::stream::iter(rows.clone().into_iter().map(Ok)).boxed()),
+            Some(ScanRows::Streamed(rows)) => {
+                let rows = rows.lock().unwrap_or_else(PoisonError::into_inner).take();
+                rows.ok_or_else(|| Error::internal(format!("the rows of source {source} were streamed to two scans")))
+            }
+        }
+    }
+}
 
 /// A stream as a table: its declared columns, then its metadata columns.
 #[derive(Debug)]
@@ -67,6 +109,16 @@ impl StreamScan {
     /// How many of the columns are declared ones; metadata columns follow.
     pub fn declared(&self) -> usize {
         self.declared
+    }
+
+    /// The column with this index, metadata columns after declared ones.
+    pub(super) fn field(&self, column: usize) -> &Field {
+        self.schema.field(column)
+    }
+
+    /// Which of the declared columns is called `name`.
+    pub(super) fn declared_column(&self, name: &str) -> Option<usize> {
+        self.schema.fields()[..self.declared].iter().position(|field| field.name() == name)
     }
 }
 
@@ -113,30 +165,60 @@ pub fn is_streaming(plan: &LogicalPlan) -> bool {
 
 /// What each source must bring for an optimised plan, one entry per source, by name.
 pub fn scan_requests(plan: &LogicalPlan) -> Result<Vec<ScanRequest>> {
-    let mut wanted: BTreeMap<String, (Vec<bool>, usize, Vec<MetadataColumn>)> = BTreeMap::new();
+    let mut wanted: BTreeMap<String, Wanted> = BTreeMap::new();
     plan.apply_with_subqueries(|node| {
         if let LogicalPlan::TableScan(scan) = node
             && let Some(stream) = stream_of(scan)
         {
-            let (columns, ..) = wanted
-                .entry(stream.name.clone())
-                .or_insert_with(|| (vec![false; stream.schema.fields().len()], stream.declared, stream.metadata.clone()));
+            let wanted = wanted.entry(stream.name.clone()).or_insert_with(|| Wanted::nothing_of(stream));
             match &scan.projection {
-                Some(projection) => projection.iter().for_each(|&index| columns[index] = true),
-                None => columns.fill(true),
+                Some(projection) => projection.iter().for_each(|&index| wanted.columns[index] = true),
+                None => wanted.columns.fill(true),
             }
+            wanted.filter(
+                scan.filters.iter().filter_map(|filter| Some((condition(filter, stream)?, filter.to_string()))).collect(),
+            );
+            wanted.scans += 1;
         }
         Ok(TreeNodeRecursion::Continue)
     })
     .map_err(|error| from_datafusion(error, ErrorKind::Internal))?;
-    Ok(wanted
-        .into_iter()
-        .map(|(source, (columns, declared, metadata))| ScanRequest {
-            source,
-            projection: (0..declared).filter(|&index| columns[index]).collect(),
-            metadata: metadata.into_iter().zip(&columns[declared..]).filter(|(_, wanted)| **wanted).map(|(m, _)| m).collect(),
-        })
-        .collect())
+    Ok(wanted.into_iter().map(|(source, wanted)| wanted.request(source)).collect())
+}
+
+/// What the scans of one source want together.
+struct Wanted {
+    /// Declared columns, then metadata columns.
+    columns: Vec<bool>,
+    declared: usize,
+    metadata: Vec<MetadataColumn>,
+    /// Conditions with their texts.
+    filter: Vec<(Condition, String)>,
+    scans: usize,
+}
+
+impl Wanted {
+    fn nothing_of(stream: &StreamScan) -> Self {
+        let columns = vec![false; stream.schema.fields().len()];
+        Self { columns, declared: stream.declared, metadata: stream.metadata.clone(), filter: Vec::new(), scans: 0 }
+    }
+
+    /// One more scan wants only the rows that fulfil `conditions`: a row can be left out that no scan wants.
+    fn filter(&mut self, conditions: Vec<(Condition, String)>) {
+        if self.scans == 0 {
+            self.filter = conditions;
+        } else {
+            self.filter.retain(|(known, _)| conditions.iter().any(|(condition, _)| condition == known));
+        }
+    }
+
+    fn request(self, source: String) -> ScanRequest {
+        let Self { columns, declared, metadata, filter, scans } = self;
+        let projection = (0..declared).filter(|&index| columns[index]).collect();
+        let metadata = metadata.into_iter().zip(&columns[declared..]).filter(|(_, wanted)| **wanted).map(|(m, _)| m).collect();
+        let (filter, filter_text) = filter.into_iter().unzip();
+        ScanRequest { source, projection, metadata, filter, filter_text, scans }
+    }
 }
 
 /// A stream as a plan's leaf.
@@ -159,6 +241,15 @@ impl TableProvider for StreamScan {
 
     fn table_type(&self) -> TableType {
         TableType::Base
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DataFusionResult<Vec<TableProviderFilterPushDown>> {
+        let support = |filter: &&Expr| match condition(filter, self) {
+            // The plan judges again: whatever a decoder makes of it, no row comes through that should not.
+            Some(_) => TableProviderFilterPushDown::Inexact,
+            None => TableProviderFilterPushDown::Unsupported,
+        };
+        Ok(filters.iter().map(support).collect())
     }
 
     async fn scan(
@@ -257,8 +348,9 @@ impl ExecutionPlan for StreamScanExec {
             .session_config()
             .get_extension::<BatchRows>()
             .ok_or_else(|| DataFusionError::from(Error::internal("a plan over streams was run outside a batch")))?;
-        let rows = rows.0.get(self.source.as_ref()).map(Vec::as_slice).unwrap_or_default();
-        let rows = rows.iter().map(|rows| self.pick(rows)).collect::<Result<Vec<_>>>()?;
-        Ok(Box::pin(MemoryStream::try_new(rows, self.schema(), None)?))
+        let schema = self.schema();
+        let scan = Self { source: self.source.clone(), properties: self.properties.clone() };
+        let rows = rows.take(&self.source)?.map(move |rows| Ok(rows.and_then(|rows| scan.pick(&rows))?));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
     }
 }

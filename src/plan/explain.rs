@@ -6,7 +6,7 @@ use std::sync::Arc;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 
-use super::OperatorFingerprint;
+use super::{OperatorFingerprint, ScanRequest};
 
 /// The three plans of a query, as text.
 #[derive(Debug)]
@@ -26,15 +26,21 @@ impl Explained {
         }
     }
 
-    /// All of it, with what `operators` keep.
-    pub fn text(&self, operators: &[OperatorFingerprint]) -> String {
+    /// All of it, with which rows of the sources decoders leave out and what `operators` keep.
+    pub fn text(&self, scans: &[ScanRequest], operators: &[OperatorFingerprint]) -> String {
         let mut text = String::new();
         for (title, plan) in
             [("Logical plan", &self.logical), ("Incremental plan", &self.incremental), ("Physical plan", &self.physical)]
         {
             push(&mut text, format_args!("== {title} ==\n{}\n\n", plan.trim_end()));
         }
-        text.push_str("== State ==\n");
+        text.push_str("== Sources ==\n");
+        for ScanRequest { source, filter_text, .. } in scans {
+            let rows =
+                if filter_text.is_empty() { "all rows".to_owned() } else { format!("rows with {}", filter_text.join(" AND ")) };
+            push(&mut text, format_args!("{source}: {rows}\n"));
+        }
+        text.push_str("\n== State ==\n");
         if operators.is_empty() {
             text.push_str("none\n");
         }

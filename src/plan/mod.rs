@@ -11,13 +11,16 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use datafusion::logical_expr::LogicalPlan;
+use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
-use crate::format::MetadataColumn;
+use crate::error::Result;
+use crate::format::{Condition, MetadataColumn};
 
 pub mod batch_time;
 pub mod spark;
 pub mod catalog;
+mod condition;
 pub mod output_mode;
 pub mod streaming;
 pub mod explain;
@@ -102,7 +105,7 @@ pub struct PlanSettings {
 }
 
 /// What the plan needs from one source: the scan of a batch hands it exactly these columns.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ScanRequest {
     /// The source's name.
     pub source: String,
@@ -110,6 +113,12 @@ pub struct ScanRequest {
     pub projection: Vec<usize>,
     /// Metadata columns, after the projected ones.
     pub metadata: Vec<MetadataColumn>,
+    /// What the plan wants of every row, as far as a decoder can judge it. The plan judges it again.
+    pub filter: Vec<Condition>,
+    /// The same, for people.
+    pub filter_text: Vec<String>,
+    /// How many scans of the plan read it: rows can be streamed to one, and must be held for several.
+    pub scans: usize,
 }
 
 /// What a checkpoint remembers of a stateful operator: a restart with another one is refused.
@@ -125,11 +134,49 @@ pub struct OperatorFingerprint {
     pub parameters: Vec<String>,
 }
 
+/// The rows of one source in one batch, columns as in its [`ScanRequest`].
+pub enum InputRows {
+    /// All of them.
+    Held(Vec<RecordBatch>),
+    /// As they come, for a source that is scanned once.
+    Streamed {
+        /// The rows; errors end the run.
+        rows: BoxStream<'static, Result<RecordBatch>>,
+        /// The batch has nothing of this source, not even rows that the request's filter drops.
+        is_empty: bool,
+    },
+}
+
+impl InputRows {
+    /// Whether the batch has nothing of this source.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Held(rows) => rows.iter().all(|rows| rows.num_rows() == 0),
+            Self::Streamed { is_empty, .. } => *is_empty,
+        }
+    }
+}
+
+impl FromIterator<RecordBatch> for InputRows {
+    fn from_iter<T: IntoIterator<Item = RecordBatch>>(rows: T) -> Self {
+        Self::Held(rows.into_iter().collect())
+    }
+}
+
+impl std::fmt::Debug for InputRows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Held(rows) => f.debug_tuple("Held").field(rows).finish(),
+            Self::Streamed { is_empty, .. } => f.debug_struct("Streamed").field("is_empty", is_empty).finish_non_exhaustive(),
+        }
+    }
+}
+
 /// One batch's input.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct BatchInput {
-    /// The rows of each source, columns as in its [`ScanRequest`].
-    pub rows: BTreeMap<String, Vec<RecordBatch>>,
+    /// The rows of each source.
+    pub rows: BTreeMap<String, InputRows>,
     /// The only clock the plan sees, in microseconds since 1970.
     pub batch_time_us: i64,
     /// Watermark in force (W(n)), in milliseconds since 1970.

@@ -2,7 +2,7 @@
 
 use futures::StreamExt;
 
-use super::{Chunk, LineEnd, Offset, OffsetRange, ReadLimit, Source};
+use super::{Chunk, LineChunk, LineEnd, Offset, OffsetRange, ReadBuffer, ReadLimit, Source};
 use crate::error::{Error, Result};
 
 /// A line as a decoder would see it: its text without line end, where it came from and how it ended.
@@ -15,14 +15,26 @@ pub(crate) struct Line {
 }
 
 /// The records of a chunk; rows are shown as text.
-pub(crate) fn records(chunk: &Chunk) -> Vec<Line> {
-    let lines = match chunk {
+pub(crate) fn records(chunk: Chunk) -> Result<Vec<Line>> {
+    Ok(match chunk {
         Chunk::Rows(rows) => {
             let shown = (0..rows.num_rows()).map(|row| format!("{:?}", rows.slice(row, 1)).into_bytes());
-            return shown.map(|text| Line { text, origin: String::new(), position: 0, end: LineEnd::Clean }).collect();
+            shown.map(|text| Line { text, origin: String::new(), position: 0, end: LineEnd::Clean }).collect()
         }
-        Chunk::Lines(lines) => lines,
-    };
+        Chunk::Lines(lines) => lines_of(&lines),
+        Chunk::Part(part) => {
+            let mut lines = Vec::new();
+            part.read(&mut ReadBuffer::default(), &mut |chunk| {
+                lines.extend(lines_of(chunk));
+                Ok(())
+            })?;
+            lines
+        }
+    })
+}
+
+/// The lines of a chunk.
+pub(crate) fn lines_of(lines: &LineChunk) -> Vec<Line> {
     let mut at = lines.position;
     let mut records = Vec::new();
     for line in lines.bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -39,8 +51,8 @@ pub(crate) fn records(chunk: &Chunk) -> Vec<Line> {
 pub(crate) async fn read(source: &mut dyn Source, start: &Offset, end: &Offset) -> Result<Vec<Line>> {
     let range = OffsetRange { start: start.clone(), end: end.clone() };
     let chunks: Vec<Result<Chunk>> = source.read(&range).await?.collect().await;
-    let chunks = chunks.into_iter().collect::<Result<Vec<Chunk>>>()?;
-    Ok(chunks.iter().flat_map(records).collect())
+    let records = chunks.into_iter().map(|chunk| records(chunk?)).collect::<Result<Vec<_>>>()?;
+    Ok(records.into_iter().flatten().collect())
 }
 
 /// The texts of everything from `start` to wherever the source is now.

@@ -6,7 +6,7 @@
 use std::io::{self, Read};
 use std::ops::Range;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use memchr::{memchr, memrchr};
 
 use super::LineEnd;
@@ -184,6 +184,31 @@ pub(crate) fn fitting(lines: &[u8], rows: u64, bytes: u64) -> usize {
         fit = memrchr(b'\n', &lines[..bytes]).map_or(0, |at| at + 1);
     }
     if rows < fit as u64 { after_lines(&lines[..fit], rows) } else { fit }
+}
+
+/// Room for raw lines that is used over and over: fresh pages cost as much as reading into them.
+#[derive(Debug, Default)]
+pub struct ReadBuffer(BytesMut);
+
+impl ReadBuffer {
+    /// The first `used` bytes and at least `wanted` bytes of room behind them.
+    pub(crate) fn with_room(&mut self, used: usize, wanted: usize) -> &mut [u8] {
+        if self.0.len() < used + wanted {
+            // Twice as much, so that a long line is not copied once per read.
+            let len = (used + wanted).max(self.0.len() * 2);
+            self.0.reserve(len + PADDING - self.0.len());
+            self.0.resize(len, 0);
+        }
+        &mut self.0
+    }
+
+    /// Shows `use_it` the buffer as shared bytes. It is there again afterwards, copied if a part of it was kept.
+    pub(crate) fn lend<T>(&mut self, use_it: impl FnOnce(&Bytes) -> T) -> T {
+        let shared = std::mem::take(&mut self.0).freeze();
+        let result = use_it(&shared);
+        self.0 = shared.try_into_mut().unwrap_or_else(|kept| BytesMut::from(kept.as_ref()));
+        result
+    }
 }
 
 /// Lines read from a file or anything else that ends.

@@ -52,7 +52,13 @@ struct Pushed {
     first: u64,
     rows: u64,
     bytes: u64,
-    chunk: Chunk,
+    content: Content,
+}
+
+#[derive(Debug, Clone)]
+enum Content {
+    Lines(LineChunk),
+    Rows(RecordBatch),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -87,13 +93,13 @@ impl MemoryStream {
         let (rows, length) = (count_lines(&bytes), bytes.len() as u64);
         self.push(rows, length, |position| {
             let origin = Arc::from("memory");
-            Chunk::Lines(LineChunk { bytes, origin, position, received_at_us: None, end: LineEnd::Clean })
+            Content::Lines(LineChunk { bytes, origin, position, received_at_us: None, end: LineEnd::Clean })
         });
     }
 
     /// Pushes rows, which must have the schema that the source was declared with.
     pub fn push_rows(&self, rows: RecordBatch) {
-        self.push(rows.num_rows() as u64, rows.get_array_memory_size() as u64, |_| Chunk::Rows(rows));
+        self.push(rows.num_rows() as u64, rows.get_array_memory_size() as u64, |_| Content::Rows(rows));
     }
 
     /// A query's view of the stream.
@@ -107,12 +113,12 @@ impl MemoryStream {
         MemorySource { stream: self.clone(), id, stop, end: self.end.subscribe() }
     }
 
-    fn push(&self, rows: u64, bytes: u64, chunk: impl FnOnce(u64) -> Chunk) {
+    fn push(&self, rows: u64, bytes: u64, content: impl FnOnce(u64) -> Content) {
         let mut shared = self.lock();
         if rows == 0 {
             return;
         }
-        let pushed = Pushed { first: shared.rows, rows, bytes, chunk: chunk(shared.bytes) };
+        let pushed = Pushed { first: shared.rows, rows, bytes, content: content(shared.bytes) };
         shared.rows += rows;
         shared.bytes += bytes;
         shared.pushed.push_back(pushed);
@@ -143,12 +149,12 @@ impl Pushed {
     fn slice(&self, from: u64, to: u64) -> Option<Chunk> {
         let from = from.max(self.first) - self.first;
         let to = to.min(self.first + self.rows).checked_sub(self.first).filter(|to| *to > from)?;
-        Some(match &self.chunk {
-            Chunk::Rows(rows) => {
+        Some(match &self.content {
+            Content::Rows(rows) => {
                 let (at, count) = (usize::try_from(from).ok()?, usize::try_from(to - from).ok()?);
                 Chunk::Rows(rows.slice(at, count))
             }
-            Chunk::Lines(lines) => {
+            Content::Lines(lines) => {
                 let (start, end) = (after_lines(&lines.bytes, from), after_lines(&lines.bytes, to));
                 let position = lines.position + start as u64;
                 Chunk::Lines(LineChunk { bytes: lines.bytes.slice(start..end), position, ..lines.clone() })
@@ -158,9 +164,9 @@ impl Pushed {
 
     /// How many rows from `from` on fit into `bytes`.
     fn rows_within(&self, from: u64, bytes: u64) -> u64 {
-        match &self.chunk {
-            Chunk::Rows(_) => bytes / (self.bytes / self.rows).max(1),
-            Chunk::Lines(lines) => {
+        match &self.content {
+            Content::Rows(_) => bytes / (self.bytes / self.rows).max(1),
+            Content::Lines(lines) => {
                 let rest = &lines.bytes[after_lines(&lines.bytes, from - self.first)..];
                 let fit = rest.len().min(usize::try_from(bytes).unwrap_or(usize::MAX));
                 memchr::memchr_iter(b'\n', &rest[..fit]).count() as u64

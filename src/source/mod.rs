@@ -13,6 +13,7 @@ pub mod socket;
 #[cfg(test)]
 mod contract;
 
+pub use lines::ReadBuffer;
 pub use stats::SourceStats;
 
 use std::sync::Arc;
@@ -70,12 +71,25 @@ pub struct ReadLimit {
 }
 
 /// A piece of a range, in order.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum Chunk {
     /// Raw lines for the source's decoder.
     Lines(LineChunk),
+    /// Raw lines that are still to be fetched: parts of a range can be read and decoded side by side.
+    Part(Box<dyn LinePart>),
     /// Rows that need no decoding (rate and memory sources), in the source's own schema.
     Rows(RecordBatch),
+}
+
+/// A part of a range that is read on its own.
+///
+/// # Contract
+/// - Parts do not depend on each other, and reading one again yields the same lines, in chunks that may be cut elsewhere.
+/// - How a range is cut into parts depends on the range alone, not on the machine or on what was read before.
+pub trait LinePart: std::fmt::Debug + Send {
+    /// Hands the lines to `deliver`, in order, until they end or it fails. Waits for the disk. What `buffer` holds does not matter;
+    /// it saves allocating one.
+    fn read(self: Box<Self>, buffer: &mut ReadBuffer, deliver: &mut dyn FnMut(&LineChunk) -> Result<()>) -> Result<()>;
 }
 
 /// Consecutive raw lines of one origin. Lines end with `\n`; only the last may lack it, see [`LineChunk::end`].

@@ -28,7 +28,9 @@ use super::batch_time::BatchTime;
 use super::catalog::{BatchRows, scan_requests, stream_of};
 use super::explain::Explained;
 use super::spark::relation::{optimise, plan_query};
-use super::{BatchInput, BatchOutput, Catalog, OperatorFingerprint, PlanSettings, QueryText, ScanRequest, Scope, output_mode};
+use super::{
+    BatchInput, BatchOutput, Catalog, InputRows, OperatorFingerprint, PlanSettings, QueryText, ScanRequest, Scope, output_mode,
+};
 use crate::error::{Error, ErrorKind, Result, from_datafusion};
 use crate::operator::Operator;
 use crate::operator::node::collect_partitions;
@@ -102,7 +104,7 @@ impl StreamingPlan {
 
     /// The logical, incremental and physical plan, and what each part keeps in state.
     pub fn explain(&self) -> String {
-        self.explained.text(&self.fingerprints())
+        self.explained.text(&self.scans, &self.fingerprints())
     }
 
     /// Loads one operator's state from a snapshot (or nothing) followed by later changelogs, oldest first. Kind `Corrupt` if the
@@ -118,14 +120,14 @@ impl StreamingPlan {
         for operator in &self.operators {
             operator.begin_batch();
         }
-        if self.scope == Scope::MicroBatch && input.rows.values().flatten().all(|rows| rows.num_rows() == 0) {
+        if self.scope == Scope::MicroBatch && input.rows.values().all(InputRows::is_empty) {
             return Ok(BatchOutput {
                 rows: vec![RecordBatch::new_empty(self.schema())],
                 state: Vec::new(),
                 operators: Vec::new(),
             });
         }
-        let ran = self.runner.run(BatchRows(input.rows), input.batch_time_us).await;
+        let ran = self.runner.run(BatchRows::new(input.rows), input.batch_time_us).await;
         ran.and_then(|rows| self.output(rows)).inspect_err(|_| self.abort())
     }
 
@@ -196,7 +198,14 @@ fn requests(written: &LogicalPlan, optimized: &LogicalPlan) -> Result<Vec<ScanRe
     walked.map_err(|e| from_datafusion(e, ErrorKind::Internal))?;
     for source in named {
         if !requests.iter().any(|request| request.source == source) {
-            requests.push(ScanRequest { source, projection: Vec::new(), metadata: Vec::new() });
+            requests.push(ScanRequest {
+                source,
+                projection: Vec::new(),
+                metadata: Vec::new(),
+                filter: Vec::new(),
+                filter_text: Vec::new(),
+                scans: 0,
+            });
         }
     }
     requests.sort_by(|a, b| a.source.cmp(&b.source));

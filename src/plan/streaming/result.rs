@@ -10,7 +10,7 @@ use datafusion::logical_expr::LogicalPlan;
 use super::{BatchRows, BatchTime, Runner, build};
 use crate::error::{Error, ErrorKind, Result, from_datafusion};
 use crate::plan::spark::relation::{PlannedQuery, optimise, plan_query};
-use crate::plan::{Catalog, PlanSettings, Scope, StreamTable};
+use crate::plan::{Catalog, InputRows, PlanSettings, Scope, StreamTable};
 use crate::state::StateMemory;
 
 /// What a `select` calls the rows it reads.
@@ -44,7 +44,7 @@ impl ResultPlan {
 
     /// Runs it over one batch's rows. `batch_time_us` is the only clock it sees, in microseconds since 1970.
     pub async fn run(&mut self, rows: Vec<RecordBatch>, batch_time_us: i64) -> Result<Vec<RecordBatch>> {
-        self.runner.run(BatchRows(BTreeMap::from([(TABLE.to_owned(), rows)])), batch_time_us).await
+        self.runner.run(BatchRows::new(BTreeMap::from([(TABLE.to_owned(), InputRows::Held(rows))])), batch_time_us).await
     }
 }
 

@@ -3,6 +3,7 @@
 //! A batch *takes* files: it writes them into a durable list (`taken`), and offsets are places in that list. A file is taken when
 //! two listings agree about it, so that one being written is left until it is whole.
 
+mod block;
 mod clean;
 mod limit;
 mod listing;
@@ -17,7 +18,6 @@ pub use reader::{read_table, table_files};
 
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::MetadataColumn;
 use limit::{Fit, Left};
 use listing::{Found, Place};
-use reader::{Parked, TakenReader, is_compressed, read_range};
+use reader::{Parked, TakenReader, is_compressed, parts};
 use tail::Tails;
 use taken::{Taken, TakenFiles};
 
@@ -151,23 +151,15 @@ impl Source for FileSource {
 
     async fn read(&mut self, range: &OffsetRange) -> Result<BoxStream<'static, Result<Chunk>>> {
         let (start, end) = (range.start.decode::<Progress>()?, range.end.decode::<Progress>()?);
-        let (files, line_bytes_max, parked) = self
-            .with(move |files| Ok((files.between(start, end)?, files.settings.line_bytes_max, files.read_parked.clone())))
-            .await?;
-        // Reading runs two chunks ahead of decoding.
-        let (sender, receiver) = tokio::sync::mpsc::channel(2);
-        let stats = self.stats.clone();
-        tokio::task::spawn_blocking(move || {
-            let mut deliver = |chunk: Result<Chunk>| {
-                if let Ok(Chunk::Lines(lines)) = &chunk {
-                    stats.bytes_received.fetch_add(lines.bytes.len() as u64, Ordering::Relaxed);
-                }
-                sender.blocking_send(chunk).is_ok()
-            };
-            read_range(&files, start.position, (end.file, end.position), line_bytes_max, &parked, &mut deliver);
-        });
-        let next = |mut receiver: tokio::sync::mpsc::Receiver<_>| async move { Some((receiver.recv().await?, receiver)) };
-        Ok(futures::stream::unfold(receiver, next).boxed())
+        let prepare =
+            move |files: &mut Files| Ok((files.between(start, end)?, files.settings.line_bytes_max, files.read_parked.clone()));
+        let at_once = self.files.try_lock().ok().map(|mut files| prepare(&mut files));
+        let (files, line_bytes_max, parked) = match at_once {
+            Some(prepared) => prepared?,
+            None => self.with(prepare).await?,
+        };
+        let parts = parts(files, start.position, (end.file, end.position), line_bytes_max, parked, self.stats.clone());
+        Ok(futures::stream::iter(parts.map(|part| Ok(Chunk::Part(part)))).boxed())
     }
 
     async fn make_durable(&mut self, _end: &Offset) -> Result<()> {

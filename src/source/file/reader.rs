@@ -3,14 +3,16 @@
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
+use super::block::{BLOCK_BYTES, blocks};
 use super::taken::Taken;
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::lines::{LineReader, Lines, after_lines, count_lines, fitting};
-use crate::source::{Chunk, LineChunk, LineEnd};
+use crate::source::{LineChunk, LineEnd, LinePart, ReadBuffer, SourceStats};
 
-const BOM: &[u8] = b"\xEF\xBB\xBF";
+pub(super) const BOM: [u8; 3] = *b"\xEF\xBB\xBF";
 
 /// A file being read, from wherever the reader before stopped.
 pub(super) struct TakenReader {
@@ -157,7 +159,7 @@ fn skip(input: &mut Box<dyn Read + Send>, path: &str, bytes: u64) -> io::Result<
     Ok(())
 }
 
-fn check(file: &Taken, now: &Metadata) -> Result<()> {
+pub(super) fn check(file: &Taken, now: &Metadata) -> Result<()> {
     let how = || format!("it had {} bytes and has {} now", file.size, now.len());
     if file.is_still(now) { Ok(()) } else { Err(changed(&file.path, &how())) }
 }
@@ -167,7 +169,7 @@ pub(super) fn changed(path: &str, how: &str) -> Error {
     Error::spark(ErrorKind::Data, "FILE_CHANGED", format!("the file {path} changed after it was taken: {how}"))
 }
 
-fn failed(file: &Taken, cause: io::Error) -> Error {
+pub(super) fn failed(file: &Taken, cause: io::Error) -> Error {
     let path = &file.path;
     match cause.kind() {
         io::ErrorKind::NotFound => changed(path, "it is gone"),
@@ -212,39 +214,56 @@ pub fn table_files(path: &Path) -> Result<Vec<std::path::PathBuf>> {
     Ok(files.into_iter().map(|found| found.path.into()).collect())
 }
 
-/// Sends the lines of `[from, to)` to `deliver` until it says stop.
-pub(super) fn read_range(
-    files: &[(u64, Taken)],
+/// The parts of a range: `from` in the first of `files`, up to the byte `to.1` of file number `to.0`.
+pub(super) fn parts(
+    files: Vec<(u64, Taken)>,
     from: u64,
     to: (u64, u64),
     line_bytes_max: usize,
-    parked: &Arc<Parked>,
-    deliver: &mut dyn FnMut(Result<Chunk>) -> bool,
-) {
+    parked: Arc<Parked>,
+    stats: Arc<SourceStats>,
+) -> impl Iterator<Item = Box<dyn LinePart>> + Send {
     let mut position = from;
-    for (number, file) in files {
-        let stop = (*number == to.0).then_some(to.1);
+    files.into_iter().flat_map(move |(number, file)| -> Box<dyn Iterator<Item = Box<dyn LinePart>> + Send> {
+        let stop = (number == to.0).then_some(to.1);
         let start = std::mem::replace(&mut position, 0).max(file.from);
-        let mut reader = match parked.take(*number, start).map_or_else(|| TakenReader::open(file, start, line_bytes_max), Ok) {
-            Ok(reader) => reader,
-            Err(error) => {
-                deliver(Err(error));
-                return;
-            }
+        if is_compressed(&file.path) {
+            let (parked, stats) = (parked.clone(), stats.clone());
+            let part = Compressed { number, file, start, stop, line_bytes_max, parked, stats };
+            return Box::new(std::iter::once(Box::new(part) as Box<dyn LinePart>));
+        }
+        let end = stop.unwrap_or_else(|| file.to.unwrap_or(file.size));
+        let blocks = blocks(&file, start..end, BLOCK_BYTES, line_bytes_max, &stats);
+        Box::new(blocks.map(|block| Box::new(block) as Box<dyn LinePart>))
+    })
+}
+
+/// What a range has of a compressed file, which can only be read from its start.
+#[derive(Debug)]
+struct Compressed {
+    number: u64,
+    file: Taken,
+    start: u64,
+    stop: Option<u64>,
+    line_bytes_max: usize,
+    parked: Arc<Parked>,
+    stats: Arc<SourceStats>,
+}
+
+impl LinePart for Compressed {
+    fn read(self: Box<Self>, _buffer: &mut ReadBuffer, deliver: &mut dyn FnMut(&LineChunk) -> Result<()>) -> Result<()> {
+        let opened = match self.parked.take(self.number, self.start) {
+            Some(reader) => Ok(reader),
+            None => TakenReader::open(&self.file, self.start, self.line_bytes_max),
         };
-        loop {
-            let chunk = match reader.next_before(stop) {
-                Ok(None) => break,
-                Ok(Some(lines)) => Ok(Chunk::Lines(reader.chunk(lines))),
-                Err(error) => Err(error),
-            };
-            let last = chunk.is_err();
-            if !deliver(chunk) || last {
-                return;
-            }
+        let mut reader = opened?;
+        while let Some(lines) = reader.next_before(self.stop)? {
+            self.stats.bytes_received.fetch_add(lines.bytes.len() as u64, Ordering::Relaxed);
+            deliver(&reader.chunk(lines))?;
         }
-        if let Some(stop) = stop {
-            parked.put(*number, stop, reader);
+        if let Some(stop) = self.stop {
+            self.parked.put(self.number, stop, reader);
         }
+        Ok(())
     }
 }

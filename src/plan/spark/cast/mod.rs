@@ -15,7 +15,7 @@ use std::sync::Arc;
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::{Cast, Expr};
+use datafusion::logical_expr::{Cast, Expr, ScalarUDF};
 
 use super::expression::native::{Kernel, Operand, call};
 use super::expression::unsupported;
@@ -65,6 +65,11 @@ pub fn cast(value: Typed, to: &DataType, mode: CastMode, settings: &PlanSettings
             format!("cannot cast \"{}\" to \"{}\"", sql_name(&from), sql_name(to)),
         )),
     }
+}
+
+/// Whether `function` is one of the casts that are made here, and may fail.
+pub fn is_cast(function: &ScalarUDF) -> bool {
+    function.name() == "cast"
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]

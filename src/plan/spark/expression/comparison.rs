@@ -223,6 +223,14 @@ pub fn normalized(value: Typed) -> Typed {
     call(Normalize, vec![value.expr], data_type, nullable, false)
 }
 
+/// What [`normalized`] was applied to.
+pub fn under_normalization(expr: &Expr) -> Option<&Expr> {
+    match expr {
+        Expr::ScalarFunction(call) if call.func.name() == Normalize.name() => call.args.first(),
+        _ => None,
+    }
+}
+
 fn one_zero_64(v: f64) -> f64 {
     if v.is_nan() { f64::NAN } else { v + 0.0 }
 }

@@ -22,6 +22,7 @@ mod order;
 pub mod generate;
 mod widen;
 mod constant;
+pub(in crate::plan) use constant::evaluate;
 mod exists;
 mod single;
 mod optimise;

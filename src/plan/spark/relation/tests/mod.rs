@@ -26,6 +26,7 @@ use super::generate::exec::GeneratePlanner;
 use super::{PlannedQuery, optimise, plan_query};
 use crate::error::{ErrorKind, Result, from_datafusion};
 use crate::format::MetadataColumn;
+use crate::plan::InputRows;
 use crate::plan::batch_time::BatchTime;
 use crate::plan::catalog::{BatchRows, scan_requests};
 use crate::plan::spark::types;
@@ -127,7 +128,7 @@ pub(super) async fn run_plan(planned: &PlannedQuery, rows: BTreeMap<String, Vec<
     scan_requests(&plan)?;
     let config = SessionConfig::new()
         .with_target_partitions(1)
-        .with_extension(Arc::new(BatchRows(rows)))
+        .with_extension(Arc::new(BatchRows::new(rows.into_iter().map(|(name, rows)| (name, InputRows::Held(rows))).collect())))
         .with_option_extension(BatchTime::default());
     let mut properties = ExecutionProps::new();
     properties.mark_start_execution(config.options().clone());

@@ -1,0 +1,326 @@
+//! One source's rows of one batch: fetched and decoded ahead of the plan, on several cores, and handed out in order.
+//!
+//! A source gives out chunks of lines, which are decoded one after the other, or parts that can be read on their own: a few of those
+//! are read and decoded at a time, each on a thread that may wait for the disk. Whatever happens on the way, rows, malformed lines,
+//! counts, checksum and the first error are those of reading everything in order.
+
+use std::collections::VecDeque;
+use std::hash::Hasher;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray, new_null_array};
+use arrow::datatypes::{FieldRef, Schema};
+use futures::TryStreamExt;
+use futures::stream::BoxStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use twox_hash::XxHash3_64;
+
+use super::query::SourceRows;
+use crate::checkpoint::InputChecksum;
+use crate::error::{Attempt, Error, ErrorKind, Result};
+use crate::format::{DecodeRequest, Decoded, Decoder, FormatOptions, Malformed, MetadataColumn, decoder};
+use crate::plan::catalog::metadata_field;
+use crate::source::{Chunk, LineChunk, LinePart, ReadBuffer};
+
+/// Text whose rows are handed on together, in bytes: enough for some full batches of rows, little enough that what is decoded ahead
+/// does not take much memory.
+const TEXT_BYTES: usize = 2 << 20;
+
+/// Pieces that a part may be ahead of the plan. A part of a plain file has a single one.
+const PIECES_AHEAD: usize = 2;
+
+/// Rows of one source in one batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct SourceCounts {
+    pub(super) read: u64,
+    pub(super) decoded: u64,
+    pub(super) malformed: u64,
+    pub(super) dropped_malformed: u64,
+}
+
+/// Decoders of one source, lent to whoever has a part of it to decode.
+pub struct Decoders {
+    options: FormatOptions,
+    request: DecodeRequest,
+    idle: Mutex<Vec<Worker>>,
+}
+
+/// What decoding needs and would be dear to make for every part.
+struct Worker {
+    decoder: Box<dyn Decoder>,
+    buffer: ReadBuffer,
+}
+
+impl std::fmt::Debug for Decoders {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Decoders").field("options", &self.options).field("request", &self.request).finish_non_exhaustive()
+    }
+}
+
+impl Decoders {
+    /// Decoders of a format; what it cannot read is a `Config` error.
+    pub fn new(options: FormatOptions, request: DecodeRequest) -> Result<Self> {
+        let first = Worker { decoder: decoder(&options, request.clone())?, buffer: ReadBuffer::default() };
+        Ok(Self { options, request, idle: Mutex::new(vec![first]) })
+    }
+
+    /// The format.
+    pub fn options(&self) -> &FormatOptions {
+        &self.options
+    }
+
+    /// What they are asked for.
+    pub fn request(&self) -> &DecodeRequest {
+        &self.request
+    }
+
+    fn lend(&self) -> Result<Worker> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        match idle {
+            Some(worker) => Ok(worker),
+            None => Ok(Worker { decoder: decoder(&self.options, self.request.clone())?, buffer: ReadBuffer::default() }),
+        }
+    }
+
+    /// Takes a worker back that has finished what it began; one that has not is dropped with all that is in it.
+    fn give_back(&self, worker: Worker) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
+    }
+}
+
+/// One source's rows of one batch.
+pub(super) struct Feed {
+    source: String,
+    rows: SourceRows,
+    chunks: BoxStream<'static, Result<Chunk>>,
+    is_fetched: bool,
+    /// Decodes the chunks that come by themselves.
+    inline: Option<Inline>,
+    /// In order; the first one's rows are next.
+    parts: VecDeque<Part>,
+    parts_max: usize,
+    ready: VecDeque<RecordBatch>,
+    counts: SourceCounts,
+    malformed: Vec<Malformed>,
+    hash: XxHash3_64,
+    error: Option<Error>,
+}
+
+struct Inline {
+    worker: Worker,
+    hash: XxHash3_64,
+    text_bytes: usize,
+}
+
+/// A part that is being decoded.
+struct Part {
+    pieces: mpsc::Receiver<Decoded>,
+    /// The checksum of its lines.
+    end: JoinHandle<Result<u64>>,
+}
+
+/// What was read of a source in the end.
+pub(super) struct SourceRead {
+    pub(super) counts: SourceCounts,
+    pub(super) malformed: Vec<Malformed>,
+    pub(super) checksum: InputChecksum,
+}
+
+impl Feed {
+    /// The rows of `chunks`.
+    pub(super) fn new(source: &str, rows: SourceRows, chunks: BoxStream<'static, Result<Chunk>>) -> Self {
+        // One more than there are cores: while the plan is busy with the first one's rows, the others keep the cores busy.
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+        Self {
+            source: source.to_owned(),
+            rows,
+            chunks,
+            is_fetched: false,
+            inline: None,
+            parts: VecDeque::new(),
+            parts_max: cores + 1,
+            ready: VecDeque::new(),
+            counts: SourceCounts::default(),
+            malformed: Vec::new(),
+            hash: XxHash3_64::new(),
+            error: None,
+        }
+    }
+
+    /// The next rows, never none of them. An error is told again at [`Feed::finish`]; may be dropped and called again.
+    pub(super) async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        while self.error.is_none() {
+            if let Some(rows) = self.ready.pop_front() {
+                return Ok(Some(rows));
+            }
+            match self.advance().await {
+                Ok(true) => {}
+                Ok(false) => return Ok(None),
+                Err(error) => self.error = Some(error),
+            }
+        }
+        Err(Error::internal(format!("source {:?} could not be read", self.source)))
+    }
+
+    /// Whether there are rows at all, dropped by the filter or not.
+    pub(super) async fn is_empty(&mut self) -> Result<bool> {
+        while self.counts.decoded == 0 {
+            if !self.advance().await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Reads what the plan has left unread.
+    pub(super) async fn finish(&mut self) -> Result<SourceRead> {
+        self.ready.clear();
+        while self.error.is_none() && self.advance().await? {
+            self.ready.clear();
+        }
+        match self.error.take() {
+            Some(error) => Err(error),
+            None => Ok(SourceRead {
+                counts: self.counts,
+                malformed: std::mem::take(&mut self.malformed),
+                checksum: InputChecksum { rows: self.counts.read, xxh3: self.hash.finish() },
+            }),
+        }
+    }
+
+    /// One step; false when there is nothing more to do.
+    async fn advance(&mut self) -> Result<bool> {
+        while !self.is_fetched && self.parts.len() < self.parts_max {
+            match self.chunks.try_next().await? {
+                None => {
+                    self.is_fetched = true;
+                    return self.end_inline().map(|()| true);
+                }
+                Some(Chunk::Part(part)) => {
+                    let started = self.start(part)?;
+                    self.parts.push_back(started);
+                }
+                Some(Chunk::Lines(chunk)) => return self.decode(&chunk).map(|()| true),
+                Some(Chunk::Rows(rows)) => return self.pick(&rows).map(|()| true),
+            }
+        }
+        let Some(part) = self.parts.front_mut() else { return Ok(false) };
+        if let Some(piece) = part.pieces.recv().await {
+            self.take(piece);
+            return Ok(true);
+        }
+        let ended = (&mut part.end).await;
+        self.parts.pop_front();
+        let hash =
+            ended.map_err(|panic| Error::internal(format!("decoding source {:?} panicked", self.source)).because(panic))?;
+        self.hash.write_u64(hash?);
+        Ok(true)
+    }
+
+    fn take(&mut self, piece: Decoded) {
+        self.counts.read += piece.lines_read;
+        self.counts.malformed += piece.lines_malformed;
+        self.counts.dropped_malformed += piece.lines_dropped;
+        self.counts.decoded = self.counts.read - self.counts.dropped_malformed;
+        self.malformed.extend(piece.malformed);
+        self.ready.extend(piece.rows.into_iter().filter(|rows| rows.num_rows() > 0));
+    }
+
+    /// Begins to decode a part.
+    fn start(&self, part: Box<dyn LinePart>) -> Result<Part> {
+        let SourceRows::Lines(decoders) = &self.rows else { return Err(self.wrong_chunk()) };
+        let decoders = decoders.clone();
+        let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
+        let end = tokio::task::spawn_blocking(move || {
+            let mut worker = decoders.lend()?;
+            let hash = decode_part(part, &mut worker, &sender)?;
+            decoders.give_back(worker);
+            Ok(hash)
+        });
+        Ok(Part { pieces, end })
+    }
+
+    /// Decodes lines that came by themselves.
+    fn decode(&mut self, chunk: &LineChunk) -> Result<()> {
+        let SourceRows::Lines(decoders) = &self.rows else { return Err(self.wrong_chunk()) };
+        let mut inline = match self.inline.take() {
+            Some(inline) => inline,
+            None => Inline { worker: decoders.lend()?, hash: XxHash3_64::new(), text_bytes: 0 },
+        };
+        inline.hash.write(&chunk.bytes);
+        inline.text_bytes += chunk.bytes.len();
+        inline.worker.decoder.push(chunk)?;
+        if inline.text_bytes >= TEXT_BYTES {
+            inline.text_bytes = 0;
+            let piece = inline.worker.decoder.finish()?;
+            self.take(piece);
+        }
+        self.inline = Some(inline);
+        Ok(())
+    }
+
+    fn end_inline(&mut self) -> Result<()> {
+        let (Some(mut inline), SourceRows::Lines(decoders)) = (self.inline.take(), &self.rows) else { return Ok(()) };
+        let piece = inline.worker.decoder.finish()?;
+        decoders.give_back(inline.worker);
+        self.hash.write_u64(inline.hash.finish());
+        self.take(piece);
+        Ok(())
+    }
+
+    fn pick(&mut self, rows: &RecordBatch) -> Result<()> {
+        let SourceRows::Columns { source, projection, metadata } = &self.rows else { return Err(self.wrong_chunk()) };
+        let picked = pick(rows, source, projection, metadata)?;
+        self.counts.read += rows.num_rows() as u64;
+        self.counts.decoded = self.counts.read;
+        self.ready.extend((picked.num_rows() > 0).then_some(picked));
+        Ok(())
+    }
+
+    fn wrong_chunk(&self) -> Error {
+        Error::internal(format!("source {:?} yields chunks that its format does not take", self.source))
+    }
+}
+
+/// Reads and decodes a part; the checksum of its lines. Stops early when nobody wants the rest.
+fn decode_part(part: Box<dyn LinePart>, worker: &mut Worker, pieces: &mpsc::Sender<Decoded>) -> Result<u64> {
+    let Worker { decoder, buffer } = worker;
+    let mut hash = XxHash3_64::new();
+    let mut text_bytes = 0;
+    let send = |decoder: &mut Box<dyn Decoder>| {
+        let piece = decoder.finish()?;
+        pieces.blocking_send(piece).map_err(|_| Error::internal("nobody waits for what is being decoded"))
+    };
+    part.read(buffer, &mut |chunk| {
+        // A part that fits a piece is one, for its end is where another begins anyway.
+        if text_bytes >= TEXT_BYTES {
+            text_bytes = 0;
+            send(decoder)?;
+        }
+        hash.write(&chunk.bytes);
+        text_bytes += chunk.bytes.len();
+        decoder.push(chunk)
+    })?;
+    send(decoder)?;
+    Ok(hash.finish())
+}
+
+/// The asked-for columns of rows that needed no decoding; of the metadata they have only `_source`.
+fn pick(rows: &RecordBatch, source: &str, projection: &[usize], metadata: &[MetadataColumn]) -> Result<RecordBatch> {
+    let mut fields: Vec<FieldRef> = projection.iter().map(|at| rows.schema_ref().fields()[*at].clone()).collect();
+    let mut columns: Vec<ArrayRef> = projection.iter().map(|at| rows.column(*at).clone()).collect();
+    for column in metadata {
+        let field = metadata_field(*column);
+        columns.push(match column {
+            MetadataColumn::Source => Arc::new(StringArray::from_iter_values(std::iter::repeat_n(source, rows.num_rows()))),
+            MetadataColumn::Position | MetadataColumn::ReceivedAt | MetadataColumn::File => {
+                new_null_array(field.data_type(), rows.num_rows())
+            }
+        });
+        fields.push(field.into());
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
+        .attempting(ErrorKind::Internal, || format!("pick columns of source {source:?}"))
+}
