@@ -64,6 +64,11 @@ impl<'a> BlobWriter<'a> {
         self.inline.iter().map(Bytes::as_ref)
     }
 
+    /// The bytes for the frame, once nothing more is put.
+    pub(super) fn into_inline(self) -> Vec<Bytes> {
+        self.inline
+    }
+
     /// Gives the space of the files back, as no frame names them. What cannot be removed is swept at the next start.
     pub(super) fn discard(&self) {
         for file in &self.files {

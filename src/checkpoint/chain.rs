@@ -29,8 +29,10 @@ pub(super) struct Link {
     pub(super) parent: Option<u64>,
 }
 
-/// A snapshot is wanted when this many bytes have changed, or as many as the last one had.
+/// A snapshot is wanted when this many bytes have changed, and so many times as many as the last one had: a restart reads at most
+/// this much more than the state itself.
 const CHANGED_BYTES_MIN: u64 = 1 << 20;
+const CHANGED_TIMES: u64 = 2;
 /// A snapshot is wanted when the oldest change stands so many segments back.
 const SEGMENTS_BEHIND_MAX: u64 = 4;
 
@@ -57,11 +59,28 @@ impl Chain {
         self.links.push(Link { batch, at, blob: head.blob, root: head.root, parent: Some(head.parent) });
     }
 
+    /// Takes note of a snapshot, which may be of an older version: it stands before the changes that it does not contain.
     pub(super) fn push_snapshot(&mut self, head: SnapshotHead, at: FrameAt) {
-        self.root = head.root;
-        self.bytes_since_snapshot = 0;
-        self.snapshot_bytes = Some(head.blob.bytes);
-        self.links.push(Link { batch: head.batch, at, blob: head.blob, root: head.root, parent: None });
+        let later = self.links.iter().position(|link| link.parent == Some(head.root)).unwrap_or(self.links.len());
+        if later == self.links.len() {
+            self.root = head.root;
+        }
+        let link = Link { batch: head.batch, at, root: head.root, parent: None, blob: head.blob };
+        self.links.insert(later, link);
+        let sizes: Vec<u64> = self.since_snapshot().iter().map(|link| link.blob.bytes).collect();
+        self.snapshot_bytes = sizes.first().copied();
+        self.bytes_since_snapshot = sizes.iter().skip(1).sum();
+    }
+
+    /// Whether a version with this hash is the newest one, or was changed by one of the changes here.
+    pub(super) fn knows(&self, root: u64) -> bool {
+        self.root == root || self.links.iter().any(|link| link.parent == Some(root))
+    }
+
+    /// The newest snapshot and the changes after it; everything if there is no snapshot.
+    fn since_snapshot(&self) -> &[Link] {
+        let start = self.links.iter().rposition(|link| link.parent.is_none()).unwrap_or(0);
+        &self.links[start..]
     }
 
     /// Bytes of the changes since the newest snapshot.
@@ -71,9 +90,9 @@ impl Chain {
 
     /// Whether a snapshot is worth its size, when `segment` is being written.
     pub(super) fn wants_snapshot(&self, segment: u64) -> bool {
-        let limit = self.snapshot_bytes.unwrap_or(0).max(CHANGED_BYTES_MIN);
-        let start = self.links.iter().rposition(|link| link.parent.is_none()).unwrap_or(0);
-        let is_far_behind = self.links.get(start).is_some_and(|link| link.at.segment.number + SEGMENTS_BEHIND_MAX <= segment);
+        let limit = (CHANGED_TIMES * self.snapshot_bytes.unwrap_or(0)).max(CHANGED_BYTES_MIN);
+        let oldest = self.since_snapshot().iter().map(|link| link.at.segment.number).min();
+        let is_far_behind = oldest.is_some_and(|oldest| oldest + SEGMENTS_BEHIND_MAX <= segment);
         self.bytes_since_snapshot >= limit || is_far_behind
     }
 
@@ -118,7 +137,8 @@ impl Chain {
 
     /// The oldest segment that recovery needs for this operator.
     pub(super) fn first_segment(&self) -> Option<u64> {
-        self.links.first().map(|link| link.at.segment.number)
+        // A snapshot may stand in the log behind changes that come after it here.
+        self.links.iter().map(|link| link.at.segment.number).min()
     }
 
     /// The files that recovery may need.
@@ -135,19 +155,23 @@ mod tests {
     use super::*;
     use crate::checkpoint::segment::SegmentName;
 
-    /// A chain of changes (`c`) and snapshots (`s`), without the ones at `dropped`; the batches that each way would read.
+    /// A chain of changes (`c`), snapshots (`s`) and snapshots of the version two changes before (`l`), without the ones at `dropped`; the batches that each way would read.
     fn ways(kinds: &str, dropped: &[usize]) -> Vec<Option<Vec<u64>>> {
         let mut chain = Chain::default();
         let at = |end| FrameAt { segment: SegmentName { epoch: 0, number: end / 100 }, inline_at: 0, end };
+        let mut roots = Vec::new();
         for (n, kind) in kinds.bytes().enumerate() {
             let batch = BatchId(n as u64);
             let blob = Blob { bytes: 10, crc: 7, place: Place::Inline(0) };
             let parent = chain.root();
-            if kind == b's' {
-                let head = SnapshotHead { batch, operator: String::new(), root: parent, blob };
+            if kind == b's' || kind == b'l' {
+                let root = if kind == b's' { parent } else { roots[roots.len() - 3] };
+                assert!(chain.knows(root));
+                let head = SnapshotHead { batch, operator: String::new(), root, blob };
                 chain.push_snapshot(head, at(n as u64));
             } else {
                 let root = Chain::next_root(parent, batch, blob.bytes, blob.crc);
+                roots.push(root);
                 chain.push_change(batch, StateHead { operator: String::new(), parent, root, blob }, at(n as u64));
             }
         }
@@ -166,5 +190,32 @@ mod tests {
         assert_eq!(ways("ccscc", &[3]), [None, None]);
         assert_eq!(ways("ccscc", &[0, 1]), [Some(vec![2, 3, 4])]);
         assert_eq!(ways("cscs", &[]), [Some(vec![3]), Some(vec![1, 2]), Some(vec![0, 2])]);
+    }
+
+    #[test]
+    fn a_snapshot_may_come_after_later_changes() {
+        assert_eq!(ways("cccl", &[]), [Some(vec![3, 1, 2]), Some(vec![0, 1, 2])]);
+        assert_eq!(ways("cccl", &[0]), [Some(vec![3, 1, 2])]);
+        assert_eq!(ways("cccl", &[2]), [None, None]);
+        assert_eq!(ways("cccsl", &[]), [Some(vec![3]), Some(vec![4, 1, 2]), Some(vec![0, 1, 2])]);
+        assert_eq!(ways("ccclcc", &[]), [Some(vec![3, 1, 2, 4, 5]), Some(vec![0, 1, 2, 4, 5])]);
+    }
+
+    #[test]
+    fn changes_after_a_late_snapshot_count_and_keep_their_segments() {
+        let mut chain = Chain::default();
+        let at = |number| FrameAt { segment: SegmentName { epoch: 0, number }, inline_at: 0, end: number };
+        let blob = |bytes| Blob { bytes, crc: 7, place: Place::Inline(0) };
+        for n in 1..=3 {
+            let head = StateHead { operator: String::new(), parent: n - 1, root: n, blob: blob(CHANGED_BYTES_MIN / 2) };
+            chain.push_change(BatchId(n), head, at(n));
+        }
+        assert!(chain.wants_snapshot(3));
+        chain.push_snapshot(SnapshotHead { batch: BatchId(2), operator: String::new(), root: 2, blob: blob(9) }, at(5));
+        assert_eq!((chain.root(), chain.bytes_since_snapshot()), (3, CHANGED_BYTES_MIN / 2));
+        assert!(!chain.wants_snapshot(6) && chain.wants_snapshot(7));
+        chain.retire(BatchId(3), 5, &mut Vec::new());
+        assert_eq!(chain.first_segment(), Some(3));
+        assert!(!chain.knows(1) && chain.knows(2) && chain.knows(3));
     }
 }

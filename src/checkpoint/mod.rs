@@ -6,6 +6,7 @@
 
 mod root;
 mod query;
+mod snapshot;
 mod recovery;
 mod identity;
 mod meta;
@@ -25,6 +26,7 @@ pub use inspect::{FrameInfo, Inspection, inspect, list_queries};
 pub use query::{Checkpoint, compare};
 pub use recovery::{FirstStep, LastBatch, Recovered};
 pub use root::CheckpointRoot;
+pub use snapshot::{SnapshotWriter, WrittenSnapshot};
 
 use std::collections::BTreeMap;
 

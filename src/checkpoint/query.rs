@@ -14,7 +14,8 @@ use super::log::{FrameAt, Log, Previous, Sizes, seal, segments};
 use super::meta::{self, Meta};
 use super::reader::{Tail, load, log_dir, read_log};
 use super::root::{Claim, query_dir};
-use super::step::{CommittedHead, EpochHead, OutputHead, PreparedHead, SnapshotHead, StateHead, Step};
+use super::snapshot::{SnapshotWriter, WrittenSnapshot};
+use super::step::{CommittedHead, EpochHead, OutputHead, Place, PreparedHead, StateHead, Step};
 use super::storage::{Open, Publish, SharedVfs, absolute, file_name, preallocate, publish};
 use super::{BatchId, CheckpointRoot, Identity, PlannedBatch, PreparedBatch, Recovered};
 use crate::error::{Error, ErrorKind, Result};
@@ -176,25 +177,40 @@ impl Checkpoint {
         self.log.sync()
     }
 
-    /// Logs an operator's whole state as of `batch`, the last prepared one. Counts once it is durable, as for `committed`.
-    pub fn snapshot(&mut self, batch: BatchId, operator: &str, bytes: &Bytes) -> Result<()> {
+    /// For writing an operator's whole state as it is after the last prepared batch, beside further batches.
+    pub fn begin_snapshot(&mut self, operator: &str) -> Result<SnapshotWriter> {
         self.log.check_usable()?;
         self.attempts += 1;
-        let attempt = format!("{}.{}", self.epoch, self.attempts);
-        let vfs = Arc::clone(self.claim.root().vfs());
-        let dir = self.dir.clone();
-        let mut blobs = BlobWriter::new(&vfs, &dir, self.sizes);
-        let root = self.history.operators.get(operator).map_or(0, Chain::root);
-        let written = blobs.put(bytes, || state_file(operator, batch, &attempt, "snap")).and_then(|blob| {
-            blobs.sync_names()?;
-            let inline: Vec<&[u8]> = blobs.inline().collect();
-            self.append(Step::Snapshot(SnapshotHead { batch, operator: operator.to_owned(), root, blob }), &inline)
-        });
-        if let Err(error) = written {
-            blobs.discard();
-            return Err(error);
+        let Some(decided) = &self.history.prepared else {
+            return Err(Error::internal(format!("a snapshot of {operator} was asked for before the first batch")));
+        };
+        Ok(SnapshotWriter {
+            vfs: Arc::clone(self.claim.root().vfs()),
+            dir: self.dir.clone(),
+            sizes: self.sizes,
+            operator: operator.to_owned(),
+            batch: decided.head.batch,
+            root: self.history.operators.get(operator).map_or(0, Chain::root),
+            attempt: format!("{}.{}", self.epoch, self.attempts),
+        })
+    }
+
+    /// Logs a snapshot that was written, however many batches ago it was begun. Counts once it is durable, as for `committed`; after
+    /// an error it has to be written again.
+    pub fn snapshot(&mut self, written: WrittenSnapshot) -> Result<()> {
+        let WrittenSnapshot { head, inline } = written;
+        let file = match &head.blob.place {
+            Place::File(file) => Some(self.dir.join(file)),
+            Place::Inline(_) => None,
+        };
+        let inline: Vec<&[u8]> = inline.iter().map(Bytes::as_ref).collect();
+        let appended = self.append(Step::Snapshot(head), &inline);
+        if let (Err(_), Some(file)) = (&appended, file)
+            && let Err(error) = self.claim.root().vfs().remove(&file)
+        {
+            tracing::debug!(error = %error.chain(), "a snapshot that was not named stays until the next start");
         }
-        Ok(())
+        appended.map(|_| ())
     }
 
     /// Bytes of an operator's changes since its newest snapshot.
@@ -202,7 +218,7 @@ impl Checkpoint {
         self.history.operators.get(operator).map_or(0, Chain::bytes_since_snapshot)
     }
 
-    /// Whether a snapshot of the operator is worth its size: as much has changed as the last one held (1 MiB at least), or its oldest
+    /// Whether a snapshot of the operator is worth its size: twice as much has changed as the last one held (1 MiB at least), or its oldest
     /// change keeps old segments of the log from being removed.
     pub fn wants_snapshot(&self, operator: &str) -> bool {
         self.history.operators.get(operator).is_some_and(|chain| chain.wants_snapshot(self.log.segment().number))
@@ -256,7 +272,7 @@ const STATE: &str = "state";
 const STAGE: &str = "stage";
 
 /// State is not partitioned yet: everything is in partition 0.
-fn state_file(operator: &str, batch: BatchId, attempt: &str, kind: &str) -> String {
+pub(super) fn state_file(operator: &str, batch: BatchId, attempt: &str, kind: &str) -> String {
     format!("{STATE}/{}/0/{batch}-{attempt}.{kind}", file_name(operator))
 }
 

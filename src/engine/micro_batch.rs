@@ -83,7 +83,8 @@ impl Query {
     /// Tidies up behind a committed batch. A step of its own, so that a full disk here does not commit the batch again.
     pub(super) async fn close_batch(&mut self, planned: &PlannedBatch) -> Result<Next> {
         let batch = planned.batch;
-        self.snapshot_if_due(batch)?;
+        self.parts.plan.close();
+        self.snapshot_if_due().await?;
         self.parts.stop_after.check(batch, Step::Snapshotted)?;
         self.release(planned).await?;
         self.parts.stop_after.check(batch, Step::Released)?;

@@ -8,6 +8,7 @@ mod micro_batch;
 mod feed;
 mod locate;
 mod reading;
+mod snapshots;
 mod staging;
 mod planning;
 mod query;
@@ -47,7 +48,7 @@ pub enum Step {
     SinksCommitted,
     /// The log says so (not yet synced).
     Committed,
-    /// A snapshot was written, where one was due.
+    /// The snapshot that was ready is in the log, and one that was due is being written.
     Snapshotted,
     /// Sources and log have forgotten what is not needed any more.
     Released,

@@ -128,6 +128,7 @@ impl Query {
     /// In a quiet moment: what is committed becomes durable without waiting for the next batch, and the sources may let go of it.
     async fn settle(&mut self) -> Result<()> {
         if !self.is_settled {
+            self.log_snapshot().await?;
             self.parts.checkpoint.sync()?;
             self.release_all().await?;
             self.is_settled = true;

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::feed::Decoders;
 use super::report::BatchReport;
+use super::snapshots::Snapshots;
 use super::status::QueryMonitor;
 use super::{StopAfter, micro_batch};
 use crate::checkpoint::{BatchId, Checkpoint, FirstStep, PlannedBatch, PreparedBatch, Recovered};
@@ -119,6 +120,7 @@ pub struct Query {
     pub(super) is_state_warned: bool,
     /// What the batch being committed did.
     pub(super) pending: Option<BatchReport>,
+    pub(super) snapshots: Snapshots,
 }
 
 /// What comes next. Every step can be repeated after a failure, in this process or the next.
@@ -154,6 +156,7 @@ impl Query {
             is_settled: true,
             is_state_warned: false,
             pending: None,
+            snapshots: Snapshots::default(),
             parts,
         };
         if let Some(last) = query.parts.recovered.last.take() {
@@ -174,6 +177,23 @@ impl Query {
 
     /// Runs until the trigger has no more batches, `stop` is cancelled, or a batch fails.
     pub async fn run(mut self, first: FirstStep, stop: CancellationToken) -> Result<()> {
+        if let Err(error) = self.run_steps(first, &stop).await {
+            self.drop_snapshot().await;
+            return Err(error);
+        }
+        match self.finish_snapshot().await {
+            Err(error) if matches!(error.kind(), ErrorKind::NoSpace | ErrorKind::Unavailable) => {
+                warn!(query = self.parts.name, error = error.chain(), "the last snapshot was not written");
+            }
+            finished => finished?,
+        }
+        self.parts.checkpoint.sync()?;
+        self.try_release_all().await;
+        info!(query = self.parts.name, batches = self.batches_run, "query stopped");
+        Ok(())
+    }
+
+    async fn run_steps(&mut self, first: FirstStep, stop: &CancellationToken) -> Result<()> {
         let mut next = match first {
             FirstStep::Plan(batch) => Next::Plan(batch),
             FirstStep::Run(planned) => Next::Run(planned),
@@ -190,7 +210,7 @@ impl Query {
                 break;
             }
             let outcome = match &next {
-                Next::Plan(batch) => self.plan_batch(*batch, &stop).await,
+                Next::Plan(batch) => self.plan_batch(*batch, stop).await,
                 Next::Run(planned) => self.run_batch(planned.clone()).await,
                 Next::Commit { planned, prepared, ask } => self.commit_batch(planned, prepared, *ask).await,
                 Next::Close(planned) => self.close_batch(planned).await,
@@ -203,7 +223,7 @@ impl Query {
                 }
                 Err(error) => {
                     self.parts.plan.abort();
-                    self.wait_to_retry(error, delay, &stop).await?;
+                    self.wait_to_retry(error, delay, stop).await?;
                     if stop.is_cancelled() {
                         break; // what is decided is durable, and committed at the next start
                     }
@@ -214,9 +234,6 @@ impl Query {
                 }
             }
         }
-        self.parts.checkpoint.sync()?;
-        self.try_release_all().await;
-        info!(query = self.parts.name, batches = self.batches_run, "query stopped");
         Ok(())
     }
 

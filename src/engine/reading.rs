@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 
 use super::feed::{Feed, SourceCounts};
 use super::query::{Query, QuerySource, SourceRows};
-use crate::checkpoint::{BatchId, InputChecksum, PlannedBatch};
+use crate::checkpoint::{InputChecksum, PlannedBatch};
 use crate::error::Result;
 use crate::format::Malformed;
 use crate::plan::{BatchInput, InputRows};
@@ -141,16 +141,5 @@ impl Query {
             }
         }
         self.parts.checkpoint.retain(BATCHES_RETAINED)
-    }
-
-    /// Writes a snapshot of each operator whose changelog has grown long, so that a restart stays short.
-    pub(super) fn snapshot_if_due(&mut self, batch: BatchId) -> Result<()> {
-        for operator in self.parts.plan.fingerprints() {
-            if self.parts.checkpoint.wants_snapshot(&operator.id) {
-                let bytes = self.parts.plan.snapshot(&operator.id)?;
-                self.parts.checkpoint.snapshot(batch, &operator.id, &bytes)?;
-            }
-        }
-        Ok(())
     }
 }

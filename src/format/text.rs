@@ -62,11 +62,10 @@ impl TextRows {
 }
 
 impl RowParser for TextRows {
-    fn parse(&mut self, text: &[u8], lines: &[Range<usize>], _: &mut Vec<LineFault>) -> u64 {
+    fn parse(&mut self, text: &[u8], lines: &[Range<usize>], _: &mut Vec<LineFault>) {
         for line in lines {
             self.push(&text[line.clone()]);
         }
-        0
     }
 
     fn malformed(&mut self, text: &str, _: bool) {

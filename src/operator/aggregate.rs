@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::{concat_batches, take};
 use arrow::datatypes::{Field, FieldRef, SchemaRef};
 use datafusion::common::{DFSchemaRef, DataFusionError, Result as DataFusionResult};
@@ -24,12 +24,12 @@ use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 
 use super::grouping::physical_group_by;
 use super::node::{PerBatch, PerBatchExec};
-use super::{BatchCounts, Claim, Claimed, Operator, OperatorSpec, Planned, Planning};
+use super::{Claim, Claimed, Operator, OperatorSpec, Planned, Planning};
 use crate::error::{Error, ErrorKind, Result, from_datafusion};
 use crate::plan::OutputMode;
 use crate::plan::catalog::is_streaming;
 use crate::plan::spark::relation::visible_name;
-use crate::state::{OperatorState, StateSchema};
+use crate::state::{Found, StateSchema};
 
 /// See the module.
 pub static SPEC: OperatorSpec = OperatorSpec { kind: "aggregate", spark_name: "stateStoreSave", claim, plan };
@@ -221,16 +221,19 @@ impl Merge {
         self.operator.update(|state, counts| {
             let rows = partial.num_rows();
             let (keys, batch_states) = partial.columns().split_at(self.keys);
-            let (keys, merged) = self.merged_states(state, keys, batch_states, rows)?;
+            let found = state.get(keys, rows)?;
+            let (keys, merged) = self.merged_states(&found, keys, batch_states, rows)?;
             if rows > 0 {
-                self.put(state, counts, &keys, &merged, rows)?;
+                let page = record_batch(state.schema().columns().clone(), [&keys[..], &merged].concat(), rows)?;
+                state.put(page, Some(found.lookup))?;
+                counts.rows_updated += rows;
             }
             match self.mode {
                 OutputMode::Append | OutputMode::Update => Ok(vec![self.finish(&keys, &merged, rows)?]),
                 OutputMode::Complete => state
-                    .rows()?
-                    .iter()
+                    .freeze()
                     .map(|page| {
+                        let page = page?;
                         let (keys, states) = page.columns().split_at(self.keys);
                         self.finish(keys, states, page.num_rows())
                     })
@@ -239,55 +242,35 @@ impl Merge {
         })
     }
 
-    /// Keys and their new states, in some order.
+    /// Keys and their new states, in the order of `found`.
     fn merged_states(
         &self,
-        state: &OperatorState,
+        found: &Found,
         keys: &[ArrayRef],
         batch: &[ArrayRef],
         rows: usize,
     ) -> Result<(Vec<ArrayRef>, Vec<ArrayRef>)> {
-        let stored = state.get(keys, rows)?;
-        let found = stored.positions.len();
-        if found == 0 {
+        if found.held == 0 {
             return Ok((keys.to_vec(), batch.to_vec()));
         }
         // Accumulators take it that a group is first named by a row of its own: groups with a stored state come first.
-        let mut groups = vec![usize::MAX; rows];
-        for (group, position) in stored.positions.values().iter().enumerate() {
-            groups[*position as usize] = group;
-        }
-        let mut order: Vec<u32> = stored.positions.values().to_vec();
-        for (row, group) in groups.iter_mut().enumerate().filter(|(_, group)| **group == usize::MAX) {
-            *group = order.len();
-            order.push(row as u32);
-        }
-        let stored_groups: Vec<usize> = (0..found).collect();
+        let in_order = |columns: &[ArrayRef]| match &found.order {
+            None => Ok(columns.to_vec()),
+            Some(order) => columns.iter().map(|column| take(column, order, None)).collect::<std::result::Result<_, _>>(),
+        };
+        let unordered = |e| Error::internal("could not order a batch's groups").because(e);
+        let batch: Vec<ArrayRef> = in_order(batch).map_err(unordered)?;
+        let groups: Vec<usize> = (0..rows).collect();
         let mut merged = Vec::with_capacity(batch.len());
         for (function, range) in self.functions.iter().zip(&self.ranges) {
             let mut accumulator = self.accumulator(function)?;
             // What is stored came first: FIRST, LAST and the collecting functions depend on it.
-            accumulator.merge_batch(&stored.state[range.clone()], &stored_groups, found).map_err(data_error)?;
+            let stored = &found.state[range.clone()];
+            accumulator.merge_batch(stored, &groups[..found.held], found.held).map_err(data_error)?;
             accumulator.merge_batch(&batch[range.clone()], &groups, rows).map_err(data_error)?;
             merged.extend(accumulator.state(EmitTo::All).map_err(data_error)?);
         }
-        let order = UInt32Array::from(order);
-        let keys = keys.iter().map(|column| take(column, &order, None)).collect::<std::result::Result<_, _>>();
-        Ok((keys.map_err(|e| Error::internal("could not order a batch's groups").because(e))?, merged))
-    }
-
-    fn put(
-        &self,
-        state: &mut OperatorState,
-        counts: &mut BatchCounts,
-        keys: &[ArrayRef],
-        states: &[ArrayRef],
-        rows: usize,
-    ) -> Result<()> {
-        let page = record_batch(state.schema().columns().clone(), [keys, states].concat(), rows)?;
-        state.put(page)?;
-        counts.rows_updated += rows;
-        Ok(())
+        Ok((in_order(keys).map_err(unordered)?, merged))
     }
 
     /// Turns states into rows.

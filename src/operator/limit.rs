@@ -123,8 +123,7 @@ impl PerBatch for Cut {
     fn run(&self, rows: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
         self.operator.update(|state, counts| {
             let stored = state.get(&[], 1)?;
-            let before =
-                if stored.positions.is_empty() { 0 } else { stored.state[0].as_primitive::<Int64Type>().value(0) as u64 };
+            let before = if stored.held == 0 { 0 } else { stored.state[0].as_primitive::<Int64Type>().value(0) as u64 };
             let mut left = usize::try_from(self.rows_max.saturating_sub(before)).unwrap_or(usize::MAX);
             let mut kept = Vec::new();
             for batch in rows {
@@ -139,7 +138,7 @@ impl PerBatch for Cut {
                 let after: ArrayRef = Arc::new(Int64Array::from(vec![(before + taken as u64) as i64]));
                 let page = RecordBatch::try_new(state.schema().columns().clone(), vec![after])
                     .map_err(|e| Error::internal("could not write a count").because(e))?;
-                state.put(page)?;
+                state.put(page, Some(stored.lookup))?;
                 counts.rows_updated += 1;
             }
             Ok(kept)

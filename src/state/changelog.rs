@@ -6,6 +6,7 @@
 //! Integers are little-endian. A *put* section holds key and state columns, a *remove* section key columns. A snapshot is the same
 //! with nothing but puts. The checksum comes first, so that damaged bytes never reach the Arrow reader.
 
+use std::borrow::Borrow;
 use std::io::Cursor;
 use std::sync::Arc;
 
@@ -23,6 +24,8 @@ const MAGIC: &[u8; 4] = b"TMST";
 const VERSION: u16 = 1;
 const HEADER_LENGTH: usize = 16;
 const SECTION_HEADER_LENGTH: usize = 9;
+const PUT: u8 = 1;
+const REMOVE: u8 = 2;
 
 /// One step of what a batch did to a store; steps are applied in order.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,8 +39,8 @@ pub enum Change {
 impl Change {
     fn kind(&self) -> u8 {
         match self {
-            Self::Put(_) => 1,
-            Self::Remove(_) => 2,
+            Self::Put(_) => PUT,
+            Self::Remove(_) => REMOVE,
         }
     }
 
@@ -48,34 +51,69 @@ impl Change {
     }
 }
 
-/// Writes `changes`; neighbours of one kind share a section.
-pub fn encode(changes: &[Change]) -> Result<Bytes> {
-    let mut bytes = Vec::new();
-    bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(&VERSION.to_le_bytes());
-    bytes.resize(HEADER_LENGTH, 0);
-    let mut sections = 0u16;
-    for group in changes.chunk_by(|a, b| a.kind() == b.kind()) {
-        sections = sections.checked_add(1).ok_or_else(|| Error::internal("a batch changed its state in too many steps"))?;
-        let start = bytes.len();
-        bytes.push(group[0].kind());
-        bytes.extend_from_slice(&[0; 8]);
-        bytes = encode_section(bytes, group).attempting(ErrorKind::Internal, || "encode a state page".to_owned())?;
-        let length = (bytes.len() - start - SECTION_HEADER_LENGTH) as u64;
-        bytes[start + 1..start + SECTION_HEADER_LENGTH].copy_from_slice(&length.to_le_bytes());
+/// Writes `changes` into `memory`; neighbours of one kind share a section.
+pub fn encode(changes: &[Change], memory: Vec<u8>) -> Result<Bytes> {
+    let groups: Vec<_> = changes.chunk_by(|a, b| a.kind() == b.kind()).collect();
+    let sections = u16::try_from(groups.len()).map_err(|_| Error::internal("a batch changed its state in too many steps"))?;
+    let rows_bytes: usize = changes.iter().map(|change| bytes_of(change.rows())).sum();
+    let mut bytes = begin(memory, sections, rows_bytes);
+    for group in groups {
+        bytes = section(bytes, group[0].kind(), &group[0].rows().schema(), group.iter().map(|change| Ok(change.rows())))?;
     }
-    bytes[6..8].copy_from_slice(&sections.to_le_bytes());
-    let checksum = checksum(&bytes);
-    bytes[8..16].copy_from_slice(&checksum.to_le_bytes());
-    Ok(bytes.into())
+    Ok(finish(bytes))
 }
 
-fn encode_section(bytes: Vec<u8>, group: &[Change]) -> Result<Vec<u8>, arrow::error::ArrowError> {
-    let mut writer = StreamWriter::try_new(bytes, &group[0].rows().schema())?;
-    for change in group {
-        writer.write(change.rows())?;
+/// Writes all rows of a store as puts.
+pub(super) fn encode_puts(schema: &StateSchema, rows: impl Iterator<Item = Result<RecordBatch>>) -> Result<Bytes> {
+    let mut rows = rows.peekable();
+    let is_empty = rows.peek().is_none();
+    let bytes = begin(Vec::new(), u16::from(!is_empty), 0);
+    if is_empty {
+        return Ok(finish(bytes));
     }
-    writer.into_inner()
+    section(bytes, PUT, schema.columns(), rows).map(finish)
+}
+
+fn begin(mut bytes: Vec<u8>, sections: u16, rows_bytes: usize) -> Vec<u8> {
+    bytes.clear();
+    // Room for the schema, and for the little that stands before each page.
+    bytes.reserve(rows_bytes + rows_bytes / 64 + 2048);
+    bytes.extend_from_slice(MAGIC);
+    bytes.extend_from_slice(&VERSION.to_le_bytes());
+    bytes.extend_from_slice(&sections.to_le_bytes());
+    bytes.resize(HEADER_LENGTH, 0);
+    bytes
+}
+
+fn section<R: Borrow<RecordBatch>>(
+    mut bytes: Vec<u8>,
+    kind: u8,
+    schema: &Schema,
+    pages: impl Iterator<Item = Result<R>>,
+) -> Result<Vec<u8>> {
+    let attempt = || "encode a state page".to_owned();
+    let start = bytes.len();
+    bytes.push(kind);
+    bytes.extend_from_slice(&[0; 8]);
+    let mut writer = StreamWriter::try_new(bytes, schema).attempting(ErrorKind::Internal, attempt)?;
+    for page in pages {
+        writer.write(page?.borrow()).attempting(ErrorKind::Internal, attempt)?;
+    }
+    let mut bytes = writer.into_inner().attempting(ErrorKind::Internal, attempt)?;
+    let length = (bytes.len() - start - SECTION_HEADER_LENGTH) as u64;
+    bytes[start + 1..start + SECTION_HEADER_LENGTH].copy_from_slice(&length.to_le_bytes());
+    Ok(bytes)
+}
+
+fn finish(mut bytes: Vec<u8>) -> Bytes {
+    let checksum = checksum(&bytes);
+    bytes[8..16].copy_from_slice(&checksum.to_le_bytes());
+    bytes.into()
+}
+
+/// What the columns of `rows` show, roughly what they take when they are encoded.
+fn bytes_of(rows: &RecordBatch) -> usize {
+    rows.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0) + column.len() / 8).sum()
 }
 
 /// The section count and everything behind the checksum.
@@ -95,7 +133,7 @@ pub fn decode(bytes: &Bytes, schema: &StateSchema) -> Result<Vec<Change>> {
 /// The columns of the first section that sets rows, key columns first; nothing if no row is set. For readers that do not know the
 /// query.
 pub(super) fn columns_of(bytes: &Bytes) -> Result<Option<SchemaRef>> {
-    let Some((_, section)) = sections(bytes)?.into_iter().find(|(kind, _)| *kind == 1) else { return Ok(None) };
+    let Some((_, section)) = sections(bytes)?.into_iter().find(|(kind, _)| *kind == PUT) else { return Ok(None) };
     let reader = StreamReader::try_new(Cursor::new(section), None).map_err(|cause| corrupt("cannot be read").because(cause))?;
     Ok(Some(reader.schema()))
 }
@@ -129,8 +167,8 @@ fn sections(bytes: &Bytes) -> Result<Vec<(u8, Bytes)>> {
 
 fn decode_section(kind: u8, bytes: &[u8], schema: &StateSchema, changes: &mut Vec<Change>) -> Result<()> {
     let (wrap, expected): (fn(RecordBatch) -> Change, SchemaRef) = match kind {
-        1 => (Change::Put, schema.columns().clone()),
-        2 => (Change::Remove, Arc::new(Schema::new(schema.keys().to_vec()))),
+        PUT => (Change::Put, schema.columns().clone()),
+        REMOVE => (Change::Remove, Arc::new(Schema::new(schema.keys().to_vec()))),
         other => return Err(corrupt(format!("has a section of unknown kind {other}"))),
     };
     let unreadable = |cause: arrow::error::ArrowError| corrupt("cannot be read").because(cause);

@@ -24,5 +24,7 @@ pub fn rows_of_changelogs(changelogs: &[Bytes], keys: usize) -> Result<Option<Re
     let store = MemoryStore::new(schema.clone(), StateMemory::new(usize::MAX).account("inspect"))?;
     let mut state = OperatorState::new(schema, Box::new(store));
     state.restore(changelogs)?;
-    concat_batches(&columns, &state.rows()?).map(Some).attempting(ErrorKind::Internal, || "put state pages together".to_owned())
+    concat_batches(&columns, &state.freeze().collect::<Result<Vec<_>>>()?)
+        .map(Some)
+        .attempting(ErrorKind::Internal, || "put state pages together".to_owned())
 }

@@ -18,13 +18,13 @@ mod operator_state;
 mod inspect;
 
 pub use inspect::rows_of_changelogs;
-pub use operator_state::OperatorState;
+pub use operator_state::{OperatorState, Snapshot};
 
 /// Keyed rows with a batch's changes on top.
 ///
 /// # Contract
 /// - Keys are equal as Spark groups them: null equals null, NaN equals NaN. A store without key columns has at most one row.
-/// - `put`, `remove`, `get` and `rows` see the changes of the batch under way at once; [`BatchEnd::Abort`] undoes all of them
+/// - `put`, `remove`, `get` and `freeze` see the changes of the batch under way at once; [`BatchEnd::Abort`] undoes all of them
 ///   since the last end, [`BatchEnd::Commit`] makes them final.
 /// - `put` fails with kind `Limit` before it takes memory that is not there. After any error the batch is aborted, which restores
 ///   what was held.
@@ -33,26 +33,39 @@ pub trait StateStore: Send + std::fmt::Debug {
     /// The state of those of `keys` that are held. All columns of `keys` have `rows` rows.
     fn get(&self, keys: &[ArrayRef], rows: usize) -> Result<Found>;
     /// Sets the state of the keys in `rows` (key columns, then state columns), replacing what is there; the last one wins if a
-    /// key is there twice.
-    fn put(&mut self, rows: &RecordBatch) -> Result<()>;
+    /// key is there twice. The `lookup` of a get of just these keys, which stand in the order it gave them, saves finding them
+    /// again; one that is older than another change is not used.
+    fn put(&mut self, rows: &RecordBatch, lookup: Option<Lookup>) -> Result<()>;
     /// Forgets those of `keys` that are held, and says how many were.
     fn remove(&mut self, keys: &[ArrayRef], rows: usize) -> Result<usize>;
-    /// Everything held: key columns, then state columns, in pages of bounded size and in no particular order.
-    fn rows(&self) -> Result<Vec<RecordBatch>>;
+    /// Everything held, as it is now: key columns, then state columns, in pages of bounded size and in no particular order. It is
+    /// put together page by page as it is read, beside later changes and on any thread.
+    fn freeze(&self) -> Frozen;
     /// Ends the batch under way.
     fn end(&mut self, end: BatchEnd) -> Result<()>;
     /// What is held, the changes of the batch under way included.
     fn size(&self) -> StateSize;
 }
 
+/// All rows of a store at one moment, page by page.
+pub type Frozen = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
+
 /// What a [`StateStore::get`] found.
 #[derive(Debug)]
 pub struct Found {
-    /// Which of the keys asked for are held, ascending.
-    pub positions: UInt32Array,
-    /// Their state columns, a row per position.
+    /// The keys asked for by number: those that are held first, both parts ascending. `None` if that is the order they came in.
+    pub order: Option<UInt32Array>,
+    /// How many are held.
+    pub held: usize,
+    /// The state columns of those held, in that order.
     pub state: Vec<ArrayRef>,
+    /// For a put of these keys in that order.
+    pub lookup: Lookup,
 }
+
+/// Where a store found keys; only the store that made it reads it.
+#[derive(Debug)]
+pub struct Lookup(memory::Located);
 
 /// How a batch ends for a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +74,8 @@ pub enum BatchEnd {
     Commit,
     /// Its changes are undone.
     Abort,
+    /// It was committed and its output has gone out: there is time to tidy up.
+    Closed,
 }
 
 /// How much a store holds.

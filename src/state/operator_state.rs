@@ -6,7 +6,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 
 use super::changelog::{self, Change};
-use super::{BatchEnd, Found, StateSchema, StateSize, StateStore};
+use super::{BatchEnd, Found, Frozen, Lookup, StateSchema, StateSize, StateStore};
 use crate::error::{Error, Result};
 
 /// State of one operator on any backend.
@@ -15,12 +15,17 @@ pub struct OperatorState {
     schema: StateSchema,
     store: Box<dyn StateStore>,
     changes: Vec<Change>,
+    /// The changelog of the batch before: its memory is used again once nobody else holds it.
+    last: Bytes,
 }
+
+/// More memory than this is not kept for the next changelog.
+const CHANGELOG_KEPT_BYTES_MAX: usize = 16 << 20;
 
 impl OperatorState {
     /// State of the columns `schema` in `store`, which is empty.
     pub fn new(schema: StateSchema, store: Box<dyn StateStore>) -> Self {
-        Self { schema, store, changes: Vec::new() }
+        Self { schema, store, changes: Vec::new(), last: Bytes::new() }
     }
 
     /// Its columns.
@@ -34,9 +39,9 @@ impl OperatorState {
     }
 
     /// See [`StateStore::put`].
-    pub fn put(&mut self, rows: RecordBatch) -> Result<()> {
+    pub fn put(&mut self, rows: RecordBatch, lookup: Option<Lookup>) -> Result<()> {
         if rows.num_rows() > 0 {
-            self.store.put(&rows)?;
+            self.store.put(&rows, lookup)?;
             self.changes.push(Change::Put(rows));
         }
         Ok(())
@@ -55,9 +60,9 @@ impl OperatorState {
         Ok(removed)
     }
 
-    /// See [`StateStore::rows`].
-    pub fn rows(&self) -> Result<Vec<RecordBatch>> {
-        self.store.rows()
+    /// See [`StateStore::freeze`].
+    pub fn freeze(&self) -> Frozen {
+        self.store.freeze()
     }
 
     /// See [`StateStore::size`].
@@ -66,17 +71,24 @@ impl OperatorState {
     }
 
     /// What the batch under way changed; nothing if it changed nothing.
-    pub fn changelog(&self) -> Result<Option<Bytes>> {
-        if self.changes.is_empty() { Ok(None) } else { changelog::encode(&self.changes).map(Some) }
+    pub fn changelog(&mut self) -> Result<Option<Bytes>> {
+        if self.changes.is_empty() {
+            return Ok(None);
+        }
+        let last = std::mem::take(&mut self.last);
+        let bytes = changelog::encode(&self.changes, if last.is_unique() { last.into() } else { Vec::new() })?;
+        if bytes.len() <= CHANGELOG_KEPT_BYTES_MAX {
+            self.last = bytes.clone();
+        }
+        Ok(Some(bytes))
     }
 
-    /// Everything held, in the encoding of a changelog.
-    pub fn snapshot(&self) -> Result<Bytes> {
-        let puts: Vec<_> = self.store.rows()?.into_iter().map(Change::Put).collect();
-        changelog::encode(&puts)
+    /// Everything held, as it is now.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot { schema: self.schema.clone(), rows: self.store.freeze() }
     }
 
-    /// Merges or drops the changes of the batch under way.
+    /// Merges or drops the changes of the batch under way, or tidies up behind it.
     pub fn end(&mut self, end: BatchEnd) -> Result<()> {
         self.changes.clear();
         self.store.end(end)
@@ -87,14 +99,28 @@ impl OperatorState {
         for bytes in changelogs {
             for change in changelog::decode(bytes, &self.schema)? {
                 match change {
-                    Change::Put(rows) => self.store.put(&rows)?,
+                    Change::Put(rows) => self.store.put(&rows, None)?,
                     Change::Remove(keys) => {
                         self.store.remove(keys.columns(), keys.num_rows())?;
                     }
                 }
             }
             self.store.end(BatchEnd::Commit)?;
+            self.store.end(BatchEnd::Closed)?;
         }
         Ok(())
+    }
+}
+
+/// An operator's state at one moment, to be written while the operator goes on.
+pub struct Snapshot {
+    schema: StateSchema,
+    rows: Frozen,
+}
+
+impl Snapshot {
+    /// All of it, in the encoding of a changelog.
+    pub fn encode(self) -> Result<Bytes> {
+        changelog::encode_puts(&self.schema, self.rows)
     }
 }

@@ -56,17 +56,34 @@ fn entries(batches: &[RecordBatch]) -> Model {
     model
 }
 
+fn held(state: &OperatorState) -> Vec<RecordBatch> {
+    state.freeze().collect::<Result<_>>().unwrap()
+}
+
 fn check(state: &OperatorState, model: &Model) {
-    assert_eq!(&entries(&state.rows().unwrap()), model);
+    assert_eq!(&entries(&held(state)), model);
     assert_eq!(state.size().rows, model.len());
     let mut asked: Vec<Key> = model.keys().cloned().collect();
     asked.insert(asked.len() / 2, (Some("never put".into()), None));
     let found = state.get(&keys(&asked), asked.len()).unwrap();
     let values = found.state[0].as_any().downcast_ref::<Int64Array>().unwrap();
-    let got: Vec<_> =
-        found.positions.values().iter().zip(values.values()).map(|(p, v)| (asked[*p as usize].clone(), *v)).collect();
-    assert_eq!(got.len(), model.len());
+    let order = order_of(&found, asked.len());
+    let got: Vec<_> = order.iter().zip(values.values()).map(|(p, v)| (asked[*p].clone(), *v)).collect();
+    assert_eq!((got.len(), found.held), (model.len(), model.len()));
     assert!(got.iter().all(|(key, value)| model.get(key) == Some(value)));
+}
+
+/// The keys asked for by number, those that are held first.
+fn order_of(found: &Found, asked: usize) -> Vec<usize> {
+    found.order.as_ref().map_or_else(|| (0..asked).collect(), |order| order.values().iter().map(|p| *p as usize).collect())
+}
+
+/// Puts `entries` where a get found them.
+fn put_found(state: &mut OperatorState, entries: &[(Key, i64)]) {
+    let asked: Vec<Key> = entries.iter().map(|entry| entry.0.clone()).collect();
+    let found = state.get(&keys(&asked), asked.len()).unwrap();
+    let ordered: Vec<_> = order_of(&found, asked.len()).into_iter().map(|p| entries[p].clone()).collect();
+    state.put(rows(&ordered), Some(found.lookup)).unwrap();
 }
 
 fn k(text: &str, number: i64) -> Key {
@@ -79,16 +96,16 @@ fn contract(make: impl Fn(&Arc<StateMemory>) -> OperatorState) {
     let mut state = make(&memory);
     check(&state, &Model::new());
 
-    state.put(rows(&[(k("a", 1), 1), ((None, None), 2), (k("a", 1), 3)])).unwrap();
+    state.put(rows(&[(k("a", 1), 1), ((None, None), 2), (k("a", 1), 3)]), None).unwrap();
     let first = Model::from([(k("a", 1), 3), ((None, None), 2)]);
     check(&state, &first);
     state.end(BatchEnd::Commit).unwrap();
     check(&state, &first);
 
-    state.put(rows(&[(k("a", 1), 4), (k("b", 0), 5)])).unwrap();
+    state.put(rows(&[(k("a", 1), 4), (k("b", 0), 5)]), None).unwrap();
     assert_eq!(state.remove(&keys(&[(None, None), k("z", 9)]), 2).unwrap(), 1);
     check(&state, &Model::from([(k("a", 1), 4), (k("b", 0), 5)]));
-    state.put(rows(&[((None, None), 6)])).unwrap();
+    state.put(rows(&[((None, None), 6)]), None).unwrap();
     check(&state, &Model::from([(k("a", 1), 4), (k("b", 0), 5), ((None, None), 6)]));
     state.end(BatchEnd::Abort).unwrap();
     check(&state, &first);
@@ -96,7 +113,7 @@ fn contract(make: impl Fn(&Arc<StateMemory>) -> OperatorState) {
 
     let before = memory.used();
     let many: Vec<_> = (0..100_000).map(|i| (k("wide key of some length", i), i)).collect();
-    let error = state.put(rows(&many)).unwrap_err();
+    let error = state.put(rows(&many), None).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Limit);
     assert!(error.message().contains("aggregate-0") && error.message().contains("limits.state_memory"), "{error}");
     state.end(BatchEnd::Abort).unwrap();
@@ -118,11 +135,11 @@ fn a_state_without_keys_has_one_row() {
     let make =
         || OperatorState::new(schema.clone(), Box::new(MemoryStore::new(schema.clone(), memory.account("limit-0")).unwrap()));
     let mut state = make();
-    assert_eq!(state.get(&[], 1).unwrap().positions.len(), 0);
+    assert_eq!(state.get(&[], 1).unwrap().held, 0);
     let mut logs = Vec::new();
     for n in 0..3 {
         let rows = RecordBatch::try_new(schema.columns().clone(), vec![Arc::new(Int64Array::from(vec![n]))]).unwrap();
-        state.put(rows).unwrap();
+        state.put(rows, None).unwrap();
         logs.push(state.changelog().unwrap().unwrap());
         state.end(BatchEnd::Commit).unwrap();
     }
@@ -141,9 +158,9 @@ fn nan_and_null_are_keys_like_others() {
     let memory = StateMemory::new(1 << 20);
     let mut store = MemoryStore::new(schema.clone(), memory.account("aggregate-0")).unwrap();
     let d: ArrayRef = Arc::new(Float64Array::from(vec![Some(f64::NAN), None, Some(0.5), Some(f64::NAN), None]));
-    store.put(&RecordBatch::try_new(schema.columns().clone(), vec![d.clone()]).unwrap()).unwrap();
+    store.put(&RecordBatch::try_new(schema.columns().clone(), vec![d.clone()]).unwrap(), None).unwrap();
     assert_eq!(store.size().rows, 3);
-    assert_eq!(store.get(&[d], 5).unwrap().positions.len(), 5);
+    assert_eq!(store.get(&[d], 5).unwrap().held, 5);
 }
 
 #[test]
@@ -151,17 +168,18 @@ fn rewritten_keys_do_not_pile_up() {
     let memory = StateMemory::new(64 << 20);
     let mut state = memory_state(&memory);
     let all: Vec<_> = (0..2_000).map(|i| (k("key", i), i)).collect();
-    state.put(rows(&all)).unwrap();
+    state.put(rows(&all), None).unwrap();
     state.end(BatchEnd::Commit).unwrap();
     let once = state.size().bytes;
     for round in 0..300 {
         let some: Vec<_> = (0..100).map(|i| (k("key", (round * 37 + i * 13) % 2_000), round)).collect();
-        state.put(rows(&some)).unwrap();
+        state.put(rows(&some), None).unwrap();
         state.end(BatchEnd::Commit).unwrap();
+        state.end(BatchEnd::Closed).unwrap();
     }
     assert_eq!(state.size().rows, 2_000);
     assert!(state.size().bytes < 3 * once, "{} bytes, {once} at first", state.size().bytes);
-    assert!(state.rows().unwrap().len() < 64, "{} pages", state.rows().unwrap().len());
+    assert!(held(&state).len() < 64, "{} pages", held(&state).len());
 }
 
 #[test]
@@ -169,11 +187,12 @@ fn single_rows_are_gathered_into_pages() {
     let memory = StateMemory::new(64 << 20);
     let mut state = memory_state(&memory);
     for i in 0..5_000 {
-        state.put(rows(&[(k("key", i), i)])).unwrap();
+        state.put(rows(&[(k("key", i), i)]), None).unwrap();
         state.end(BatchEnd::Commit).unwrap();
+        state.end(BatchEnd::Closed).unwrap();
     }
     assert_eq!(state.size().rows, 5_000);
-    assert!(state.rows().unwrap().len() < 60, "{} pages", state.rows().unwrap().len());
+    assert!(held(&state).len() < 60, "{} pages", held(&state).len());
     assert!(state.size().bytes < 5_000 * 256, "{} bytes", state.size().bytes);
 }
 
@@ -181,7 +200,7 @@ fn single_rows_are_gathered_into_pages() {
 fn damaged_bytes_are_corrupt_and_never_panic() {
     let memory = StateMemory::new(1 << 20);
     let mut state = memory_state(&memory);
-    state.put(rows(&[(k("a", 1), 1), (k("b", 2), 2)])).unwrap();
+    state.put(rows(&[(k("a", 1), 1), (k("b", 2), 2)]), None).unwrap();
     state.remove(&keys(&[k("a", 1)]), 1).unwrap();
     let good = state.changelog().unwrap().unwrap();
     assert_eq!(changelog::decode(&good, &schema()).unwrap().len(), 2);
@@ -216,10 +235,12 @@ fn keys_without_an_order_are_refused() {
 #[derive(Debug, Clone)]
 enum Step {
     Put(Vec<(Key, i64)>),
+    PutFound(Vec<(Key, i64)>),
     Remove(Vec<Key>),
     Commit,
     Abort,
     Restart,
+    Freeze,
 }
 
 fn key() -> impl Strategy<Value = Key> {
@@ -229,7 +250,9 @@ fn key() -> impl Strategy<Value = Key> {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => proptest::collection::vec((key(), any::<i64>()), 0..20).prop_map(Step::Put),
+        4 => proptest::collection::hash_map(key(), any::<i64>(), 0..20).prop_map(|m| Step::PutFound(m.into_iter().collect())),
         2 => proptest::collection::vec(key(), 0..10).prop_map(Step::Remove),
+        1 => Just(Step::Freeze),
         4 => Just(Step::Commit),
         2 => Just(Step::Abort),
         1 => Just(Step::Restart),
@@ -244,10 +267,20 @@ proptest! {
         let mut state = memory_state(&memory);
         let (mut committed, mut current) = (Model::new(), Model::new());
         let mut logs = Vec::new();
+        let mut frozen = None;
         for step in steps {
             match step {
+                Step::PutFound(entries) => {
+                    put_found(&mut state, &entries);
+                    current.extend(entries);
+                }
+                Step::Freeze => {
+                    if let Some((rows, model)) = frozen.replace((state.freeze(), current.clone())) {
+                        prop_assert_eq!(entries(&rows.collect::<Result<Vec<_>>>().unwrap()), model);
+                    }
+                }
                 Step::Put(entries) => {
-                    state.put(rows(&entries)).unwrap();
+                    state.put(rows(&entries), None).unwrap();
                     current.extend(entries);
                 }
                 Step::Remove(removed) => {
@@ -257,9 +290,11 @@ proptest! {
                 Step::Commit => {
                     logs.extend(state.changelog().unwrap());
                     state.end(BatchEnd::Commit).unwrap();
+                    check(&state, &current);
+                    state.end(BatchEnd::Closed).unwrap();
                     committed = current.clone();
                     if logs.len() == snapshot_at {
-                        logs = vec![state.snapshot().unwrap()];
+                        logs = vec![state.snapshot().encode().unwrap()];
                     }
                 }
                 Step::Abort => {

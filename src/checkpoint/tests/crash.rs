@@ -84,6 +84,24 @@ fn a_power_cut_while_the_log_is_trimmed_loses_nothing() {
 }
 
 #[test]
+fn a_power_cut_around_a_snapshot_that_is_logged_batches_later_loses_nothing() {
+    cut_everywhere(
+        &run(4),
+        |vfs, progress| {
+            *progress = Progress { tried: 4, decided: 4, committed: 0 };
+            let (mut checkpoint, _) = open(vfs)?;
+            let late = checkpoint.begin_snapshot(OPERATORS[1])?.write(&state(OPERATORS[1], 3).into())?;
+            (4..7).try_for_each(|n| run_batch(&mut checkpoint, n, progress))?;
+            checkpoint.snapshot(late)?;
+            (7..12).try_for_each(|n| run_batch(&mut checkpoint, n, progress))
+        },
+        |left, mut progress, operation| {
+            resume(left, &mut progress, 14).unwrap_or_else(|error| panic!("cut at {operation}: {}", error.chain()));
+        },
+    );
+}
+
+#[test]
 fn a_kill_keeps_what_was_logged_before_it() {
     let vfs = FaultVfs::default();
     let (mut checkpoint, _) = open(&vfs).expect("a new checkpoint");
@@ -129,7 +147,7 @@ fn run_again_when_full(vfs: &FaultVfs, full: &mut usize) -> Result<()> {
             &|checkpoint| checkpoint.planned(&plan(n)),
             &|checkpoint| checkpoint.prepared(&prepared(n)),
             &|checkpoint| checkpoint.committed(BatchId(n), json!(null)),
-            &|checkpoint| checkpoint.snapshot(BatchId(n), OPERATORS[0], &state(OPERATORS[0], n).into()),
+            &|checkpoint| snapshot(checkpoint, OPERATORS[0], &state(OPERATORS[0], n).into()),
             &|checkpoint| checkpoint.retain(2),
             &|checkpoint| checkpoint.sync(),
         ];
@@ -184,7 +202,7 @@ fn after_a_failed_log_sync_no_call_succeeds() {
         checkpoint.sync(),
         checkpoint.committed(BatchId(0), json!(null)),
         checkpoint.prepared(&prepared(0)),
-        checkpoint.snapshot(BatchId(0), OPERATORS[0], &Bytes::from_static(b"x")),
+        snapshot(&mut checkpoint, OPERATORS[0], &Bytes::from_static(b"x")),
         checkpoint.retain(1),
     ] {
         assert_eq!(outcome.expect_err("it is final").kind(), ErrorKind::Storage);

@@ -96,8 +96,12 @@ fn steps_out_of_order_are_refused() {
     check(&|checkpoint| checkpoint.committed(BatchId(2), json!(null)), expect!["batch 2 is committed without being prepared"]);
     check(&|checkpoint| checkpoint.committed(BatchId(1), json!(null)), expect!["batch 1 is committed without being prepared"]);
     check(
-        &|checkpoint| checkpoint.snapshot(BatchId(0), OPERATORS[0], &Bytes::new()),
-        expect!["the state of batch 0 is not at hand after batch 1"],
+        &|checkpoint| {
+            let mut written = checkpoint.begin_snapshot(OPERATORS[0])?.write(&Bytes::new())?;
+            written.head.root += 1;
+            checkpoint.snapshot(written)
+        },
+        expect![[r#"the snapshot of aggregate-0 after batch 1 is of a state that never was"#]],
     );
     check(
         &|checkpoint| {
@@ -136,7 +140,7 @@ fn a_snapshot_counts_only_once_it_is_named() {
     let (mut checkpoint, _) = open(&vfs).expect("reopens");
     // The file is written and synced, then its name, then the frame: cut before the frame.
     vfs.fail_at(vfs.operations() + 3, Fault::PowerCut);
-    checkpoint.snapshot(BatchId(2), OPERATORS[0], &Bytes::from(vec![b'?'; 2000])).expect_err("the power went");
+    snapshot(&mut checkpoint, OPERATORS[0], &Bytes::from(vec![b'?'; 2000])).expect_err("the power went");
     drop(checkpoint);
     let vfs = vfs.after(Left::Everything);
     let is_snapshot = |file: &PathBuf| file.extension().is_some_and(|kind| kind == "snap");
@@ -155,7 +159,7 @@ fn a_snapshot_is_wanted_when_much_has_changed() {
     checkpoint.prepared(&PreparedBatch { state: vec![large], ..prepared(0) }).expect("a batch");
     assert_eq!(checkpoint.bytes_since_snapshot(OPERATORS[0]), 1 << 20);
     assert!(checkpoint.wants_snapshot(OPERATORS[0]) && !checkpoint.wants_snapshot(OPERATORS[1]));
-    checkpoint.snapshot(BatchId(0), OPERATORS[0], &Bytes::from_static(b"small")).expect("a snapshot");
+    snapshot(&mut checkpoint, OPERATORS[0], &Bytes::from_static(b"small")).expect("a snapshot");
     assert!(!checkpoint.wants_snapshot(OPERATORS[0]));
     assert_eq!(checkpoint.bytes_since_snapshot(OPERATORS[0]), 0);
 }
@@ -207,7 +211,7 @@ fn an_inspection_changes_nothing_and_needs_no_lock() {
     assert_eq!(found.recovered.first_step, FirstStep::Run(plan(3)));
     let frames: Vec<_> =
         found.frames.iter().map(|frame| format!("{} {:?}", frame.kind, frame.batch.map(|batch| batch.0))).collect();
-    expect![[r#"epoch None, planned Some(0), prepared Some(0), committed Some(0), planned Some(1), prepared Some(1), committed Some(1), planned Some(2), prepared Some(2), committed Some(2), epoch None, planned Some(3)"#]].assert_eq(&frames.join(", "));
+    expect![[r#"epoch None, planned Some(0), prepared Some(0), committed Some(0), planned Some(1), prepared Some(1), committed Some(1), planned Some(2), prepared Some(2), snapshot Some(1), committed Some(2), epoch None, planned Some(3)"#]].assert_eq(&frames.join(", "));
     let prepared = found.frames.iter().find(|frame| frame.kind == "prepared").expect("a decided batch");
     assert_eq!(prepared.detail["outputs"][0]["sink"], json!("console"));
     assert_eq!(prepared.detail["outputs"][0]["blob"]["bytes"], json!(page("console", 0).len()));

@@ -190,7 +190,7 @@ fn a_damaged_snapshot_is_made_good_by_an_older_one() {
         checkpoint.planned(&plan(n)).expect("a plan");
         checkpoint.prepared(&prepared(n)).expect("a batch");
         checkpoint.committed(BatchId(n), json!(null)).expect("a commit");
-        checkpoint.snapshot(BatchId(n), OPERATORS[0], &state(OPERATORS[0], n).into()).expect("a snapshot");
+        snapshot(&mut checkpoint, OPERATORS[0], &state(OPERATORS[0], n).into()).expect("a snapshot");
     }
     checkpoint.sync().expect("a sync");
     drop(checkpoint);

@@ -84,6 +84,12 @@ fn state(operator: &str, n: u64) -> Vec<u8> {
     (0..=n).flat_map(|n| page(operator, n)).collect()
 }
 
+/// An operator's snapshot, begun and logged at once.
+fn snapshot(checkpoint: &mut Checkpoint, operator: &str, bytes: &Bytes) -> Result<()> {
+    let written = checkpoint.begin_snapshot(operator)?.write(bytes)?;
+    checkpoint.snapshot(written)
+}
+
 /// How far a run got.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Progress {
@@ -95,10 +101,14 @@ struct Progress {
 
 /// One batch from where the checkpoint stands, with all that goes with it.
 fn run_batch(checkpoint: &mut Checkpoint, n: u64, progress: &mut Progress) -> Result<()> {
+    // A snapshot of the batch before, which is logged when this one is decided.
+    let late =
+        if n % 4 == 2 { Some(checkpoint.begin_snapshot(OPERATORS[0])?.write(&state(OPERATORS[0], n - 1).into())?) } else { None };
     checkpoint.planned(&plan(n))?;
     progress.tried = n + 1;
     checkpoint.prepared(&prepared(n))?;
     progress.decided = n + 1;
+    late.map_or(Ok(()), |late| checkpoint.snapshot(late))?;
     finish_batch(checkpoint, n, progress)
 }
 
@@ -106,7 +116,7 @@ fn finish_batch(checkpoint: &mut Checkpoint, n: u64, progress: &mut Progress) ->
     checkpoint.committed(BatchId(n), json!({"files": n}))?;
     if n % 4 == 3 {
         for operator in OPERATORS {
-            checkpoint.snapshot(BatchId(n), operator, &state(operator, n).into())?;
+            snapshot(checkpoint, operator, &state(operator, n).into())?;
         }
     }
     checkpoint.retain(2)?;

@@ -35,7 +35,7 @@ use crate::error::{Error, ErrorKind, Result, from_datafusion};
 use crate::operator::Operator;
 use crate::operator::node::collect_partitions;
 use crate::operator::push_down::key_filters;
-use crate::state::{BatchEnd, StateMemory};
+use crate::state::{BatchEnd, Snapshot, StateMemory};
 
 /// One query, planned.
 ///
@@ -152,24 +152,29 @@ impl StreamingPlan {
         self.end(BatchEnd::Abort);
     }
 
+    /// Tidies up the state behind a batch whose output has gone out.
+    pub fn close(&mut self) {
+        self.end(BatchEnd::Closed);
+    }
+
     fn end(&self, end: BatchEnd) {
         for operator in &self.operators {
             if let Err(error) = operator.with_state(|state| state.end(end)) {
-                // What failed is tidying up after the changes were made: state is right, only larger than it need be.
-                warn!(operator = operator.id(), error = error.chain(), "state was not compacted");
+                // Only our own mistake can make this fail, and what the batch decided stands.
+                warn!(operator = operator.id(), error = error.chain(), "state was not tidied up");
             }
         }
     }
 
-    /// One operator's whole state, in the encoding of a changelog. Called between a commit and the next run.
-    pub fn snapshot(&self, operator: &str) -> Result<Bytes> {
-        self.operator(operator)?.with_state(|state| state.snapshot())
+    /// One operator's whole state as it is now, to be encoded beside the next batches. Called between a commit and the next run.
+    pub fn snapshot(&self, operator: &str) -> Result<Snapshot> {
+        Ok(self.operator(operator)?.with_state(|state| state.snapshot()))
     }
 
     /// One operator's state as rows: key columns, then state columns.
     pub fn state_rows(&self, operator: &str) -> Result<RecordBatch> {
         self.operator(operator)?.with_state(|state| {
-            concat_batches(state.schema().columns(), &state.rows()?)
+            concat_batches(state.schema().columns(), &state.freeze().collect::<Result<Vec<_>>>()?)
                 .map_err(|e| Error::new(ErrorKind::Limit, "the state is too large to be shown at once").because(e))
         })
     }

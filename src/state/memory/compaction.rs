@@ -1,10 +1,10 @@
-//! Which pages to rewrite, so that small and sparse pages do not pile up.
+//! Which pages of the log to rewrite, so that small and sparse pages do not pile up.
 //!
 //! Pages of about the same size are merged eight at a time, as in a log-structured merge tree, and pages that are less than half
 //! alive are rewritten. Every row put earns credit and every row rewritten spends it, so a batch's share of this work is in
 //! proportion to what it changed.
 
-use super::page::Page;
+use super::log::LogPage as Page;
 
 /// Pages above this many rows are not merged with others.
 pub(super) const PAGE_ROWS_MAX: usize = 1 << 16;

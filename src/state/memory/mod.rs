@@ -1,366 +1,430 @@
-//! State in memory: a log of Arrow pages and an index over them.
+//! State in memory: pages of rows that are changed in place, and an index over their keys.
 //!
-//! A put appends one page and points the index (`hash of key → page, row`) at its rows; the rows that were there before die and
-//! their page is rewritten once less than half of it is alive. Keys are kept as comparable bytes only, state as columns, and a get
-//! is one `interleave` over the pages it touches. The batch under way changes the index in place and remembers what was there, so
-//! that a commit costs nothing per key held and an abort only puts back what was touched.
+//! A key is put into a row once and keeps it. Columns of fixed width are arrays over the rows of a page, so that a get gathers and a
+//! put scatters column by column; columns of no fixed width are kept in a [`log`] of Arrow pages, and their row knows the place.
+//! The batch under way remembers what its puts replaced: a commit costs nothing per key held, an abort puts back what was touched.
+//! A snapshot shares the pages, which are copied one by one when they change while it is being written.
 
+mod cells;
 mod compaction;
-mod page;
+mod index;
+mod keys;
+mod log;
+mod pages;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
-use arrow::compute::{interleave, take};
-use hashbrown::hash_map::Entry as MapEntry;
-use hashbrown::hash_table::Entry;
-use hashbrown::{HashMap, HashTable};
-use twox_hash::XxHash3_64;
+use std::sync::Arc;
 
-use self::compaction::{Compactor, PAGE_ROWS_MAX};
-use self::page::{KeyCodec, Page, copy};
-use super::{BatchEnd, Found, MemoryAccount, StateSchema, StateSize, StateStore};
-use crate::error::{Attempt, Error, ErrorKind, Result};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt64Array};
+use arrow::datatypes::{DataType, UInt64Type};
+use arrow::error::ArrowError;
+use arrow::row::Rows;
 
-/// Where a row is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
-    page: u32,
-    row: u32,
-}
+use self::index::{Index, hash_of};
+use self::keys::KeyCodec;
+use self::log::Log;
+use self::pages::Pages;
+use super::{BatchEnd, Found, Frozen, Lookup, MemoryAccount, StateSchema, StateSize, StateStore};
+use crate::error::{Attempt, ErrorKind, Result};
 
-#[derive(Debug)]
-struct IndexEntry {
-    hash: u64,
-    place: Place,
-}
-
-/// What a batch did to one key: from where to where its row moved.
-#[derive(Debug)]
-struct Moved {
-    hash: u64,
-    from: Option<Place>,
-    to: Option<Place>,
-}
+/// Stands for the slot of a key that is not held.
+const NONE: u32 = u32::MAX;
 
 /// See the module.
 #[derive(Debug)]
 pub struct MemoryStore {
     schema: StateSchema,
-    codec: KeyCodec,
-    pages: Vec<Option<Page>>,
-    free: Vec<u32>,
-    pages_bytes: usize,
-    serial: u64,
-    index: HashTable<IndexEntry>,
-    moved: Vec<Moved>,
-    added: Vec<u32>,
-    compactor: Compactor,
+    codec: Arc<KeyCodec>,
+    index: Index,
+    pages: Pages,
+    /// Which state columns are cells of a page, in the order of the cells.
+    fixed: Vec<usize>,
+    /// Which state columns are in the log; the cell after the fixed ones is the place there.
+    logged: Vec<usize>,
+    log: Log,
+    journal: Vec<Undo>,
+    journal_bytes: usize,
+    /// Rows removed since pages were last tidied up.
+    buried: Vec<u32>,
+    /// Counts changes: what was looked up before one is stale.
+    version: u64,
     account: MemoryAccount,
+}
+
+/// What a batch did, so that it can be undone.
+#[derive(Debug)]
+enum Undo {
+    Put(Put),
+    Remove(Vec<u32>),
+}
+
+#[derive(Debug)]
+struct Put {
+    /// Rows that were there, and what their cells held.
+    held: Vec<u32>,
+    cells: Vec<ArrayRef>,
+    /// Rows that were made.
+    added: Vec<u32>,
+    /// The page that took new keys before.
+    open: Option<u32>,
+    /// All rows that were put, and their places in the log; empty without one.
+    slots: Vec<u32>,
+    places: Vec<u64>,
+}
+
+/// Encoded keys, and where they are.
+#[derive(Debug)]
+pub(super) struct Located {
+    version: u64,
+    keys: Rows,
+    hashes: Vec<u32>,
+    /// The slot of each row to be put, [`NONE`] if it is new.
+    slots: Vec<u32>,
+    /// Which key each row to be put has; `None` if they are in order.
+    order: Option<Vec<u32>>,
+    /// The cells of the rows that are held, if they have been read.
+    cells: Option<Vec<ArrayRef>>,
+}
+
+impl Located {
+    fn key_of(&self, row: usize) -> usize {
+        self.order.as_ref().map_or(row, |order| order[row] as usize)
+    }
 }
 
 impl MemoryStore {
     /// An empty store whose memory is on `account`. Fails if a key column's type has no order (a map, for one).
     pub fn new(schema: StateSchema, account: MemoryAccount) -> Result<Self> {
         let codec = KeyCodec::new(schema.keys()).attempting(ErrorKind::Config, || "keep state by these keys".to_owned())?;
+        let (mut fixed, mut logged, mut widths) = (Vec::new(), Vec::new(), Vec::new());
+        for (column, field) in schema.state().iter().enumerate() {
+            match cells::width(field.data_type()) {
+                Some(width) => {
+                    fixed.push(column);
+                    widths.push(width);
+                }
+                None => logged.push(column),
+            }
+        }
+        if !logged.is_empty() {
+            widths.push(size_of::<u64>());
+        }
+        let log = Log::new(logged.iter().map(|column| schema.state()[*column].clone()).collect());
         Ok(Self {
             schema,
-            codec,
-            pages: Vec::new(),
-            free: Vec::new(),
-            pages_bytes: 0,
-            serial: 0,
-            index: HashTable::new(),
-            moved: Vec::new(),
-            added: Vec::new(),
-            compactor: Compactor::default(),
+            codec: Arc::new(codec),
+            index: Index::default(),
+            pages: Pages::new(widths),
+            fixed,
+            logged,
+            log,
+            journal: Vec::new(),
+            journal_bytes: 0,
+            buried: Vec::new(),
+            version: 0,
             account,
         })
     }
 
-    fn put_page(&mut self, keys: &[ArrayRef], state: Vec<ArrayRef>, rows: usize) -> Result<()> {
+    /// Encodes `keys` and looks them up. Hashing, looking up and comparing are loops of their own: each waits for memory, and the
+    /// processor overlaps the waits of a short loop.
+    fn locate(&self, keys: &[ArrayRef], rows: usize) -> Result<Located> {
         let keys = self.codec.encode(keys, rows).attempting(ErrorKind::Internal, attempt)?;
-        self.serial += 1;
-        let page = Page::new(keys, state, self.serial).attempting(ErrorKind::Internal, attempt)?;
-        self.make_room(rows, page.bytes)?;
-        let slot = self.insert_page(page)?;
-        self.added.push(slot);
-        let Self { pages, index, moved, .. } = self;
-        for row in 0..rows {
-            let key = key_bytes(pages, Place { page: slot, row: row as u32 });
-            let hash = XxHash3_64::oneshot(key);
-            let place = Place { page: slot, row: row as u32 };
-            let same = |entry: &IndexEntry| entry.hash == hash && key_bytes(pages, entry.place) == key;
-            let from = match index.entry(hash, same, |entry| entry.hash) {
-                Entry::Occupied(mut entry) => Some(std::mem::replace(&mut entry.get_mut().place, place)),
-                Entry::Vacant(entry) => {
-                    entry.insert(IndexEntry { hash, place });
-                    None
+        let hashes: Vec<u32> = keys.iter().map(|key| hash_of(key.data())).collect();
+        let mut slots = Vec::with_capacity(rows);
+        if self.index.is_empty() {
+            slots.resize(rows, NONE);
+        } else {
+            slots.extend(hashes.iter().map(|hash| self.index.first(*hash).unwrap_or(NONE)));
+            for (slot, (key, hash)) in slots.iter_mut().zip(keys.iter().zip(&hashes)) {
+                if *slot != NONE && self.pages.key(*slot) != key.data() {
+                    *slot = self.index.find(*hash, |slot| self.pages.key(slot) == key.data()).unwrap_or(NONE);
                 }
-            };
-            moved.push(Moved { hash, from, to: Some(place) });
-        }
-        Ok(())
-    }
-
-    /// Takes the memory for `rows` more rows in a page of `page_bytes`, then lets index and journal grow.
-    fn make_room(&mut self, rows: usize, page_bytes: usize) -> Result<()> {
-        let wanted = self.pages_bytes
-            + page_bytes
-            + index_bytes(&self.index, rows)
-            + (self.moved.len() + rows).max(self.moved.capacity()) * size_of::<Moved>();
-        if wanted > self.account.held() {
-            self.account.grow(wanted - self.account.held())?;
-        }
-        self.index.reserve(rows, |entry| entry.hash);
-        self.moved.reserve_exact(rows);
-        Ok(())
-    }
-
-    fn insert_page(&mut self, page: Page) -> Result<u32> {
-        self.pages_bytes += page.bytes;
-        if let Some(slot) = self.free.pop() {
-            self.pages[slot as usize] = Some(page);
-            return Ok(slot);
-        }
-        let slot = u32::try_from(self.pages.len()).map_err(|_| Error::new(ErrorKind::Limit, "state has too many pages"))?;
-        self.pages.push(Some(page));
-        Ok(slot)
-    }
-
-    fn free_page(&mut self, slot: u32) {
-        if let Some(page) = self.pages[slot as usize].take() {
-            self.pages_bytes -= page.bytes;
-            self.free.push(slot);
-        }
-    }
-
-    /// Looks `keys` up: positions and places of those that are held.
-    fn find(&self, keys: &[ArrayRef], rows: usize) -> Result<(Vec<u32>, Vec<Place>)> {
-        let (mut positions, mut places) = (Vec::new(), Vec::new());
-        if self.index.is_empty() || rows == 0 {
-            return Ok((positions, places));
-        }
-        let keys = self.codec.encode(keys, rows).attempting(ErrorKind::Internal, attempt)?;
-        for (position, key) in keys.iter().enumerate() {
-            let key = key.data();
-            let hash = XxHash3_64::oneshot(key);
-            if let Some(entry) = self.index.find(hash, |e| e.hash == hash && key_bytes(&self.pages, e.place) == key) {
-                positions.push(position as u32);
-                places.push(entry.place);
             }
         }
-        Ok((positions, places))
+        Ok(Located { version: self.version, keys, hashes, slots, order: None, cells: None })
     }
 
-    /// The state columns of the rows at `places`.
-    fn gather(&self, places: &[Place]) -> Result<Vec<ArrayRef>> {
-        let columns = self.schema.state().len();
-        let mut sources: HashMap<u32, usize> = HashMap::new();
-        let mut slots = Vec::new();
-        let indices: Vec<(usize, usize)> = places
-            .iter()
-            .map(|place| {
-                let source = match sources.entry(place.page) {
-                    MapEntry::Occupied(known) => *known.get(),
-                    MapEntry::Vacant(new) => {
-                        slots.push(place.page);
-                        *new.insert(slots.len() - 1)
+    /// All cells of `slots`: the fixed columns, then the place in the log.
+    fn cells(&self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
+        let mut cells = Vec::with_capacity(self.fixed.len() + 1);
+        for (cell, data_type) in self.cell_types().enumerate() {
+            cells.push(self.pages.get(slots, cell, &data_type).attempting(ErrorKind::Internal, attempt)?);
+        }
+        Ok(cells)
+    }
+
+    fn cell_types(&self) -> impl Iterator<Item = DataType> {
+        let fixed = self.fixed.iter().map(|column| self.schema.state()[*column].data_type().clone());
+        fixed.chain((!self.logged.is_empty()).then_some(DataType::UInt64))
+    }
+
+    /// State columns in order, from cells.
+    fn state(&self, cells: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
+        state_columns(&self.fixed, &self.logged, cells, |places| self.log.get(places)).attempting(ErrorKind::Internal, attempt)
+    }
+
+    fn places(&self, slots: &[u32]) -> Result<ArrayRef> {
+        self.pages.get(slots, self.fixed.len(), &DataType::UInt64).attempting(ErrorKind::Internal, attempt)
+    }
+
+    /// Takes the memory that a put can need at most, before any of it is touched.
+    fn make_room(&mut self, located: &Located, logged: &[ArrayRef]) -> Result<()> {
+        let (mut added, mut key_bytes) = (0, 0);
+        for row in (0..located.slots.len()).filter(|row| located.slots[*row] == NONE) {
+            added += 1;
+            key_bytes += located.keys.row(located.key_of(row)).data().len();
+        }
+        let journal = located.slots.len() * (size_of::<u32>() + self.pages.row_bytes());
+        let wanted = self.pages.memory_for(added, key_bytes)
+            + self.index.memory_with(added).saturating_sub(self.index.memory())
+            + Log::memory_for(logged)
+            + journal;
+        self.account.grow(wanted)?;
+        self.index.reserve(added);
+        Ok(())
+    }
+
+    /// Finds or makes the rows of those keys that were not held, remembering in `added` which it made.
+    fn add_keys(&mut self, located: &mut Located, added: &mut Vec<u32>) -> Result<()> {
+        for row in 0..located.slots.len() {
+            if located.slots[row] == NONE {
+                let number = located.key_of(row);
+                let (key, hash) = (located.keys.row(number), located.hashes[number]);
+                // It may be there by now: a key may stand in the rows twice.
+                let known = self.index.find(hash, |slot| self.pages.key(slot) == key.data());
+                located.slots[row] = match known {
+                    Some(slot) => slot,
+                    None => {
+                        let slot = self.pages.add(key.data())?;
+                        self.index.insert(hash, slot);
+                        added.push(slot);
+                        slot
                     }
                 };
-                (source, place.row as usize)
-            })
-            .collect();
-        (0..columns)
-            .map(|column| {
-                if slots.is_empty() {
-                    return Ok(arrow::array::new_empty_array(self.schema.state()[column].data_type()));
-                }
-                let sources: Vec<&dyn Array> = slots.iter().map(|slot| page(&self.pages, *slot).state[column].as_ref()).collect();
-                interleave(&sources, &indices).attempting(ErrorKind::Internal, attempt)
-            })
-            .collect()
-    }
-
-    fn commit(&mut self) {
-        let moved = std::mem::take(&mut self.moved);
-        for place in moved.iter().filter_map(|moved| moved.from) {
-            let Some(page) = &mut self.pages[place.page as usize] else { continue };
-            page.kill(place.row);
-            if page.live == 0 {
-                self.free_page(place.page);
-            } else {
-                self.compactor.thinned(place.page, page);
             }
         }
-        for slot in std::mem::take(&mut self.added) {
-            if let Some(page) = &self.pages[slot as usize] {
-                self.compactor.added(slot, page);
+        Ok(())
+    }
+
+    fn put_located(&mut self, mut located: Located, state: &[ArrayRef]) -> Result<()> {
+        let logged: Vec<ArrayRef> = self.logged.iter().map(|column| state[*column].clone()).collect();
+        self.make_room(&located, &logged)?;
+        let held: Vec<u32> = located.slots.iter().copied().filter(|slot| *slot != NONE).collect();
+        let cells = match located.cells.take() {
+            Some(cells) => cells,
+            None => self.cells(&held)?,
+        };
+        self.journal_bytes += held.len() * (size_of::<u32>() + self.pages.row_bytes());
+        let (mut added, open) = (Vec::new(), self.pages.open());
+        let outcome = self.add_keys(&mut located, &mut added);
+        self.journal_bytes += added.len() * size_of::<u32>();
+        let mut put = Put { held, cells, added, open, slots: Vec::new(), places: Vec::new() };
+        let outcome = outcome.and_then(|()| self.set(&located.slots, state, &logged, &mut put));
+        // Whatever was done can be undone, also if not all of it was.
+        self.journal.push(Undo::Put(put));
+        outcome
+    }
+
+    fn set(&mut self, slots: &[u32], state: &[ArrayRef], logged: &[ArrayRef], put: &mut Put) -> Result<()> {
+        let mut columns: Vec<ArrayRef> = self.fixed.iter().map(|column| state[*column].clone()).collect();
+        if !logged.is_empty() {
+            put.places = self.log.append(logged, slots).attempting(ErrorKind::Internal, attempt)?;
+            put.slots = slots.to_vec();
+            columns.push(Arc::new(UInt64Array::from(put.places.clone())));
+        }
+        self.pages.set(slots, &columns).attempting(ErrorKind::Internal, attempt)
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        self.journal_bytes = 0;
+        let journal = std::mem::take(&mut self.journal);
+        if !self.logged.is_empty() {
+            self.settle_log(&journal)?;
+        }
+        for undo in journal {
+            if let Undo::Remove(slots) = undo {
+                self.buried.extend(slots);
             }
         }
-        self.compactor.earn(moved.len());
-        self.reuse_journal(moved);
+        Ok(())
     }
 
-    /// Keeps the journal's memory for the next batch unless this one was unusually large.
-    fn reuse_journal(&mut self, mut moved: Vec<Moved>) {
-        if moved.capacity() <= 1024 {
-            moved.clear();
-            self.moved = moved;
-        }
-    }
-
-    fn abort(&mut self) {
-        let moved = std::mem::take(&mut self.moved);
-        for Moved { hash, from, to } in moved.iter().rev() {
-            match (from, to) {
-                (Some(from), None) => {
-                    self.index.insert_unique(*hash, IndexEntry { hash: *hash, place: *from }, |entry| entry.hash);
+    /// Tells the log which of its rows no slot names any more.
+    fn settle_log(&mut self, journal: &[Undo]) -> Result<()> {
+        let (mut replaced, mut superseded) = (Vec::new(), Vec::new());
+        for undo in journal {
+            match undo {
+                Undo::Put(put) => {
+                    self.log.keep(&put.places);
+                    if let Some(places) = put.cells.last() {
+                        replaced.extend_from_slice(places.as_primitive::<UInt64Type>().values());
+                    }
+                    let now = self.places(&put.slots)?;
+                    let now = now.as_primitive::<UInt64Type>().values();
+                    superseded.extend(put.places.iter().zip(now).filter(|(place, now)| place != now).map(|(place, _)| *place));
                 }
-                (from, Some(to)) => {
-                    if let Ok(mut entry) = self.index.find_entry(*hash, |entry| entry.place == *to) {
-                        match from {
-                            Some(from) => entry.get_mut().place = *from,
-                            None => {
-                                entry.remove();
-                            }
-                        }
+                Undo::Remove(slots) => replaced.extend_from_slice(self.places(slots)?.as_primitive::<UInt64Type>().values()),
+            }
+        }
+        // A place that a put replaced may have been made by the batch itself, and is then among the superseded, too.
+        replaced.append(&mut superseded);
+        replaced.sort_unstable();
+        replaced.dedup();
+        self.log.release(&replaced);
+        Ok(())
+    }
+
+    fn abort(&mut self) -> Result<()> {
+        self.journal_bytes = 0;
+        let mut undone = Ok(());
+        for undo in std::mem::take(&mut self.journal).into_iter().rev() {
+            match undo {
+                Undo::Put(put) => {
+                    for slot in &put.added {
+                        self.index.remove(hash_of(self.pages.key(*slot)), *slot);
+                    }
+                    let restored = self.pages.set(&put.held, &put.cells).attempting(ErrorKind::Internal, attempt);
+                    undone = undone.and(restored);
+                    self.pages.undo_add(&put.added, put.open);
+                    self.log.forget(&put.places);
+                }
+                Undo::Remove(slots) => {
+                    for slot in slots {
+                        self.pages.set_dead(slot, false);
+                        self.index.insert(hash_of(self.pages.key(slot)), slot);
                     }
                 }
-                (None, None) => {}
             }
         }
-        for slot in std::mem::take(&mut self.added) {
-            self.free_page(slot);
-        }
-        self.reuse_journal(moved);
+        undone
     }
 
-    /// Rewrites the live rows of `slots` as one page.
-    fn rewrite(&mut self, slots: &[u32]) -> Result<()> {
-        let mut places = Vec::new();
-        for slot in slots {
-            let page = page(&self.pages, *slot);
-            places.extend((0..page.rows() as u32).filter(|row| !page.is_dead(*row)).map(|row| Place { page: *slot, row }));
+    /// Gives back pages whose keys are gone, moves what is left of sparse ones, and rewrites small and sparse pages of the log.
+    fn tidy(&mut self) -> Result<()> {
+        let mut buried = std::mem::take(&mut self.buried);
+        buried.sort_unstable();
+        buried.dedup_by_key(|slot| cells::page_of(*slot));
+        for slot in buried.into_iter().filter(|slot| self.pages.is_sparse(*slot)).collect::<Vec<_>>() {
+            self.move_rows(slot)?;
         }
-        let key_bytes_total = places.iter().map(|place| key_bytes(&self.pages, *place).len()).sum();
-        let mut keys = self.codec.empty(places.len(), key_bytes_total);
-        for place in &places {
-            keys.push(page(&self.pages, place.page).keys.row(place.row as usize));
+        while let Some(rewrite) = self.log.next_rewrite() {
+            let cell = self.fixed.len();
+            let rows = rewrite.slots.iter().zip(&rewrite.places);
+            let live = rows.filter(|(slot, place)| self.pages.word(**slot, cell) == Some(**place));
+            let (slots, places): (Vec<u32>, Vec<u64>) = live.map(|(slot, place)| (*slot, *place)).unzip();
+            let rewritten = self.log.rewrite(&rewrite.pages, slots.clone(), &places);
+            let new: ArrayRef = Arc::new(UInt64Array::from(rewritten.attempting(ErrorKind::Internal, attempt)?));
+            self.pages.set_one(&slots, cell, &new).attempting(ErrorKind::Internal, attempt)?;
         }
-        let state = self.gather(&places)?;
-        self.serial += 1;
-        let new = Page::new(keys, state, self.serial).attempting(ErrorKind::Internal, attempt)?;
-        // Not refused by the limit: the pages it replaces are given back at once.
-        self.account.grow_unchecked(new.bytes);
-        let slot = self.insert_page(new)?;
-        for (row, old) in places.iter().enumerate() {
-            let place = Place { page: slot, row: row as u32 };
-            let hash = XxHash3_64::oneshot(key_bytes(&self.pages, place));
-            let entry = self.index.find_mut(hash, |entry| entry.place == *old);
-            entry.expect("a live row is in the index").place = place;
+        Ok(())
+    }
+
+    /// Moves the live rows of the page of `slot` to the open one and gives the page back.
+    fn move_rows(&mut self, slot: u32) -> Result<()> {
+        let old = self.pages.live(slot);
+        let cells = self.cells(&old)?;
+        let mut new = Vec::with_capacity(old.len());
+        for slot in &old {
+            let key = self.pages.key(*slot).to_vec();
+            let moved = self.pages.add(&key)?;
+            self.index.remove(hash_of(&key), *slot);
+            self.index.insert(hash_of(&key), moved);
+            new.push(moved);
         }
-        for slot in slots {
-            self.free_page(*slot);
+        self.pages.set(&new, &cells).attempting(ErrorKind::Internal, attempt)?;
+        if let Some(places) = cells.last().filter(|_| !self.logged.is_empty()) {
+            for (place, slot) in places.as_primitive::<UInt64Type>().values().iter().zip(&new) {
+                self.log.moved(*place, *slot);
+            }
         }
-        self.compactor.added(slot, page(&self.pages, slot));
+        self.pages.free_page_of(slot);
         Ok(())
     }
 
     fn settle_account(&mut self) {
-        let held = self.pages_bytes + self.index.allocation_size() + self.moved.capacity() * size_of::<Moved>();
+        let held = self.pages.memory() + self.log.memory() + self.index.memory() + self.journal_bytes;
         match held.checked_sub(self.account.held()) {
             Some(more) => self.account.grow_unchecked(more),
             None => self.account.shrink(self.account.held() - held),
         }
     }
-
-    /// Rows of the batch under way that hide an older one, by page.
-    fn hidden(&self) -> HashMap<u32, Vec<u32>> {
-        let mut hidden: HashMap<u32, Vec<u32>> = HashMap::new();
-        for place in self.moved.iter().filter_map(|moved| moved.from) {
-            hidden.entry(place.page).or_default().push(place.row);
-        }
-        hidden.values_mut().for_each(|rows| rows.sort_unstable());
-        hidden
-    }
 }
 
 impl StateStore for MemoryStore {
     fn get(&self, keys: &[ArrayRef], rows: usize) -> Result<Found> {
-        let (positions, places) = self.find(keys, rows)?;
-        Ok(Found { positions: UInt32Array::from(positions), state: self.gather(&places)? })
+        let mut located = self.locate(keys, rows)?;
+        let held = located.slots.iter().filter(|slot| **slot != NONE).count();
+        if held > 0 && held < rows {
+            let (mut order, mut missing) = (Vec::with_capacity(rows), Vec::with_capacity(rows - held));
+            for (row, slot) in (0..).zip(&located.slots) {
+                if *slot == NONE { missing.push(row) } else { order.push(row) }
+            }
+            order.append(&mut missing);
+            located.slots.retain(|slot| *slot != NONE);
+            located.slots.resize(rows, NONE);
+            located.order = Some(order);
+        }
+        let cells = self.cells(&located.slots[..held])?;
+        let state = self.state(&cells)?;
+        located.cells = Some(cells);
+        Ok(Found { order: located.order.clone().map(Into::into), held, state, lookup: Lookup(located) })
     }
 
-    fn put(&mut self, rows: &RecordBatch) -> Result<()> {
+    fn put(&mut self, rows: &RecordBatch, lookup: Option<Lookup>) -> Result<()> {
         let (keys, state) = rows.columns().split_at(self.schema.keys().len());
-        if rows.num_rows() <= PAGE_ROWS_MAX {
-            return self.put_page(keys, state.to_vec(), rows.num_rows());
-        }
-        for start in (0..rows.num_rows()).step_by(PAGE_ROWS_MAX) {
-            let length = PAGE_ROWS_MAX.min(rows.num_rows() - start);
-            let keys: Vec<_> = keys.iter().map(|column| column.slice(start, length)).collect();
-            let state = state.iter().map(|column| copy(column, start, length)).collect::<Result<_, _>>();
-            self.put_page(&keys, state.attempting(ErrorKind::Internal, attempt)?, length)?;
-        }
-        Ok(())
+        let located = match lookup {
+            Some(Lookup(located)) if located.version == self.version && located.slots.len() == rows.num_rows() => located,
+            _ => self.locate(keys, rows.num_rows())?,
+        };
+        self.version += 1;
+        let outcome = self.put_located(located, state);
+        self.settle_account();
+        outcome
     }
 
     fn remove(&mut self, keys: &[ArrayRef], rows: usize) -> Result<usize> {
-        let keys = self.codec.encode(keys, rows).attempting(ErrorKind::Internal, attempt)?;
-        let mut removed = 0;
-        for key in keys.iter() {
-            let key = key.data();
-            let hash = XxHash3_64::oneshot(key);
-            let found = self.index.find_entry(hash, |e| e.hash == hash && key_bytes(&self.pages, e.place) == key);
-            if let Ok(entry) = found {
-                let from = entry.remove().0.place;
-                self.moved.push(Moved { hash, from: Some(from), to: None });
-                removed += 1;
+        let located = self.locate(keys, rows)?;
+        self.version += 1;
+        let mut removed = Vec::new();
+        for (slot, hash) in located.slots.into_iter().zip(located.hashes) {
+            // A key that is there twice is found once.
+            if slot != NONE && self.index.remove(hash, slot) {
+                self.pages.set_dead(slot, true);
+                removed.push(slot);
             }
         }
+        let count = removed.len();
+        self.journal_bytes += count * size_of::<u32>();
+        self.journal.push(Undo::Remove(removed));
         self.settle_account();
-        Ok(removed)
+        Ok(count)
     }
 
-    fn rows(&self) -> Result<Vec<RecordBatch>> {
-        let hidden = self.hidden();
-        let mut batches = Vec::new();
-        for (slot, page) in self.pages.iter().enumerate().filter_map(|(slot, page)| page.as_ref().map(|page| (slot as u32, page)))
-        {
-            let hidden = hidden.get(&slot).map_or(&[][..], Vec::as_slice);
-            let whole = page.live == page.rows() && hidden.is_empty();
-            let live: Vec<u32> =
-                (0..page.rows() as u32).filter(|r| !page.is_dead(*r) && hidden.binary_search(r).is_err()).collect();
-            if live.is_empty() {
-                continue;
-            }
-            let rows = || -> Result<RecordBatch, arrow::error::ArrowError> {
-                let mut columns = self.codec.decode(live.iter().map(|row| page.keys.row(*row as usize)))?;
-                if whole {
-                    columns.extend(page.state.iter().cloned());
-                } else {
-                    let live = UInt32Array::from(live.clone());
-                    columns.extend(page.state.iter().map(|column| take(column, &live, None)).collect::<Result<Vec<_>, _>>()?);
-                }
-                let options = RecordBatchOptions::new().with_row_count(Some(live.len()));
-                RecordBatch::try_new_with_options(self.schema.columns().clone(), columns, &options)
-            };
-            batches.push(rows().attempting(ErrorKind::Internal, attempt)?);
-        }
-        Ok(batches)
+    fn freeze(&self) -> Frozen {
+        let (schema, codec, log) = (self.schema.clone(), Arc::clone(&self.codec), self.log.freeze());
+        let (fixed, logged) = (self.fixed.clone(), self.logged.clone());
+        let types: Vec<DataType> = self.cell_types().collect();
+        let decode = move |page: pages::FrozenPage| {
+            let rows = page.rows();
+            let mut columns = codec.decode(rows.iter().map(|row| page.key(*row)))?;
+            let cells = types.iter().enumerate().map(|(cell, data_type)| page.get(&rows, cell, data_type));
+            let cells = cells.collect::<Result<Vec<_>, _>>()?;
+            columns.extend(state_columns(&fixed, &logged, &cells, |places| log.get(places))?);
+            let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+            RecordBatch::try_new_with_options(schema.columns().clone(), columns, &options)
+        };
+        Box::new(self.pages.freeze().map(move |page| decode(page).attempting(ErrorKind::Internal, attempt)))
     }
 
     fn end(&mut self, end: BatchEnd) -> Result<()> {
-        match end {
-            BatchEnd::Commit => {
-                self.commit();
-                while let Some(slots) = self.compactor.next(&self.pages) {
-                    self.rewrite(&slots)?;
-                }
-            }
+        self.version += 1;
+        let outcome = match end {
+            BatchEnd::Commit => self.commit(),
             BatchEnd::Abort => self.abort(),
-        }
+            BatchEnd::Closed => self.tidy(),
+        };
         self.settle_account();
-        Ok(())
+        outcome
     }
 
     fn size(&self) -> StateSize {
@@ -368,22 +432,19 @@ impl StateStore for MemoryStore {
     }
 }
 
-fn page(pages: &[Option<Page>], slot: u32) -> &Page {
-    pages[slot as usize].as_ref().expect("the index points at pages that are there")
-}
-
-fn key_bytes(pages: &[Option<Page>], place: Place) -> &[u8] {
-    page(pages, place.page).keys.row(place.row as usize).data()
-}
-
-/// What the index will take once `rows` more are in it: hashbrown keeps a power of two of buckets, at most 7/8 full.
-fn index_bytes(index: &HashTable<IndexEntry>, rows: usize) -> usize {
-    let wanted = index.len() + rows;
-    if wanted <= index.capacity() {
-        return index.allocation_size();
+/// State columns in order: the fixed ones from their cells, the others from the log by the last cell.
+fn state_columns(
+    fixed: &[usize],
+    logged: &[usize],
+    cells: &[ArrayRef],
+    log: impl FnOnce(&[u64]) -> Result<Vec<ArrayRef>, ArrowError>,
+) -> Result<Vec<ArrayRef>, ArrowError> {
+    let mut columns: Vec<(usize, ArrayRef)> = fixed.iter().copied().zip(cells.iter().cloned()).collect();
+    if let Some(places) = cells.get(fixed.len()) {
+        columns.extend(logged.iter().copied().zip(log(places.as_primitive::<UInt64Type>().values())?));
+        columns.sort_by_key(|(column, _)| *column);
     }
-    let buckets = (wanted.max(index.capacity() + 1) * 8 / 7 + 1).next_power_of_two();
-    buckets * (size_of::<IndexEntry>() + 1) + 64
+    Ok(columns.into_iter().map(|(_, column)| column).collect())
 }
 
 fn attempt() -> String {

@@ -11,7 +11,6 @@ use crate::source::{LineChunk, LineEnd};
 
 mod chunks;
 mod generated;
-mod speculation;
 mod single;
 
 fn field(name: &str, data_type: DataType) -> Field {

@@ -130,7 +130,7 @@ async fn restarted(sql: &str, mode: OutputMode, batches: &[&[Row]], expected: &[
         plan.commit();
         if number == 1 {
             for (operator, log) in &mut logs {
-                *log = vec![plan.snapshot(operator).unwrap()];
+                *log = vec![plan.snapshot(operator).unwrap().encode().unwrap()];
             }
         }
     }
@@ -436,8 +436,8 @@ async fn state_can_be_looked_at_and_belongs_to_an_operator() {
     lines.sort();
     assert_eq!(lines, ["Jill 0 false", "John 1 false"]);
     assert_eq!(plan.state_rows("aggregate-1").unwrap_err().kind(), ErrorKind::Corrupt);
-    assert_eq!(plan.snapshot("limit-0").unwrap_err().kind(), ErrorKind::Corrupt);
-    let bytes = plan.snapshot("aggregate-0").unwrap();
+    assert_eq!(plan.snapshot("limit-0").err().unwrap().kind(), ErrorKind::Corrupt);
+    let bytes = plan.snapshot("aggregate-0").unwrap().encode().unwrap();
     let mut other = self::plan("SELECT flag, sum(flag) AS s FROM t GROUP BY flag", OutputMode::Update).await;
     assert_eq!(other.restore("aggregate-0", &[bytes]).unwrap_err().kind(), ErrorKind::Corrupt);
 }
