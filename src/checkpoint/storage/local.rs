@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rustix::fs::{FlockOperation, RenameFlags};
 
+use super::direct;
 use super::{Entry, Folders, Lock, LockFile, LogFile, Open, Publish, Vfs, failed, sync_failed};
 use crate::error::{Error, Result};
 
@@ -99,9 +100,13 @@ impl Vfs for LocalVfs {
     }
 
     fn write_new(&self, file: &Path, bytes: &[u8]) -> Result<()> {
-        let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).and_then(|mut handle| {
-            handle.write_all(bytes)?;
-            Ok(handle)
+        let written = direct::write_new(file, bytes, 0o600).and_then(|written| match written {
+            Some(handle) => Ok(handle),
+            None => {
+                let mut handle = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
+                handle.write_all(bytes)?;
+                Ok(handle)
+            }
         });
         let handle = written.map_err(|cause| failed("write", file, cause))?;
         handle.sync_all().map_err(|cause| sync_failed(file, cause))

@@ -4,6 +4,7 @@
 //! power cut may lose. Each call says what is durable after it; whatever it does not say may be gone.
 
 mod local;
+mod direct;
 pub mod fault;
 
 pub use fault::FaultVfs;
