@@ -257,7 +257,7 @@ fn number(rest: &mut &[u8], digits_min: usize, digits_max: usize) -> Option<i64>
 }
 
 /// Days since 1970 of a date of the Gregorian calendar, `None` if there is no such date.
-fn days(year: i64, month: i64, day: i64) -> Option<i64> {
+pub(super) fn days(year: i64, month: i64, day: i64) -> Option<i64> {
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     let days_in_month = match month {
         4 | 6 | 9 | 11 => 30,

@@ -117,8 +117,11 @@ impl DecodeRequest {
         built
     }
 
-    /// A condition on a column that is not there or of another type is an error of whoever made the request.
-    pub(super) fn check_filter(&self) -> Result<()> {
+    /// A column that is not there, or a condition on one of another type, is an error of whoever made the request.
+    pub(super) fn check(&self) -> Result<()> {
+        if let Some(at) = self.projection.iter().find(|at| **at >= self.schema.fields().len()) {
+            return Err(Error::internal(format!("there is no column {at} in the schema of {}", self.source)));
+        }
         for condition in &self.filter {
             let field = self.schema.fields().get(condition.column);
             let right = field.is_some_and(|field| match &condition.test {

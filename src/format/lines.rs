@@ -12,6 +12,7 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
 use super::column::nullable_field;
+use super::json::{Job, Level, Simd};
 use super::{DecodeRequest, Decoded, Decoder, Malformed, MetadataColumn, OnMalformed};
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::source::{LineChunk, LineEnd};
@@ -23,6 +24,9 @@ const BLOCK_LINES: usize = 64;
 /// A batch ends early once its lines have this many bytes: offsets have 32 bits.
 const BATCH_BYTES: usize = 64 << 20;
 
+/// Bytes that are searched for line ends at once: they stay in the nearest cache until they are parsed.
+const SLAB_BYTES: usize = 32 << 10;
+
 /// What a line means.
 ///
 /// # Contract
@@ -30,8 +34,10 @@ const BATCH_BYTES: usize = 64 << 20;
 ///   [`OnMalformed::Drop`].
 /// - The row of a line depends on that line alone.
 pub(super) trait RowParser: Send {
-    /// Appends the rows of `lines` (ranges of `text`, without line ends, valid UTF-8 each) and tells which were malformed.
-    fn parse(&mut self, text: &[u8], lines: &[Range<usize>], faults: &mut Vec<LineFault>);
+    /// Appends the rows of up to 64 `lines` (ranges of `text`, without line ends, valid UTF-8 each) and tells which were malformed,
+    /// in the order of the lines. Returns a bit for each line whose row is left out because the filter does not want it; that is
+    /// no duty, for every row is tested again.
+    fn parse(&mut self, text: &[u8], lines: &[Range<usize>], faults: &mut Vec<LineFault>) -> u64;
     /// Appends the row of a line that is malformed whatever it says; with `salvage` its fields are read as far as they go.
     fn malformed(&mut self, text: &str, salvage: bool);
     /// The rows since the last call, a column per field of [`DecodeRequest::built`].
@@ -66,6 +72,23 @@ pub(super) struct LineDecoder<P> {
     decoded: Decoded,
     block: Vec<Range<usize>>,
     faults: Vec<LineFault>,
+    level: Level,
+    line_feeds: Vec<u32>,
+}
+
+/// Searches text for line feeds: how many there are, and whether the text is ASCII.
+struct LineFeeds<'a> {
+    text: &'a [u8],
+    found: &'a mut [u32],
+}
+
+impl Job for LineFeeds<'_> {
+    type Output = (usize, bool);
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> (usize, bool) {
+        simd.line_feeds(self.text, self.found)
+    }
 }
 
 impl<P: RowParser> LineDecoder<P> {
@@ -84,6 +107,8 @@ impl<P: RowParser> LineDecoder<P> {
             decoded: nothing(),
             block: Vec::with_capacity(BLOCK_LINES),
             faults: Vec::new(),
+            level: Level::detect(),
+            line_feeds: Vec::new(),
             request,
         }
     }
@@ -95,25 +120,40 @@ impl<P: RowParser> LineDecoder<P> {
     }
 
     fn parse_block(&mut self, chunk: &LineChunk, text: &[u8]) -> Result<()> {
-        if self.block.is_empty() {
-            return Ok(());
-        }
+        let (Some(first), Some(last)) = (self.block.first(), self.block.last()) else { return Ok(()) };
+        self.bytes += last.end - first.start;
         self.faults.clear();
-        self.parser.parse(text, &self.block, &mut self.faults);
+        let left_out = self.parser.parse(text, &self.block, &mut self.faults);
+        self.decoded.rows_filtered += u64::from(left_out.count_ones());
+        if self.faults.is_empty() {
+            self.decoded.lines_read += self.block.len() as u64;
+            self.rows += self.block.len() - left_out.count_ones() as usize;
+            if !self.request.metadata.is_empty() {
+                let kept = (0..self.block.len()).filter(|line| left_out >> line & 1 == 0);
+                kept.for_each(|line| self.metadata.push(&self.request.metadata, chunk, self.block[line].start));
+            }
+        } else {
+            self.keep_faults(chunk, text, left_out)?;
+        }
+        self.block.clear();
+        self.end_batch_if(ROWS_MAX - BLOCK_LINES + 1)
+    }
+
+    /// Counts the lines of a block some of which are malformed.
+    fn keep_faults(&mut self, chunk: &LineChunk, text: &[u8], left_out: u64) -> Result<()> {
         let mut faults = std::mem::take(&mut self.faults);
         let mut next_fault = faults.drain(..).peekable();
         for at in 0..self.block.len() {
             let line = self.block[at].clone();
-            self.bytes += line.len();
             match next_fault.next_if(|fault| fault.line == at) {
+                None if left_out >> at & 1 == 1 => self.decoded.lines_read += 1,
                 None => self.keep_row(chunk, line.start),
                 Some(fault) => self.count_malformed(chunk, line.start, &text[line], fault.field, fault.reason)?,
             }
         }
         drop(next_fault);
         self.faults = faults;
-        self.block.clear();
-        self.end_batch_if(ROWS_MAX - BLOCK_LINES + 1)
+        Ok(())
     }
 
     /// A line that is malformed before anything is parsed.
@@ -183,7 +223,7 @@ impl<P: RowParser> LineDecoder<P> {
         let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
         let mut batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
             .attempting(ErrorKind::Internal, || "build a batch of rows".to_owned())?;
-        if let Some(wanted) = wanted {
+        if let Some(wanted) = wanted.filter(|wanted| wanted.count_set_bits() < self.rows) {
             batch = filter_record_batch(&batch, &wanted.into())
                 .attempting(ErrorKind::Internal, || "filter a batch of rows".to_owned())?;
             self.decoded.rows_filtered += (self.rows - batch.num_rows()) as u64;
@@ -204,17 +244,17 @@ impl<P: RowParser> LineDecoder<P> {
         passed.reduce(|all, one| &all & &one)
     }
 
-    /// Takes in one line; `whole` says whether every byte of the chunk is known to be UTF-8.
+    /// Takes in one line; `whole` says whether every byte of the chunk so far is known to be UTF-8.
+    #[inline]
     fn line(&mut self, chunk: &LineChunk, text: &[u8], line: Range<usize>, whole: bool) -> Result<()> {
-        let bytes = &text[line.clone()];
-        if bytes.len() > self.request.limits.line_bytes_max {
-            self.parse_block(chunk, text)?;
-            return self.reject(chunk, line.start, bytes, "too long", false);
+        if !whole || line.len() > self.request.limits.line_bytes_max {
+            return self.unusual_line(chunk, text, line);
         }
-        if !whole && simdutf8::basic::from_utf8(bytes).is_err() {
-            self.parse_block(chunk, text)?;
-            return self.reject(chunk, line.start, bytes, "invalid UTF-8", true);
-        }
+        self.push_line(chunk, text, line)
+    }
+
+    #[inline]
+    fn push_line(&mut self, chunk: &LineChunk, text: &[u8], line: Range<usize>) -> Result<()> {
         if self.block.first().is_some_and(|first| line.end - first.start > BATCH_BYTES) {
             self.parse_block(chunk, text)?;
         }
@@ -222,21 +262,47 @@ impl<P: RowParser> LineDecoder<P> {
         if self.block.len() == BLOCK_LINES { self.parse_block(chunk, text) } else { Ok(()) }
     }
 
+    /// Takes in a line that is too long or that may not be UTF-8.
+    #[cold]
+    fn unusual_line(&mut self, chunk: &LineChunk, text: &[u8], line: Range<usize>) -> Result<()> {
+        let bytes = &text[line.clone()];
+        let (reason, salvage) = if bytes.len() > self.request.limits.line_bytes_max {
+            ("too long", false)
+        } else if simdutf8::basic::from_utf8(bytes).is_err() {
+            ("invalid UTF-8", true)
+        } else {
+            return self.push_line(chunk, text, line);
+        };
+        self.parse_block(chunk, text)?;
+        self.reject(chunk, line.start, bytes, reason, salvage)
+    }
+
     fn lines(&mut self, chunk: &LineChunk) -> Result<()> {
         let text = chunk.bytes.as_ref();
-        let whole = simdutf8::basic::from_utf8(text).is_ok();
         // Files have no time of receipt; theirs alone may begin with a byte order mark.
         let marked = chunk.position == 0 && chunk.received_at_us.is_none() && text.starts_with(b"\xef\xbb\xbf");
         let mut start = if marked { 3 } else { 0 };
         if self.has_header && chunk.position == 0 {
             start = memchr::memchr(b'\n', text).map_or(text.len(), |end| end + 1);
         }
-        let first = start;
-        for end in memchr::memchr_iter(b'\n', &text[first..]).map(|end| end + first) {
-            let line_end = if end > start && text[end - 1] == b'\r' { end - 1 } else { end };
-            self.line(chunk, text, start..line_end, whole)?;
-            start = end + 1;
+        // As long as all is ASCII, all is valid.
+        let mut whole = None;
+        let mut line_feeds = std::mem::take(&mut self.line_feeds);
+        line_feeds.resize(SLAB_BYTES + 2, 0);
+        for slab in (start..text.len()).step_by(SLAB_BYTES) {
+            let in_slab = LineFeeds { text: &text[slab..text.len().min(slab + SLAB_BYTES)], found: &mut line_feeds };
+            let (count, ascii) = self.level.run(in_slab);
+            if !ascii && whole.is_none() {
+                whole = Some(simdutf8::basic::from_utf8(text).is_ok());
+            }
+            for end in line_feeds[..count].iter().map(|at| slab + *at as usize) {
+                let line_end = if end > start && text[end - 1] == b'\r' { end - 1 } else { end };
+                self.line(chunk, text, start..line_end, whole != Some(false))?;
+                start = end + 1;
+            }
         }
+        self.line_feeds = line_feeds;
+        let whole = whole != Some(false);
         if start < text.len() {
             match chunk.end {
                 LineEnd::Clean => self.line(chunk, text, start..text.len(), whole)?,

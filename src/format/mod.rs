@@ -180,10 +180,7 @@ impl FormatOptions {
 /// A decoder for one source of one query. A schema that the format cannot read is a `Config` error, a projection
 /// or filter that does not fit the schema an `Internal` one.
 pub fn decoder(format: &FormatOptions, request: DecodeRequest) -> Result<Box<dyn Decoder>> {
-    if let Some(at) = request.projection.iter().find(|at| **at >= request.schema.fields().len()) {
-        return Err(Error::internal(format!("there is no column {at} in the schema of {}", request.source)));
-    }
-    request.check_filter()?;
+    request.check()?;
     (format.spec().decoder)(format, request)
 }
 

@@ -62,10 +62,11 @@ impl TextRows {
 }
 
 impl RowParser for TextRows {
-    fn parse(&mut self, text: &[u8], lines: &[Range<usize>], _: &mut Vec<LineFault>) {
+    fn parse(&mut self, text: &[u8], lines: &[Range<usize>], _: &mut Vec<LineFault>) -> u64 {
         for line in lines {
             self.push(&text[line.clone()]);
         }
+        0
     }
 
     fn malformed(&mut self, text: &str, _: bool) {

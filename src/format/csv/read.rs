@@ -138,7 +138,7 @@ impl CsvRows {
 }
 
 impl RowParser for CsvRows {
-    fn parse(&mut self, text: &[u8], lines: &[Range<usize>], faults: &mut Vec<LineFault>) {
+    fn parse(&mut self, text: &[u8], lines: &[Range<usize>], faults: &mut Vec<LineFault>) -> u64 {
         for (line, range) in lines.iter().enumerate() {
             let raw = &text[range.clone()];
             let Some((field, reason)) = self.row(raw) else {
@@ -154,6 +154,7 @@ impl RowParser for CsvRows {
                 self.end_row(Some(raw));
             }
         }
+        0
     }
 
     fn malformed(&mut self, text: &str, salvage: bool) {

@@ -1,6 +1,6 @@
 //! The declared fields of objects: which key is which column, and what becomes of its values.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use arrow::datatypes::DataType;
 
@@ -82,6 +82,12 @@ impl Keys {
             Some(places) => places.get(name).copied(),
             None => self.fields.iter().position(|key| *key.name == *name && key.role != Role::Corrupt),
         }
+    }
+
+    /// Whether two fields have the same name: which of them a key means depends on the order of the keys.
+    pub(super) fn are_ambiguous(&self) -> bool {
+        let names: HashSet<&[u8]> = self.fields.iter().map(|key| &*key.name).collect();
+        names.len() < self.fields.len()
     }
 
     /// What becomes of each field.

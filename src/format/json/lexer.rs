@@ -128,6 +128,11 @@ impl<'a> Cursor<'a> {
         Self { text, at: 0 }
     }
 
+    /// Bytes in front of this place.
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
     /// The byte here; 0, which begins no token, at the end.
     #[inline]
     pub(super) fn peek(&self) -> u8 {

@@ -10,21 +10,28 @@ use std::sync::Arc;
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, FieldRef, Fields};
 
-use super::column::Column;
+use super::column::{Column, bits, first};
 use super::lines::{LineDecoder, LineFault, RowParser};
-use super::{DecodeRequest, Decoder, FormatSpec, OnMalformed};
+use super::{Condition, DecodeRequest, Decoder, FormatSpec, OnMalformed};
 use crate::error::{Error, ErrorKind, Result};
 
+mod block;
+mod kernel;
 mod keys;
 mod lexer;
+mod simd;
+mod template;
 mod text;
 mod value;
 mod values;
 pub mod write;
 
+use block::{Speculation, block_text};
 use keys::{Keys, Role, Shape};
 use lexer::Cursor;
 use value::Parser;
+
+pub(super) use simd::{Job, Level, Simd};
 
 pub use values::{ValueOptions, decode_values};
 
@@ -68,14 +75,27 @@ pub static SPEC: FormatSpec = FormatSpec {
 };
 
 fn decoder(request: DecodeRequest) -> Result<Box<dyn Decoder>> {
+    guessing_decoder(request, Some(Level::detect()))
+}
+
+/// A decoder of JSON lines by the strict parser alone: what the way around it is measured against.
+pub fn strict_decoder(request: DecodeRequest) -> Result<Box<dyn Decoder>> {
+    request.check()?;
+    guessing_decoder(request, None)
+}
+
+/// A decoder that guesses with the instructions of `level`, or not at all.
+fn guessing_decoder(request: DecodeRequest, level: Option<Level>) -> Result<Box<dyn Decoder>> {
     let zone = super::zone(&request.time_zone)?;
-    let rows = JsonRows::new(
+    let mut rows = JsonRows::new(
         request.schema.fields(),
         &request.built(),
         Parser::new(zone, request.limits.json_depth_max),
         CORRUPT_RECORD,
         request.on_malformed == OnMalformed::Drop,
     )?;
+    rows.filter = request.filter.clone();
+    rows.speculation = level.map(|level| Speculation::new(request.schema.fields(), level));
     Ok(Box::new(LineDecoder::new(request, rows)))
 }
 
@@ -92,6 +112,10 @@ struct JsonRows {
     /// The place of the column of malformed lines, if it is declared and asked for.
     corrupt: Option<usize>,
     drop_malformed: bool,
+    /// What a row must fulfil: tested where it saves copying strings; the caller tests every row.
+    filter: Vec<Condition>,
+    /// The way around this parser for lines that look alike.
+    speculation: Option<Speculation>,
 }
 
 /// What a line was.
@@ -129,6 +153,8 @@ impl JsonRows {
             projection: projection.to_vec(),
             corrupt: declared.filter(|at| projection.contains(at)),
             drop_malformed,
+            filter: Vec::new(),
+            speculation: None,
         })
     }
 
@@ -196,25 +222,66 @@ impl JsonRows {
             }
         }
     }
+
+    /// Appends the row of one line by the strict parser, and notes what is wrong with it; whether it is right.
+    fn strict_line(&mut self, raw: &[u8], line: usize, faults: &mut Vec<LineFault>) -> bool {
+        match self.fields(raw) {
+            Line::Malformed(field, reason) => {
+                let field = field.map(|at| Arc::clone(&self.names[at]));
+                faults.push(LineFault { line, field, reason: reason.to_string().into() });
+                if self.drop_malformed {
+                    self.drop_row();
+                } else {
+                    self.end_row(Some(&String::from_utf8_lossy(raw)));
+                }
+                false
+            }
+            line => {
+                self.end_row(None);
+                matches!(line, Line::Right)
+            }
+        }
+    }
+
+    /// Appends the rows of lines that the speculation has read.
+    fn append(&mut self, speculation: &Speculation, rows: u64, text: &[u8]) {
+        if rows == 0 {
+            return;
+        }
+        let count = rows.count_ones() as usize;
+        speculation.append(&mut self.columns, &self.keys, rows, text);
+        self.rows += count;
+        if let Some(at) = self.corrupt {
+            self.columns[at].push_nulls(count);
+        }
+    }
 }
 
 impl RowParser for JsonRows {
-    fn parse(&mut self, text: &[u8], lines: &[Range<usize>], faults: &mut Vec<LineFault>) {
-        for (line, range) in lines.iter().enumerate() {
-            let raw = &text[range.clone()];
-            match self.fields(raw) {
-                Line::Blank | Line::Right => self.end_row(None),
-                Line::Malformed(field, reason) => {
-                    let field = field.map(|at| Arc::clone(&self.names[at]));
-                    faults.push(LineFault { line, field, reason: reason.to_string().into() });
-                    if self.drop_malformed {
-                        self.drop_row();
-                    } else {
-                        self.end_row(Some(&String::from_utf8_lossy(raw)));
-                    }
-                }
+    fn parse(&mut self, text: &[u8], lines: &[Range<usize>], faults: &mut Vec<LineFault>) -> u64 {
+        let Some(mut speculation) = self.speculation.take() else {
+            for (line, range) in lines.iter().enumerate() {
+                self.strict_line(&text[range.clone()], line, faults);
+            }
+            return 0;
+        };
+        let read = speculation.read(text, lines, &mut self.parser);
+        let values = block_text(text, lines);
+        let wanted =
+            self.filter.iter().fold(read, |rows, Condition { column, test }| speculation.wanted(*column, test, rows, values));
+        let (mut next, mut other) = (0, None);
+        for line in bits(first(lines.len()) & !read) {
+            self.append(&speculation, wanted & first(line) & !first(next), values);
+            next = line + 1;
+            let raw = &text[lines[line].clone()];
+            if self.strict_line(raw, line, faults) {
+                other = Some(raw);
             }
         }
+        self.append(&speculation, wanted & !first(next), values);
+        speculation.learn(read, other, (&self.keys, &self.shapes), self.parser.depth_max);
+        self.speculation = Some(speculation);
+        read & !wanted
     }
 
     fn malformed(&mut self, text: &str, salvage: bool) {

@@ -11,6 +11,7 @@ use crate::source::{LineChunk, LineEnd};
 
 mod chunks;
 mod generated;
+mod speculation;
 mod single;
 
 fn field(name: &str, data_type: DataType) -> Field {

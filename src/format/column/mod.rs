@@ -2,11 +2,14 @@
 //!
 //! They hold plain vectors in Arrow's layout, so that a finished batch needs no copy of its values.
 
+mod block;
+
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, ListArray, MapArray, PrimitiveArray, StringArray,
-    StructArray,
+    ArrayRef, BinaryArray, BooleanArray, BooleanBufferBuilder, Date32Array, Decimal128Array, ListArray, MapArray, PrimitiveArray,
+    StringArray, StructArray,
 };
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{
@@ -16,14 +19,16 @@ use arrow::datatypes::{
 
 use crate::error::{Attempt, Error, ErrorKind, Result};
 
+pub(super) use block::{BLOCK_ROWS, BlockValues, bits, first, span};
+
 /// One column in the making.
 #[derive(Debug)]
 pub(super) struct Column {
     /// The values; whoever pushes one must call [`Column::pushed`] next.
     pub(super) data: Data,
     len: usize,
-    /// One flag per value from the first null on, empty before it.
-    validity: Vec<bool>,
+    /// One bit per value, from the first null on.
+    validity: Option<BooleanBufferBuilder>,
     /// What messages call the type: `INT`.
     pub(super) type_name: Arc<str>,
 }
@@ -147,7 +152,7 @@ impl Column {
             DataType::Map(entries, _) => map(entries)?,
             other => return Err(Error::config(format!("lines cannot hold values of type {other}"))),
         };
-        Ok(Self { data, len: 0, validity: Vec::new(), type_name: type_name(data_type).into() })
+        Ok(Self { data, len: 0, validity: None, type_name: type_name(data_type).into() })
     }
 
     /// Values so far.
@@ -159,9 +164,23 @@ impl Column {
     #[inline]
     pub(super) fn pushed(&mut self) {
         self.len += 1;
-        if !self.validity.is_empty() {
-            self.validity.push(true);
+        if let Some(validity) = &mut self.validity {
+            validity.append(true);
         }
+    }
+
+    /// Whether the value at `at` is null.
+    fn is_null(&self, at: usize) -> bool {
+        self.validity.as_ref().is_some_and(|validity| !validity.get_bit(at))
+    }
+
+    /// The bits of the values so far.
+    fn validity(&mut self) -> &mut BooleanBufferBuilder {
+        self.validity.get_or_insert_with(|| {
+            let mut validity = BooleanBufferBuilder::new(self.len);
+            validity.append_n(self.len, true);
+            validity
+        })
     }
 
     /// Appends a null.
@@ -183,11 +202,61 @@ impl Column {
             }
             Data::Struct(columns, _) => columns.iter_mut().for_each(Self::push_null),
         }
-        if self.validity.is_empty() {
-            self.validity.resize(self.len, true);
-        }
+        self.validity().append(false);
         self.len += 1;
-        self.validity.push(false);
+    }
+
+    /// Appends `count` nulls.
+    pub(super) fn push_nulls(&mut self, count: usize) {
+        (0..count).for_each(|_| self.push_null());
+    }
+
+    /// Appends values of another column of the same type. The offsets of both together must fit in 32 bits.
+    fn append(&mut self, from: &Self, range: Range<usize>) {
+        if range.is_empty() {
+            return;
+        }
+        match (&mut self.data, &from.data) {
+            (Data::Boolean(out), Data::Boolean(values)) => out.extend_from_slice(&values[range.clone()]),
+            (Data::Int8(out), Data::Int8(values)) => out.extend_from_slice(&values[range.clone()]),
+            (Data::Int16(out), Data::Int16(values)) => out.extend_from_slice(&values[range.clone()]),
+            (Data::Int32(out), Data::Int32(values)) => out.extend_from_slice(&values[range.clone()]),
+            (Data::Date(out), Data::Date(values)) => out.extend_from_slice(&values[range.clone()]),
+            (Data::Int64(out), Data::Int64(values)) => out.extend_from_slice(&values[range.clone()]),
+            (Data::Timestamp(out, _), Data::Timestamp(values, _)) => out.extend_from_slice(&values[range.clone()]),
+            (Data::TimestampNtz(out), Data::TimestampNtz(values)) => out.extend_from_slice(&values[range.clone()]),
+            (Data::Float32(out), Data::Float32(values)) => out.extend_from_slice(&values[range.clone()]),
+            (Data::Float64(out), Data::Float64(values)) => out.extend_from_slice(&values[range.clone()]),
+            (Data::Decimal(out, ..), Data::Decimal(values, ..)) => out.extend_from_slice(&values[range.clone()]),
+            (Data::String(out), Data::String(values)) | (Data::Binary(out), Data::Binary(values)) => {
+                let inner = append_offsets(&mut out.offsets, &values.offsets, &range);
+                out.bytes.extend_from_slice(&values.bytes[inner]);
+            }
+            (Data::Struct(out, _), Data::Struct(columns, _)) => {
+                out.iter_mut().zip(columns).for_each(|(out, column)| out.append(column, range.clone()));
+            }
+            (Data::List(ends, out, _), Data::List(from_ends, items, _)) => {
+                out.append(items, append_offsets(ends, from_ends, &range));
+            }
+            (Data::Map(ends, out, _), Data::Map(from_ends, entries, _)) => {
+                let inner = append_offsets(ends, from_ends, &range);
+                out.0.append(&entries.0, inner.clone());
+                out.1.append(&entries.1, inner);
+            }
+            _ => unreachable!("both columns are of one type"),
+        }
+        match &from.validity {
+            Some(bits) => {
+                let validity = self.validity();
+                range.clone().for_each(|at| validity.append(bits.get_bit(at)));
+            }
+            None => {
+                if let Some(validity) = &mut self.validity {
+                    validity.append_n(range.len(), true);
+                }
+            }
+        }
+        self.len += range.len();
     }
 
     /// Drops every value from `len` on, and a value of a STRUCT that was begun and not counted.
@@ -218,7 +287,9 @@ impl Column {
             }
         }
         self.len = self.len.min(len);
-        self.validity.truncate(len);
+        if let Some(validity) = &mut self.validity {
+            validity.truncate(len);
+        }
     }
 
     /// Takes the values `start..end` out; later ones move down.
@@ -245,14 +316,16 @@ impl Column {
             }
         }
         self.len -= end - start;
-        if !self.validity.is_empty() {
-            self.validity.drain(start..end);
+        if let Some(validity) = &mut self.validity {
+            let bits = validity.finish();
+            validity.append_buffer(&bits.slice(0, start));
+            validity.append_buffer(&bits.slice(end, bits.len() - end));
         }
     }
 
     /// The values as an Arrow array; the column is empty afterwards.
     pub(super) fn take(&mut self) -> Result<ArrayRef> {
-        let nulls = if self.validity.is_empty() { None } else { Some(NullBuffer::from(std::mem::take(&mut self.validity))) };
+        let nulls = self.validity.take().map(|mut bits| NullBuffer::new(bits.finish())).filter(|nulls| nulls.null_count() > 0);
         let len = std::mem::take(&mut self.len);
         let building = || "build a column".to_owned();
         Ok(match &mut self.data {
@@ -291,6 +364,14 @@ impl Column {
             nested => take_nested(nested, len, nulls)?,
         })
     }
+}
+
+/// Appends the values `range` of `from` to `offsets`; the range of what they point to.
+fn append_offsets(offsets: &mut Vec<i32>, from: &[i32], range: &Range<usize>) -> Range<usize> {
+    let (start, end) = (from[range.start], from[range.end]);
+    let shift = offsets[offsets.len() - 1] - start;
+    offsets.extend(from[range.start + 1..=range.end].iter().map(|offset| offset + shift));
+    start as usize..end as usize
 }
 
 fn take_nested(data: &mut Data, len: usize, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
