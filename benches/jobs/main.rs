@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::disallowed_methods)]
 
 mod data;
+mod flat;
 mod latency;
 mod measure;
 mod peers;
@@ -28,6 +29,7 @@ const JOBS: &[Job] = &[
     Job { name: "filter", run: throughput::filter },
     Job { name: "fraud", run: throughput::fraud },
     Job { name: "keys_1m", run: throughput::keys_1m },
+    Job { name: "flat", run: flat::flat },
     Job { name: "tiny", run: latency::tiny },
     Job { name: "latency_1k", run: |bench| latency::at_rate(bench, 1_000) },
     Job { name: "latency_20k", run: |bench| latency::at_rate(bench, 20_000) },

@@ -324,3 +324,103 @@ fn pick(rows: &RecordBatch, source: &str, projection: &[usize], metadata: &[Meta
     RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
         .attempting(ErrorKind::Internal, || format!("pick columns of source {source:?}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::compute::concat_batches;
+    use arrow::datatypes::{DataType, Field};
+    use futures::StreamExt;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::format::{Comparison, Condition, LineLimits, Literal, OnMalformed, Test};
+    use crate::source::LineEnd;
+
+    /// A part that hands out its chunks one after the other.
+    #[derive(Debug)]
+    struct Prepared(Vec<LineChunk>);
+
+    impl LinePart for Prepared {
+        fn read(self: Box<Self>, _buffer: &mut ReadBuffer, deliver: &mut dyn FnMut(&LineChunk) -> Result<()>) -> Result<()> {
+            self.0.iter().try_for_each(deliver)
+        }
+    }
+
+    fn rows(on_malformed: OnMalformed) -> SourceRows {
+        let fields = vec![Field::new("n", DataType::Int32, true), Field::new("s", DataType::Utf8, true)];
+        let request = DecodeRequest {
+            schema: Arc::new(Schema::new(fields)),
+            projection: vec![0, 1],
+            metadata: vec![MetadataColumn::Position, MetadataColumn::File],
+            filter: vec![Condition { column: 0, test: Test::Compare(Comparison::Less, Literal::Integer(7)) }],
+            on_malformed,
+            keep_malformed: true,
+            source: "t".into(),
+            time_zone: "UTC".into(),
+            limits: LineLimits::default(),
+        };
+        SourceRows::Lines(Arc::new(Decoders::new(FormatOptions::Json, request).unwrap()))
+    }
+
+    fn chunk(lines: &[String], position: usize) -> LineChunk {
+        let bytes = lines.concat().into_bytes().into();
+        LineChunk { bytes, origin: "in/a".into(), position: position as u64, received_at_us: None, end: LineEnd::Clean }
+    }
+
+    /// Everything that comes of reading `chunks`, as text; the checksum apart.
+    fn read(rows: &SourceRows, chunks: Vec<Chunk>, parts_max: usize) -> (String, Option<u64>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let chunks = futures::stream::iter(chunks.into_iter().map(Ok)).boxed();
+            let mut feed = Feed { parts_max, ..Feed::new("t", rows.clone(), chunks) };
+            let mut batches = Vec::new();
+            while let Ok(Some(batch)) = feed.next().await {
+                batches.push(batch);
+            }
+            match feed.finish().await {
+                Err(error) => (error.chain(), None),
+                Ok(read) => {
+                    let all = batches.first().map(|first| concat_batches(&first.schema(), &batches).unwrap());
+                    (format!("{all:?} {:?} {:?}", read.counts, read.malformed), Some(read.checksum.xxh3))
+                }
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn parts_side_by_side_give_what_one_after_the_other_gives(
+            kinds in prop::collection::vec(0usize..6, 0..200),
+            cuts in prop::collection::vec((1usize..20, prop::bool::ANY), 1..40),
+            on_malformed in prop::sample::select(vec![OnMalformed::Permissive, OnMalformed::Drop, OnMalformed::Fail]),
+        ) {
+            let line = |(at, kind): (usize, &usize)| match kind {
+                0..=2 => format!("{{\"n\": {}, \"s\": \"row {at}\"}}\n", at % 10),
+                3 => format!("{{\"s\": \"{at}\"}}\r\n"),
+                4 => "\n".to_owned(),
+                _ if at % 3 == 0 => format!("{{\"n\": {at}, \"s\":\n"),
+                _ => format!("{{\"n\": {at}}}\n"),
+            };
+            let lines: Vec<String> = kinds.iter().enumerate().map(line).collect();
+            let (mut parts, mut at, mut position) = (vec![Vec::new()], 0, 0);
+            for (length, ends) in cuts.iter().cycle() {
+                let piece = &lines[at..(at + length).min(lines.len())];
+                parts.last_mut().unwrap().push(chunk(piece, position));
+                at += piece.len();
+                position += piece.iter().map(String::len).sum::<usize>();
+                if at == lines.len() {
+                    break;
+                }
+                if *ends {
+                    parts.push(Vec::new());
+                }
+            }
+            let rows = rows(on_malformed);
+            let (sequential, _) = read(&rows, vec![Chunk::Lines(chunk(&lines, 0))], 1);
+            let in_parts = || parts.iter().map(|part| Chunk::Part(Box::new(Prepared(part.clone())))).collect();
+            let (one_by_one, checksum) = read(&rows, in_parts(), 1);
+            prop_assert_eq!(&one_by_one, &sequential);
+            prop_assert_eq!(read(&rows, in_parts(), 4), (sequential, checksum));
+        }
+    }
+}
