@@ -4,7 +4,7 @@
 //! them; what JSON has no number for (`NaN`, the infinities) is a string, as are dates, timestamps, intervals and binary values.
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StringBuilder};
-use arrow::buffer::OffsetBuffer;
+use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, DurationMicrosecondType, DurationSecondType, Fields, Float32Type, Float64Type,
     Int8Type, Int16Type, Int32Type, Int64Type, IntervalUnit, IntervalYearMonthType, TimeUnit, TimestampMicrosecondType,
@@ -81,6 +81,7 @@ pub(in crate::format) struct Writer {
 /// A column whose type is known.
 pub(in crate::format) struct Value<'a> {
     array: &'a dyn Array,
+    nulls: Option<&'a NullBuffer>,
     kind: Kind<'a>,
 }
 
@@ -100,7 +101,7 @@ enum Kind<'a> {
     WholeDays(&'a [i64]),
     Days(&'a [i64]),
     Months(&'a [i32]),
-    String,
+    String(&'a StringArray),
     StringView,
     LargeString,
     Binary,
@@ -111,7 +112,7 @@ enum Kind<'a> {
 }
 
 struct Member<'a> {
-    /// The key as it stands in the text: `"name":`.
+    /// The key as it stands in the text behind another: `,"name":`.
     key: Vec<u8>,
     value: Value<'a>,
 }
@@ -123,7 +124,7 @@ impl Writer {
 
     fn object<'a>(&self, fields: &Fields, columns: &'a [ArrayRef]) -> Result<Vec<Member<'a>>> {
         let members = fields.iter().zip(columns).map(|(field, column)| {
-            let mut key = vec![b'"'];
+            let mut key = b",\"".to_vec();
             write_escaped(field.name().as_bytes(), Beyond::Plain, &mut key);
             key.extend_from_slice(b"\":");
             Ok(Member { key, value: self.value(column.as_ref())? })
@@ -151,7 +152,7 @@ impl Writer {
             DataType::Duration(TimeUnit::Second) => Kind::WholeDays(array.as_primitive::<DurationSecondType>().values()),
             DataType::Duration(TimeUnit::Microsecond) => Kind::Days(array.as_primitive::<DurationMicrosecondType>().values()),
             DataType::Interval(IntervalUnit::YearMonth) => Kind::Months(array.as_primitive::<IntervalYearMonthType>().values()),
-            DataType::Utf8 => Kind::String,
+            DataType::Utf8 => Kind::String(array.as_string()),
             DataType::Utf8View => Kind::StringView,
             DataType::LargeUtf8 => Kind::LargeString,
             DataType::Binary => Kind::Binary,
@@ -168,21 +169,23 @@ impl Writer {
             }
             other => return Err(Error::config(format!("values of type {other} cannot be written as text"))),
         };
-        Ok(Value { array, kind })
+        Ok(Value { array, nulls: array.nulls(), kind })
     }
 
     fn write_object(&self, members: &[Member<'_>], row: usize, out: &mut Vec<u8>) {
         out.push(b'{');
         let mut first = true;
         for member in members {
-            if self.ignore_null_fields && member.value.is_null(row) {
+            let is_null = member.value.is_null(row);
+            if self.ignore_null_fields && is_null {
                 continue;
             }
-            if !std::mem::take(&mut first) {
-                out.push(b',');
+            out.extend_from_slice(&member.key[usize::from(std::mem::take(&mut first))..]);
+            if is_null {
+                out.extend_from_slice(b"null");
+            } else {
+                self.write_some(&member.value, row, out);
             }
-            out.extend_from_slice(&member.key);
-            self.write(&member.value, row, out);
         }
         out.push(b'}');
     }
@@ -191,6 +194,11 @@ impl Writer {
         if value.is_null(row) {
             return out.extend_from_slice(b"null");
         }
+        self.write_some(value, row, out);
+    }
+
+    /// A value that is not null.
+    fn write_some(&self, value: &Value<'_>, row: usize, out: &mut Vec<u8>) {
         match &value.kind {
             Kind::Null => out.extend_from_slice(b"null"),
             Kind::Boolean => out.extend_from_slice(if value.array.as_boolean().value(row) { b"true" } else { b"false" }),
@@ -211,7 +219,7 @@ impl Writer {
             }),
             Kind::Days(values) => quoted_if(true, out, |out| write_day_time(values[row], out)),
             Kind::Months(values) => quoted_if(true, out, |out| write_year_month(values[row], out)),
-            Kind::String => write_string(value.array.as_string::<i32>().value(row), out),
+            Kind::String(texts) => write_string(texts.value(row), out),
             Kind::StringView => write_string(value.array.as_string_view().value(row), out),
             Kind::LargeString => write_string(value.array.as_string::<i64>().value(row), out),
             Kind::Binary => write_base64(value.array.as_binary::<i32>().value(row), out),
@@ -245,7 +253,7 @@ impl Writer {
     /// A value as plain text, without quotes: what CSV shows.
     pub(in crate::format) fn write_plain(&self, value: &Value<'_>, row: usize, out: &mut Vec<u8>) {
         let bytes = match &value.kind {
-            Kind::String => return out.extend_from_slice(value.array.as_string::<i32>().value(row).as_bytes()),
+            Kind::String(texts) => return out.extend_from_slice(texts.value(row).as_bytes()),
             Kind::StringView => return out.extend_from_slice(value.array.as_string_view().value(row).as_bytes()),
             Kind::LargeString => return out.extend_from_slice(value.array.as_string::<i64>().value(row).as_bytes()),
             Kind::Binary => value.array.as_binary::<i32>().value(row),
@@ -269,7 +277,7 @@ impl Writer {
         match &key.kind {
             Kind::Date(values) => quoted_if(true, out, |out| write_integer(values[row].into(), out)),
             Kind::Timestamp(values) | Kind::TimestampNtz(values) => quoted_if(true, out, |out| write_integer(values[row], out)),
-            Kind::String | Kind::StringView | Kind::LargeString => self.write(key, row, out),
+            Kind::String(_) | Kind::StringView | Kind::LargeString => self.write(key, row, out),
             _ => {
                 let mut text = Vec::new();
                 self.write_plain(key, row, &mut text);
@@ -281,7 +289,7 @@ impl Writer {
 
 impl Value<'_> {
     pub(in crate::format) fn is_null(&self, row: usize) -> bool {
-        matches!(self.kind, Kind::Null) || self.array.is_null(row)
+        self.nulls.is_some_and(|nulls| nulls.is_null(row)) || matches!(self.kind, Kind::Null)
     }
 }
 

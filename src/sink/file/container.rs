@@ -1,4 +1,5 @@
-//! The files of one commit as one piece of staged bytes: their folders, lengths and checksums as JSON, then their contents.
+//! The files of one commit as one piece of staged bytes: their contents, then their folders, lengths and checksums as JSON, then the
+//! length of that. So a file is encoded where it stays.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -35,34 +36,52 @@ pub(super) struct StagedFile {
     pub(super) crc32c: u32,
 }
 
-pub(super) fn pack(extension: &str, files: Vec<(String, Vec<u8>)>) -> Bytes {
-    let head_of = |(folder, bytes): &(String, Vec<u8>)| FileHead {
-        folder: folder.clone(),
-        bytes: bytes.len(),
-        crc32c: crc32c::crc32c(bytes),
-    };
-    let head = Head { extension: extension.to_owned(), files: files.iter().map(head_of).collect() };
-    let head = serde_json::to_vec(&head).expect("a head is plain data");
-    let mut packed = Vec::with_capacity(8 + head.len() + files.iter().map(|(_, bytes)| bytes.len()).sum::<usize>());
-    packed.extend_from_slice(&(head.len() as u64).to_le_bytes());
-    packed.extend_from_slice(&head);
-    for (_, bytes) in files {
-        packed.extend_from_slice(&bytes);
-    }
-    packed.into()
+/// Puts files together.
+pub(super) struct Packer {
+    packed: Vec<u8>,
+    head: Head,
 }
 
-/// The files in `packed`; [`ErrorKind::Corrupt`] if it was not packed by [`pack`].
+impl Packer {
+    /// Files that end in `extension`, to be written into `room`, which is emptied.
+    pub(super) fn new(extension: &str, mut room: Vec<u8>) -> Self {
+        room.clear();
+        Self { packed: room, head: Head { extension: extension.to_owned(), files: Vec::new() } }
+    }
+
+    /// Adds a file with what `write` appends.
+    pub(super) fn add(&mut self, folder: String, write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
+        let start = self.packed.len();
+        write(&mut self.packed)?;
+        let content = &self.packed[start..];
+        self.head.files.push(FileHead { folder, bytes: content.len(), crc32c: crc32c::crc32c(content) });
+        Ok(())
+    }
+
+    /// All of it; nothing without a file.
+    pub(super) fn finish(mut self) -> Bytes {
+        if self.head.files.is_empty() {
+            return Bytes::new();
+        }
+        let start = self.packed.len();
+        serde_json::to_writer(&mut self.packed, &self.head).expect("a head is plain data");
+        let length = (self.packed.len() - start) as u64;
+        self.packed.extend_from_slice(&length.to_le_bytes());
+        self.packed.into()
+    }
+}
+
+/// The files in `packed`; [`ErrorKind::Corrupt`] if it was not packed by a [`Packer`].
 pub(super) fn unpack(packed: &Bytes) -> Result<Staged> {
     let damaged = || Error::new(ErrorKind::Corrupt, "staged files are damaged");
-    let (len, rest) = packed.split_first_chunk::<8>().ok_or_else(damaged)?;
+    let (rest, len) = packed.split_last_chunk::<8>().ok_or_else(damaged)?;
     let len = usize::try_from(u64::from_le_bytes(*len)).map_err(|_| damaged())?;
-    let head = rest.get(..len).ok_or_else(damaged)?;
-    let head: Head = serde_json::from_slice(head).map_err(|cause| damaged().because(cause))?;
+    let contents = rest.len().checked_sub(len).ok_or_else(damaged)?;
+    let head: Head = serde_json::from_slice(&rest[contents..]).map_err(|cause| damaged().because(cause))?;
     let mut files = Vec::with_capacity(head.files.len());
-    let mut at = 8 + len;
+    let mut at = 0usize;
     for FileHead { folder, bytes, crc32c } in head.files {
-        let end = at.checked_add(bytes).filter(|end| *end <= packed.len()).ok_or_else(damaged)?;
+        let end = at.checked_add(bytes).filter(|end| *end <= contents).ok_or_else(damaged)?;
         let bytes = packed.slice(at..end);
         if crc32c::crc32c(&bytes) != crc32c {
             return Err(damaged());
@@ -70,5 +89,5 @@ pub(super) fn unpack(packed: &Bytes) -> Result<Staged> {
         files.push(StagedFile { folder, bytes, crc32c });
         at = end;
     }
-    if at == packed.len() { Ok(Staged { extension: head.extension, files }) } else { Err(damaged()) }
+    if at == contents { Ok(Staged { extension: head.extension, files }) } else { Err(damaged()) }
 }

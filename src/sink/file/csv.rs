@@ -11,18 +11,17 @@ use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::format::json::write::write_rows;
 use crate::pipeline::CsvSpec;
 
-/// One file with all the rows.
-pub(super) fn encode(csv: &CsvSpec, schema: &SchemaRef, rows: &[RecordBatch], time_zone: &str) -> Result<Vec<u8>> {
+/// Appends one file with all the rows.
+pub(super) fn encode(csv: &CsvSpec, schema: &SchemaRef, rows: &[RecordBatch], time_zone: &str, out: &mut Vec<u8>) -> Result<()> {
     if let Some(field) = schema.fields().iter().find(|field| field.data_type().is_nested()) {
         let message =
             format!("The CSV datasource doesn't support the column `{}` of the type {}.", field.name(), field.data_type());
         return Err(Error::spark(ErrorKind::Config, "UNSUPPORTED_DATA_TYPE_FOR_DATASOURCE", message));
     }
-    let mut out = Vec::new();
     if csv.header {
         for (at, field) in schema.fields().iter().enumerate() {
-            separate(csv, at, &mut out);
-            write_value(csv, field.name().as_bytes(), &mut out);
+            separate(csv, at, out);
+            write_value(csv, field.name().as_bytes(), out);
         }
         out.push(b'\n');
     }
@@ -30,16 +29,16 @@ pub(super) fn encode(csv: &CsvSpec, schema: &SchemaRef, rows: &[RecordBatch], ti
         let columns: Vec<Cells> = rows.columns().iter().map(|column| Cells::new(column, time_zone)).collect::<Result<_>>()?;
         for row in 0..rows.num_rows() {
             for (at, column) in columns.iter().enumerate() {
-                separate(csv, at, &mut out);
+                separate(csv, at, out);
                 match column.get(row) {
                     None => out.extend_from_slice(csv.null_value.as_bytes()),
-                    Some(value) => write_value(csv, value, &mut out),
+                    Some(value) => write_value(csv, value, out),
                 }
             }
             out.push(b'\n');
         }
     }
-    Ok(out)
+    Ok(())
 }
 
 fn separate(csv: &CsvSpec, column: usize, out: &mut Vec<u8>) {

@@ -22,7 +22,11 @@ use super::{CommitId, Contains, Guarantee, Sink};
 use crate::checkpoint::storage::SharedVfs;
 use crate::error::{Error, Result};
 use crate::pipeline::FileFormat;
+use container::Packer;
 use layout::Layout;
+
+/// Staged bytes up to this many keep their memory for the next batch: fresh pages cost as much as writing into them.
+const SPARE_BYTES_MAX: usize = 16 << 20;
 
 /// The sink that appends files to a folder.
 #[derive(Debug)]
@@ -33,6 +37,8 @@ pub struct FileSink {
     partition_by: Vec<String>,
     time_zone: String,
     layout: Option<Layout>,
+    /// What was staged last: room for what comes next, once it is committed and nobody else holds it.
+    spare: Bytes,
 }
 
 impl FileSink {
@@ -45,7 +51,7 @@ impl FileSink {
         partition_by: Vec<String>,
         time_zone: impl Into<String>,
     ) -> Self {
-        Self { vfs, dir: dir.into(), format, partition_by, time_zone: time_zone.into(), layout: None }
+        Self { vfs, dir: dir.into(), format, partition_by, time_zone: time_zone.into(), layout: None, spare: Bytes::new() }
     }
 
     /// Refuses columns that cannot be partitioned by or that the format cannot hold; touches nothing.
@@ -56,7 +62,7 @@ impl FileSink {
     fn layout(&self, schema: &SchemaRef) -> Result<Layout> {
         let layout = Layout::new(schema, &self.partition_by)?;
         let sample = RecordBatch::new_empty(layout.body().clone());
-        encode::encode(&self.format, layout.body(), &[sample], &self.time_zone)?;
+        encode::encode(&self.format, layout.body(), &[sample], &self.time_zone, &mut Vec::new())?;
         Ok(layout)
     }
 }
@@ -76,12 +82,16 @@ impl Sink for FileSink {
 
     fn stage(&mut self, rows: &[RecordBatch]) -> Result<Bytes> {
         let layout = self.layout.as_ref().ok_or_else(|| Error::internal("a file sink was used before it was opened"))?;
-        let mut files = Vec::new();
+        let room = std::mem::take(&mut self.spare).try_into_mut().map(Vec::from).unwrap_or_default();
+        let mut packer = Packer::new(encode::extension(&self.format), room);
         for (folder, rows) in layout.split(rows, &self.time_zone)? {
-            let bytes = encode::encode(&self.format, layout.body(), &rows, &self.time_zone)?;
-            files.push((folder, bytes));
+            packer.add(folder, |out| encode::encode(&self.format, layout.body(), &rows, &self.time_zone, out))?;
         }
-        if files.is_empty() { Ok(Bytes::new()) } else { Ok(container::pack(encode::extension(&self.format), files)) }
+        let staged = packer.finish();
+        if staged.len() <= SPARE_BYTES_MAX {
+            self.spare = staged.clone();
+        }
+        Ok(staged)
     }
 
     async fn contains(&mut self, id: &CommitId) -> Result<Contains> {
