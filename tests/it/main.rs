@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod values;
+mod files;
 mod functions;
 mod recovery;
 mod session;
