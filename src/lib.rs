@@ -11,6 +11,7 @@ pub mod source;
 pub mod format;
 pub mod plan;
 pub mod operator;
+pub mod watermark;
 pub mod state;
 pub mod sink;
 pub mod checkpoint;

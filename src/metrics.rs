@@ -23,6 +23,7 @@ pub struct Metrics {
     rows_written: IntCounterVec,
     rows_malformed: IntCounterVec,
     rows_dropped: IntCounterVec,
+    event_time: EventTimeSeries,
     batches: IntCounterVec,
     retries: IntCounterVec,
     batch_duration: HistogramVec,
@@ -76,6 +77,43 @@ impl SourceSeries {
     }
 }
 
+/// Series of event time, labelled with pipeline and query.
+#[derive(Debug, Clone)]
+struct EventTimeSeries {
+    rows_late: IntCounterVec,
+    rows_future: IntCounterVec,
+    watermark: GaugeVec,
+    lag: GaugeVec,
+    jumps: IntCounterVec,
+}
+
+impl EventTimeSeries {
+    fn new() -> prometheus::Result<Self> {
+        let counter = |name: &str, help: &str| IntCounterVec::new(Opts::new(name, help), QUERY);
+        let gauge = |name: &str, help: &str| GaugeVec::new(Opts::new(name, help), QUERY);
+        Ok(Self {
+            rows_late: counter("tidemill_rows_late_total", "Rows that a stateful operator judged late.")?,
+            rows_future: counter(
+                "tidemill_rows_future_total",
+                "Rows set aside because their event time lies too far in the future.",
+            )?,
+            watermark: gauge("tidemill_watermark_timestamp_seconds", "The query's watermark, seconds since 1970.")?,
+            lag: gauge("tidemill_watermark_lag_seconds", "How far the watermark was behind the last batch's time.")?,
+            jumps: counter("tidemill_watermark_jumps_total", "Batches that moved the watermark by more than a day.")?,
+        })
+    }
+
+    fn register(&self, registry: &Registry) -> prometheus::Result<()> {
+        for counters in [&self.rows_late, &self.rows_future, &self.jumps] {
+            registry.register(Box::new(counters.clone()))?;
+        }
+        for gauges in [&self.watermark, &self.lag] {
+            registry.register(Box::new(gauges.clone()))?;
+        }
+        Ok(())
+    }
+}
+
 impl Metrics {
     /// Declares every series.
     pub fn new() -> Result<Self> {
@@ -97,6 +135,7 @@ impl Metrics {
                     "Rows that did not reach the plan.",
                     &["pipeline", "query", "reason"],
                 )?,
+                event_time: EventTimeSeries::new()?,
                 batches: counter("tidemill_batches_total", "Micro-batches committed.", QUERY)?,
                 retries: counter(
                     "tidemill_retries_total",
@@ -141,6 +180,7 @@ impl Metrics {
         registry.register(Box::new(self.rows_written.clone()))?;
         registry.register(Box::new(self.rows_malformed.clone()))?;
         registry.register(Box::new(self.rows_dropped.clone()))?;
+        self.event_time.register(registry)?;
         registry.register(Box::new(self.batches.clone()))?;
         registry.register(Box::new(self.retries.clone()))?;
         registry.register(Box::new(self.batch_duration.clone()))?;
@@ -163,6 +203,9 @@ impl Metrics {
             pipeline: pipeline.to_owned(),
             query: query.to_owned(),
             rows_malformed: self.rows_malformed.with_label_values(labels),
+            rows_late: self.event_time.rows_late.with_label_values(labels),
+            rows_future: self.event_time.rows_future.with_label_values(labels),
+            watermark_jumps: self.event_time.jumps.with_label_values(labels),
             batches: self.batches.with_label_values(labels),
             retries: self.retries.with_label_values(labels),
             batch_duration: self.batch_duration.with_label_values(labels),
@@ -216,6 +259,12 @@ pub struct QueryMetrics {
     query: String,
     /// Rows that were malformed, kept or dropped.
     pub rows_malformed: IntCounter,
+    /// Rows that a stateful operator judged late.
+    pub rows_late: IntCounter,
+    /// Rows set aside because their event time lies too far in the future.
+    pub rows_future: IntCounter,
+    /// Batches that moved the watermark by more than a day.
+    pub watermark_jumps: IntCounter,
     /// Micro-batches committed.
     pub batches: IntCounter,
     /// Steps tried again.
@@ -240,6 +289,14 @@ impl QueryMetrics {
     /// Adds rows read from `source`.
     pub fn rows_read(&self, source: &str, rows: u64) {
         self.all.rows_read.with_label_values(&[self.pipeline.as_str(), &self.query, source]).inc_by(rows);
+    }
+
+    /// Sets the watermark, in seconds since 1970, and how far it is behind the batch's time, in seconds. A query without a watermark
+    /// has neither series.
+    pub fn watermark(&self, at_s: f64, lag_s: f64) {
+        let labels = &[self.pipeline.as_str(), &self.query];
+        self.all.event_time.watermark.with_label_values(labels).set(at_s);
+        self.all.event_time.lag.with_label_values(labels).set(lag_s);
     }
 
     /// Adds rows committed to `sink`.

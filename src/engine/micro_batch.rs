@@ -37,19 +37,24 @@ impl Query {
         self.make_durable(&planned).await?;
         self.parts.stop_after.check(batch, Step::Staged)?;
 
-        report.output(&output);
+        report.output(&output, self.parts.plan.watermarks());
+        let mut tracker = self.tracker.clone();
+        tracker.observe(&output.event_time.observed, planned.batch_time_us);
+        let next_watermark_ms = planned.watermark_ms.max(tracker.reached_ms());
         let prepared = PreparedBatch {
             batch,
             outputs: staged,
             state: output.state.into_iter().map(|(operator, bytes)| crate::checkpoint::StateChange { operator, bytes }).collect(),
-            next_watermark_ms: planned.watermark_ms,
-            summary: report.summary(),
+            next_watermark_ms,
+            summary: report.summary(&tracker),
             inputs: read.checksums,
         };
         let started = Instant::now();
         self.parts.checkpoint.prepared(&prepared)?;
         report.spent("walCommit", started);
         self.parts.plan.commit();
+        self.warn_of_watermark(&planned, next_watermark_ms);
+        self.tracker = tracker;
         self.parts.stop_after.check(batch, Step::Prepared)?;
         self.pending = Some(report);
         Ok(Next::Commit { planned: Box::new(planned), prepared: Box::new(prepared), ask: false })

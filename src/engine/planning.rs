@@ -33,8 +33,15 @@ impl Query {
             let now_us = self.parts.clock.now_us();
             let sources = self.ranges(batch).await?;
             let is_first_and_empty = batch == BatchId::FIRST && self.parts.sources.iter().any(|source| source.starts_empty);
+            let batch_time_us = now_us.max(self.last_batch_time_us);
+            // What is decided here about sources that are silent goes to the log with the plan.
+            let watermark_ms = self.watermark_ms.max(self.tracker.reached_without_idle_ms(batch_time_us));
             if is_first_and_empty || sources.values().any(|range| range.start != range.end) {
-                return self.log_plan(batch, now_us, sources);
+                return self.log_plan(batch, batch_time_us, watermark_ms, sources);
+            }
+            if self.parts.trigger != Trigger::Once && watermark_ms > self.late_watermark_ms && self.parts.plan.expires() {
+                self.parts.monitor.running("No new data but cleaning up state", true);
+                return self.log_plan(batch, batch_time_us, watermark_ms, sources);
             }
             if is_bounded(self.parts.trigger) {
                 return Ok(Next::End);
@@ -59,14 +66,19 @@ impl Query {
         Ok(ranges)
     }
 
-    fn log_plan(&mut self, batch: BatchId, now_us: i64, sources: BTreeMap<String, OffsetRange>) -> Result<Next> {
+    fn log_plan(
+        &mut self,
+        batch: BatchId,
+        batch_time_us: i64,
+        watermark_ms: i64,
+        sources: BTreeMap<String, OffsetRange>,
+    ) -> Result<Next> {
         self.parts.monitor.running("Writing offsets to log", true);
-        let batch_time_us = now_us.max(self.last_batch_time_us);
         let planned = PlannedBatch {
             batch,
             batch_time_us,
             sources,
-            watermark_ms: self.watermark_ms,
+            watermark_ms,
             late_watermark_ms: self.late_watermark_ms,
             seed: twox_hash::XxHash3_64::oneshot_with_seed(batch.0, self.parts.checkpoint.query_id().as_bytes()),
         };
@@ -103,7 +115,11 @@ impl Query {
             }
             self.settle().await?;
         }
-        self.anything_new(Duration::MAX, stop).await;
+        // A source that falls silent may let state expire without any row.
+        let until_idle = self.tracker.next_idle_us(now_us).filter(|_| self.parts.plan.expires());
+        let patience =
+            until_idle.map_or(Duration::MAX, |at_us| Duration::from_micros(u64::try_from(at_us - now_us).unwrap_or(0)));
+        self.anything_new(patience, stop).await;
         Ok(())
     }
 

@@ -96,6 +96,9 @@ pub struct Ledger {
     pub rows_lost: u64,
     /// Rows that a stateful operator judged late.
     pub rows_late: u64,
+    /// Rows set aside because their event time lies too far in the future.
+    #[serde(default)]
+    pub rows_future: u64,
     /// Rows given to the query's sinks (dead letters not included).
     pub rows_emitted: u64,
     /// Rows given to the dead-letter sink.

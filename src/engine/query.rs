@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -23,9 +24,13 @@ use crate::plan::streaming::{ResultPlan, StreamingPlan};
 use crate::sink::{Contains, Sink};
 use crate::source::socket::NEVER_CONNECTED;
 use crate::source::{Offset, ReadLimit, Source};
+use crate::watermark::{Reached, Tracker, WatermarkPolicy};
 
 /// First and longest pause between tries of a step that failed for a reason outside.
 const RETRY_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// Where a prepared batch's summary holds how far the watermarks have come.
+pub(super) const REACHED: &str = "watermarks";
 
 /// How a source's chunks become rows.
 #[derive(Debug, Clone)]
@@ -73,8 +78,12 @@ pub struct QuerySink {
 pub struct QueryParts {
     /// The query's name.
     pub name: String,
+    /// Zone in which timestamps are written.
+    pub time_zone: Arc<str>,
     /// When batches start.
     pub trigger: Trigger,
+    /// Which of several watermarks is the query's, unless the checkpoint says another.
+    pub watermark_policy: WatermarkPolicy,
     /// What a batch runs.
     pub plan: StreamingPlan,
     /// Where rows come from.
@@ -109,6 +118,7 @@ pub struct Query {
     pub(super) positions: BTreeMap<String, Offset>,
     /// Next commit number per sink.
     pub(super) sink_numbers: BTreeMap<String, u64>,
+    pub(super) tracker: Tracker,
     pub(super) watermark_ms: i64,
     pub(super) late_watermark_ms: i64,
     pub(super) last_batch_time_us: i64,
@@ -144,10 +154,13 @@ impl Query {
             parts.plan.restore(operator, pages)?;
         }
         parts.recovered.state.clear();
+        parts.plan.keep_set_aside(parts.dead_letter.is_some());
+        let tracker = tracker(&parts);
         let mut query = Self {
             run_id: Uuid::now_v7().to_string(),
             positions: BTreeMap::new(),
             sink_numbers: std::mem::take(&mut parts.recovered.sink_numbers),
+            tracker,
             watermark_ms: 0,
             late_watermark_ms: 0,
             last_batch_time_us: 0,
@@ -310,6 +323,18 @@ impl Query {
         self.parts.monitor.set_sinks(statuses);
         Ok(())
     }
+}
+
+/// The query's watermarks, as far as the checkpoint says they had come.
+fn tracker(parts: &QueryParts) -> Tracker {
+    let summary = parts.recovered.last.as_ref().map(|last| &last.summary[REACHED]);
+    let before = summary.and_then(|reached| Reached::deserialize(reached).ok());
+    let tracker = Tracker::new(parts.watermark_policy, parts.plan.watermarks(), parts.clock.now_us(), before.as_ref());
+    if tracker.policy() != parts.watermark_policy {
+        let policy = tracker.policy();
+        warn!(query = parts.name, ?policy, "the query goes on with the watermark_policy that it was started with");
+    }
+    tracker
 }
 
 fn cannot_open(sink: &str, cause: Error) -> Error {

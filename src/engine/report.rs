@@ -8,10 +8,17 @@ use tracing::{debug, warn};
 
 use super::feed::SourceCounts;
 use super::progress::{Ledger, Progress, SinkProgress, SourceProgress, iso_millis, per_second};
-use super::query::Query;
+use super::query::{Query, REACHED};
 use crate::checkpoint::PlannedBatch;
+use crate::plan::event_time::{Observed, Watermark};
 use crate::plan::{BatchOutput, OperatorProgress};
 use crate::sink::Guarantee;
+use crate::watermark::Tracker;
+
+/// A watermark that moves by more than this at once is worth a warning.
+const DAY_MS: i64 = 86_400_000;
+/// Event times that lie further ahead than this are hardly meant: milliseconds read as seconds lie 50,000 years ahead.
+const FAR_MS: i64 = 365 * 300 * DAY_MS;
 
 /// What a batch has done so far.
 pub(super) struct BatchReport {
@@ -21,6 +28,7 @@ pub(super) struct BatchReport {
     counts: BTreeMap<String, SourceCounts>,
     operators: Vec<OperatorProgress>,
     sinks: Vec<SinkProgress>,
+    event_time: BTreeMap<String, String>,
     ledger: Ledger,
 }
 
@@ -34,6 +42,7 @@ impl BatchReport {
             counts: BTreeMap::new(),
             operators: Vec::new(),
             sinks: Vec::new(),
+            event_time: BTreeMap::new(),
             ledger: Ledger::default(),
         }
     }
@@ -62,8 +71,18 @@ impl BatchReport {
         }
     }
 
-    pub(super) fn output(&mut self, output: &BatchOutput) {
+    /// What the plan put out; `watermarks` are its own.
+    pub(super) fn output(&mut self, output: &BatchOutput, watermarks: &[(String, Watermark)]) {
         self.ledger.rows_emitted = output.rows.iter().map(|batch| batch.num_rows() as u64).sum();
+        self.ledger.rows_late = output.event_time.rows_late;
+        self.ledger.rows_future = output.event_time.rows_future;
+        let first = watermarks.iter().find_map(|(id, _)| output.event_time.observed.get(id));
+        if let Some(Observed { max_ms, min_ms, sum_ms, rows }) = first {
+            let avg_ms = i64::try_from(sum_ms.div_euclid(i128::from(*rows).max(1))).unwrap_or(i64::MAX);
+            for (name, ms) in [("max", *max_ms), ("min", *min_ms), ("avg", avg_ms)] {
+                self.event_time.insert(name.to_owned(), iso_millis(ms.saturating_mul(1000)));
+            }
+        }
         self.operators.clone_from(&output.operators);
     }
 
@@ -77,8 +96,12 @@ impl BatchReport {
     }
 
     /// The part that a restart after `prepared` needs to publish the batch.
-    pub(super) fn summary(&self) -> serde_json::Value {
-        serde_json::json!({ "ledger": self.ledger, "operators": self.operators })
+    pub(super) fn summary(&self, tracker: &Tracker) -> serde_json::Value {
+        let mut summary = serde_json::json!({ "ledger": self.ledger, "operators": self.operators });
+        if !tracker.is_empty() {
+            summary[REACHED] = serde_json::json!(tracker.reached());
+        }
+        summary
     }
 }
 
@@ -95,6 +118,10 @@ impl Query {
         self.previous_trigger_us = Some(report.trigger_us);
         let progress = self.progress(planned, report, elapsed_ms, since_previous_ms);
         self.count(&progress);
+        if !self.tracker.is_empty() {
+            let lag_ms = (planned.batch_time_us / 1000).saturating_sub(planned.watermark_ms);
+            self.parts.metrics.watermark(planned.watermark_ms as f64 / 1e3, lag_ms as f64 / 1e3);
+        }
         self.warn_of_state_limit();
         if progress.ledger.rows_malformed > 0 {
             warn!(query = self.parts.name, batch = progress.batch_id, lines = progress.ledger.rows_malformed, "malformed lines");
@@ -122,6 +149,10 @@ impl Query {
                 processed_rows_per_second: per_second(read, elapsed_ms),
             }
         });
+        let mut event_time = report.event_time;
+        if !self.tracker.is_empty() {
+            event_time.insert("watermark".to_owned(), iso_millis(planned.watermark_ms.saturating_mul(1000)));
+        }
         let none = SinkProgress {
             description: "none".to_owned(),
             num_output_rows: -1,
@@ -138,12 +169,37 @@ impl Query {
             input_rows_per_second: per_second(report.ledger.rows_read, since_previous_ms),
             processed_rows_per_second: per_second(report.ledger.rows_read, elapsed_ms),
             duration_ms: report.duration_ms,
-            event_time: BTreeMap::new(),
+            event_time,
             state_operators: report.operators,
             sources: sources.collect(),
             sink: report.sinks.first().cloned().unwrap_or(none),
             sinks: report.sinks,
             ledger: report.ledger,
+        }
+    }
+
+    /// A warning when a watermark has moved by more than a day at once, or as if milliseconds had been read as seconds.
+    pub(super) fn warn_of_watermark(&self, planned: &PlannedBatch, next_ms: i64) {
+        if self.tracker.is_empty() {
+            return;
+        }
+        if planned.watermark_ms == 0 && next_ms > (planned.batch_time_us / 1000).saturating_add(FAR_MS) {
+            let watermark = iso_millis(next_ms.saturating_mul(1000));
+            warn!(
+                query = self.parts.name,
+                batch = planned.batch.0,
+                watermark,
+                "event times lie centuries ahead: a number in a TIMESTAMP column is seconds, these look like milliseconds"
+            );
+        } else if planned.watermark_ms > 0 && next_ms - planned.watermark_ms > DAY_MS {
+            self.parts.metrics.watermark_jumps.inc();
+            let hours = (next_ms - planned.watermark_ms) / 3_600_000;
+            warn!(
+                query = self.parts.name,
+                batch = planned.batch.0,
+                hours,
+                "the watermark jumps by more than a day: earlier rows are late now"
+            );
         }
     }
 
@@ -171,6 +227,8 @@ impl Query {
             metrics.rows_written(&sink.description, u64::try_from(sink.num_output_rows).unwrap_or(0));
         }
         metrics.rows_malformed.inc_by(progress.ledger.rows_malformed);
+        metrics.rows_late.inc_by(progress.ledger.rows_late);
+        metrics.rows_future.inc_by(progress.ledger.rows_future);
         for (reason, rows) in &progress.ledger.rows_dropped {
             metrics.rows_dropped(reason, *rows);
         }

@@ -32,6 +32,10 @@ impl Query {
             for (source, lines) in malformed {
                 rows.push(dead_letter::of_malformed(&self.parts.name, planned.batch.0, planned.batch_time_us, source, lines)?);
             }
+            for aside in &output.event_time.set_aside {
+                let (query, batch, zone) = (&self.parts.name, planned.batch.0, &self.parts.time_zone);
+                rows.push(dead_letter::of_set_aside(query, batch, planned.batch_time_us, aside, zone)?);
+            }
             report.dead_lettered(count(&rows));
             stage_one(sink, &rows, &self.sink_numbers, report, &mut staged)?;
         }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, JoinSet};
@@ -26,6 +27,8 @@ use crate::clock::Clock;
 use crate::error::{Attempt, Error, ErrorKind, Result, from_datafusion};
 use crate::metrics::Metrics;
 use crate::pipeline::{self, Pipeline, QuerySpec, SourceSpec};
+use crate::plan::catalog::StreamScan;
+use crate::plan::event_time;
 use crate::plan::streaming::StreamingPlan;
 use crate::plan::{Catalog, PlanSettings};
 use crate::sink::console::Output;
@@ -163,8 +166,19 @@ pub fn catalog(pipeline: &Pipeline) -> Result<Catalog> {
                 .map_err(|error| Error::new(error.kind(), format!("source {:?} cannot be read", source.name)).because(error))?;
         }
     }
+    let streams: Vec<_> = pipeline.sources.iter().map(super::connect::stream_table).collect();
+    for (source, table) in pipeline.sources.iter().zip(&streams) {
+        if let Some(watermark) = &source.watermark {
+            event_time::check(&StreamScan::new(table).schema(), watermark)
+                .map_err(|error| Error::new(error.kind(), format!("source {:?} cannot be read", source.name)).because(error))?;
+        }
+    }
+    let of_sources = pipeline.sources.iter().map(|source| (&source.name, &source.watermark));
+    let watermarks = of_sources.chain(pipeline.views.iter().map(|view| (&view.name, &view.watermark)));
+    let watermarks = watermarks.filter_map(|(name, watermark)| Some((name.to_lowercase(), watermark.clone()?)));
     Ok(Catalog {
-        streams: pipeline.sources.iter().map(super::connect::stream_table).collect(),
+        watermarks: watermarks.collect(),
+        streams,
         tables: tables::read_all(pipeline)?,
         views: pipeline.views.iter().map(|view| (view.name.clone(), view.sql.clone())).collect(),
     })
@@ -175,9 +189,14 @@ pub fn scan_of(spec: &SourceSpec) -> Result<LogicalPlan> {
     let table = super::connect::stream_table(spec);
     let source = crate::plan::catalog::stream_source(&table);
     let columns = (0..table.schema.fields().len()).collect();
-    LogicalPlanBuilder::scan(table.name.as_str(), source, Some(columns))
+    let plan = LogicalPlanBuilder::scan(table.name.as_str(), source, Some(columns))
         .and_then(LogicalPlanBuilder::build)
-        .map_err(|error| from_datafusion(error, ErrorKind::Config))
+        .map_err(|error| from_datafusion(error, ErrorKind::Config))?;
+    let Some(watermark) = &spec.watermark else { return Ok(plan) };
+    event_time::check(plan.schema().as_arrow(), watermark)?;
+    let column = plan.schema().columns().into_iter().find(|column| column.name.eq_ignore_ascii_case(&watermark.column));
+    let column = column.ok_or_else(|| Error::internal("a checked column is there"))?;
+    event_time::watermarked(plan, &spec.name.to_lowercase(), column, watermark.clone())
 }
 
 /// Plans one query and checks that its sinks can take its rows.
@@ -380,7 +399,9 @@ async fn run_one(
     metrics.state_limit.set(i64::try_from(pipeline.limits.state_memory_bytes_max).unwrap_or(i64::MAX));
     let parts = QueryParts {
         name: spec.name.clone(),
+        time_zone: pipeline.time_zone.clone(),
         trigger: spec.trigger,
+        watermark_policy: spec.watermark_policy,
         plan,
         sources,
         sinks,

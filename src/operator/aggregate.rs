@@ -32,7 +32,7 @@ use crate::plan::spark::relation::visible_name;
 use crate::state::{Found, StateSchema};
 
 /// See the module.
-pub static SPEC: OperatorSpec = OperatorSpec { kind: "aggregate", spark_name: "stateStoreSave", claim, plan };
+pub static SPEC: OperatorSpec = OperatorSpec { kind: "aggregate", spark_name: "stateStoreSave", expires: true, claim, plan };
 
 fn claim(node: &LogicalPlan, claim: &Claim<'_>) -> Result<Claimed> {
     let aggregate = match node {

@@ -19,7 +19,7 @@ use crate::plan::output_mode::has_streaming_aggregate;
 use crate::state::StateSchema;
 
 /// See the module.
-pub static SPEC: OperatorSpec = OperatorSpec { kind: "limit", spark_name: "globalLimit", claim, plan };
+pub static SPEC: OperatorSpec = OperatorSpec { kind: "limit", spark_name: "globalLimit", expires: false, claim, plan };
 
 fn claim(node: &LogicalPlan, claim: &Claim<'_>) -> Result<Claimed> {
     let LogicalPlan::Limit(limit) = node else { return Ok(None) };

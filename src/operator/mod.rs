@@ -31,6 +31,8 @@ pub struct OperatorSpec {
     pub kind: &'static str,
     /// Spark's name of it in progress.
     pub spark_name: &'static str,
+    /// Whether the watermark moves it: a batch is run for it when that has moved, even without rows.
+    pub expires: bool,
     /// The node that takes the place of a batch node over a stream, unless the batch node is none of its business.
     pub claim: fn(&LogicalPlan, &Claim<'_>) -> Result<Claimed>,
     /// The physical node of a logical node that `claim` made.
@@ -126,6 +128,11 @@ impl Operator {
     /// What a checkpoint remembers of it.
     pub fn fingerprint(&self) -> &OperatorFingerprint {
         &self.fingerprint
+    }
+
+    /// Whether it has something to do when the watermark moves, even without rows.
+    pub fn expires(&self) -> bool {
+        self.spec.expires
     }
 
     /// Works on its state outside of a batch, or at the end of one.

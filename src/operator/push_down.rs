@@ -15,6 +15,7 @@ use datafusion::optimizer::push_down_filter::PushDownFilter as DataFusionRule;
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
 use crate::error::{ErrorKind, Result, from_datafusion};
+use crate::plan::event_time::WatermarkNode;
 use crate::plan::spark::is_fallible;
 
 /// DataFusion's rule, which stops above stateful nodes.
@@ -36,9 +37,17 @@ impl OptimizerRule for PushDownFilter {
 
     fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> DataFusionResult<Transformed<LogicalPlan>> {
         match &plan {
-            LogicalPlan::Filter(filter) if matches!(*filter.input, LogicalPlan::Extension(_)) => Ok(Transformed::no(plan)),
+            LogicalPlan::Filter(filter) if remembers(&filter.input) => Ok(Transformed::no(plan)),
             _ => self.0.rewrite(plan, config),
         }
+    }
+}
+
+/// Whether `plan` is a node that a condition must not pass; a watermark says itself which may.
+fn remembers(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Extension(extension) => !extension.node.as_any().is::<WatermarkNode>(),
+        _ => false,
     }
 }
 

@@ -13,8 +13,10 @@ use super::spec::{
 use super::text::Text;
 use super::values::Values;
 use crate::format::{LineLimits, OnMalformed};
+use crate::plan::event_time::Watermark;
 use crate::plan::{QueryText, Scope};
 use crate::source::ReadLimit;
+use crate::watermark::WatermarkPolicy;
 
 /// The pipeline of `root`, `None` when something is wrong with it.
 pub(super) fn pipeline(root: &Values, default_name: &str, problems: &mut Problems) -> Option<Pipeline> {
@@ -70,7 +72,8 @@ fn source(name: &str, values: &Values, problems: &mut Problems) -> Option<Source
         "fail" => OnMalformed::Fail,
         _ => OnMalformed::Permissive,
     };
-    Some(SourceSpec { name: name.to_owned(), connector, format, on_malformed, admission })
+    let watermark = watermark(values)?;
+    Some(SourceSpec { name: name.to_owned(), connector, format, on_malformed, admission, watermark })
 }
 
 fn socket(values: &Values, problems: &mut Problems) -> Option<SocketSource> {
@@ -181,7 +184,21 @@ fn table(name: &str, values: &Values, problems: &mut Problems) -> Option<TableSp
 }
 
 fn view(name: &str, values: &Values) -> Option<ViewSpec> {
-    Some(ViewSpec { name: name.to_owned(), sql: values.word("sql")?, position: values.place_of("sql").position() })
+    let (sql, position) = (values.word("sql")?, values.place_of("sql").position());
+    Some(ViewSpec { name: name.to_owned(), sql, position, watermark: watermark(values)? })
+}
+
+/// The watermark beside a source's or view's other settings; `None` if what is there is wrong.
+fn watermark(values: &Values) -> Option<Option<Watermark>> {
+    let Some(settings) = values.map("watermark") else { return Some(None) };
+    let mut watermark = Watermark::new(&settings.word("column")?, settings.duration("delay")?);
+    if let Some(ahead) = settings.duration("max_future") {
+        watermark = watermark.max_future(ahead);
+    }
+    if let Some(silence) = settings.duration("idle_after") {
+        watermark = watermark.idle_after(silence);
+    }
+    Some(Some(watermark))
 }
 
 fn query(name: &str, values: &Values, problems: &mut Problems) -> Option<QuerySpec> {
@@ -200,6 +217,10 @@ fn query(name: &str, values: &Values, problems: &mut Problems) -> Option<QuerySp
         output_mode: values.output_mode("output_mode")?,
         scope,
         trigger: values.trigger("trigger")?,
+        watermark_policy: match values.choice("watermark_policy")? {
+            "max" => WatermarkPolicy::Max,
+            _ => WatermarkPolicy::Min,
+        },
         sinks: sinks.into_iter().collect::<Option<Vec<_>>>()?,
         dead_letter: match dead_letter {
             Some(sink) => Some(sink?),

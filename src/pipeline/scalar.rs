@@ -54,7 +54,7 @@ impl From<String> for Refused {
 /// The value that `raw` stands for.
 pub(super) fn read(kind: Kind, raw: &str, lookup: Lookup<'_>) -> Result<Scalar, Refused> {
     match kind {
-        Kind::Name | Kind::Columns | Kind::Sql | Kind::Schema | Kind::Text => {
+        Kind::Name | Kind::Column | Kind::Columns | Kind::Sql | Kind::Schema | Kind::Text => {
             Ok(read_shown(kind, &reference::resolve_literal(raw)?)?)
         }
         _ => read_text(kind, reference::resolve(raw, lookup)?, lookup),
@@ -119,7 +119,7 @@ fn read_text(kind: Kind, text: Text, lookup: Lookup<'_>) -> Result<Scalar, Refus
         Kind::Path => Ok(Scalar::Path(FilePath::resolve(&text, lookup.folder))),
         Kind::Address => Address::parse(&text).map(Scalar::Address).map_err(found),
         Kind::Networks => network(value).map(Scalar::Network).ok_or_else(expected),
-        Kind::Name | Kind::Columns | Kind::Sql | Kind::Schema | Kind::Text => {
+        Kind::Name | Kind::Column | Kind::Columns | Kind::Sql | Kind::Schema | Kind::Text => {
             unreachable!("read before references were replaced")
         }
         Kind::Table(_) | Kind::Named(_) | Kind::OneOrMore(_) => Err(expected()),
@@ -144,6 +144,7 @@ pub(super) fn describe(kind: Kind) -> String {
         Kind::Text => "text".to_owned(),
         Kind::Character => "one ASCII character, or \"\" for none".to_owned(),
         Kind::Name => "a name".to_owned(),
+        Kind::Column => "a column".to_owned(),
         Kind::Columns => "a column or a list of columns".to_owned(),
         Kind::Sql => "SQL".to_owned(),
         Kind::Schema => "columns such as \"name STRING, amount DOUBLE\"".to_owned(),

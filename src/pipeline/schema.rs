@@ -108,7 +108,7 @@ fn kind_schema(kind: Kind) -> Value {
         Kind::Text => json!({ "type": ["string", "number", "boolean"] }),
         Kind::Character => json!({ "anyOf": [{ "type": "string", "maxLength": 2 }, { "type": "string", "pattern": REFERENCE }] }),
         Kind::Name => json!({ "type": "string", "pattern": NAME }),
-        Kind::Sql | Kind::Schema | Kind::TimeZone | Kind::Path | Kind::Address => {
+        Kind::Column | Kind::Sql | Kind::Schema | Kind::TimeZone | Kind::Path | Kind::Address => {
             json!({ "type": "string", "minLength": 1, "examples": [describe(kind)] })
         }
         Kind::Columns | Kind::Networks => {

@@ -70,6 +70,8 @@ pub(super) enum Kind {
     Character,
     /// A name that the user gives: a letter, then letters, digits, `_` or `-`.
     Name,
+    /// A column name.
+    Column,
     /// Column names, or one.
     Columns,
     /// SQL.
@@ -101,6 +103,11 @@ impl Table {
     /// The branch called `key`.
     pub(super) fn branch(&self, key: &str) -> Option<&'static Branch> {
         self.branches.iter().find(|branch| branch.key == key)
+    }
+
+    /// Whether a map that was not given stands for one with nothing in it.
+    pub(super) fn has_defaults(&self) -> bool {
+        self.branches.is_empty() && self.settings.iter().all(|setting| !matches!(setting.presence, Presence::Required))
     }
 
     /// Every key that may stand in the map.

@@ -12,8 +12,10 @@ use ipnet::IpNet;
 
 use super::text::{Address, FilePath};
 use crate::format::{LineLimits, OnMalformed};
+use crate::plan::event_time::Watermark;
 use crate::plan::{OutputMode, QueryText, Scope};
 use crate::source::ReadLimit;
+use crate::watermark::WatermarkPolicy;
 
 /// Everything one process runs.
 #[derive(Debug, Clone)]
@@ -58,6 +60,8 @@ pub struct SourceSpec {
     pub on_malformed: OnMalformed,
     /// What one batch takes at most; `once` ignores it.
     pub admission: ReadLimit,
+    /// When its rows happened, and how late they may come.
+    pub watermark: Option<Watermark>,
 }
 
 /// Where a stream's rows come from.
@@ -205,6 +209,8 @@ pub struct ViewSpec {
     pub sql: String,
     /// Where the SQL stands in the file.
     pub position: Option<Position>,
+    /// When its rows happened, and how late they may come.
+    pub watermark: Option<Watermark>,
 }
 
 /// A line and a column of the pipeline file, both from 1.
@@ -237,9 +243,11 @@ pub struct QuerySpec {
     pub scope: Scope,
     /// When a batch runs.
     pub trigger: Trigger,
+    /// Which of its watermarks is the query's.
+    pub watermark_policy: WatermarkPolicy,
     /// Where results go, in commit order; at least one. Names are unique within the query.
     pub sinks: Vec<SinkSpec>,
-    /// Where malformed and rejected rows go, staged and committed with the batch; it always appends. Its name is `dead_letter`.
+    /// Where malformed and late rows go, staged and committed with the batch; it always appends. Its name is `dead_letter`.
     pub dead_letter: Option<SinkSpec>,
 }
 

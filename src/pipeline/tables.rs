@@ -64,6 +64,32 @@ static SOURCE: Table = plain(
             "What a line that is not right yields: the fields that are right and nulls elsewhere, no row, or a failed query. \
              Independently, a query with `dead_letter` also gets each such line there.",
         ),
+        WATERMARK,
+    ],
+);
+
+const WATERMARK: Setting =
+    setting("watermark", Kind::Table(&WATERMARK_SETTINGS), Optional, "When its rows happened, and how late they may come.");
+
+static WATERMARK_SETTINGS: Table = plain(
+    "A watermark",
+    "`watermark` of a source or a view: rows older than the latest event time minus a delay are no longer waited for.",
+    &[
+        setting("column", Kind::Column, Required, "The column with the event time, a TIMESTAMP."),
+        setting("delay", ANY_DURATION, Required, "How far the watermark stays behind the latest event time."),
+        setting(
+            "max_future",
+            ANY_DURATION,
+            Optional,
+            "Rows whose event time is further than this after the batch's time are set aside, so that they cannot move the watermark. \
+             Default: every event time is believed.",
+        ),
+        setting(
+            "idle_after",
+            Kind::Duration { min: Duration::from_millis(1) },
+            Optional,
+            "After so long without a row, this watermark no longer holds the query's others back. Default: never.",
+        ),
     ],
 );
 
@@ -247,7 +273,7 @@ static TABLE_FILE: Table =
 static VIEW: Table = plain(
     "A view",
     "`views.<name>`: SQL with a name.",
-    &[setting("sql", Kind::Sql, Required, "A query over sources, tables and other views.")],
+    &[setting("sql", Kind::Sql, Required, "A query over sources, tables and other views."), WATERMARK],
 );
 
 static QUERY: Table = plain(
@@ -275,12 +301,19 @@ static QUERY: Table = plain(
             "When a batch runs: an interval (`2 seconds`), `as_fast_as_possible`, or once for what is there at start, in batches \
              (`available_now`) or in one (`once`).",
         ),
+        setting(
+            "watermark_policy",
+            Kind::Choice(&["min", "max"]),
+            Default("min"),
+            "Which of several watermarks is the query's: the smallest, or the largest. A restart goes on with the one it began with.",
+        ),
         setting("to", Kind::OneOrMore(&SINK), Required, "Where results go: one sink, or a list in commit order."),
         setting(
             "dead_letter",
             Kind::Table(&DEAD_LETTER),
             Optional,
-            "One more sink, for rows that could not be used: malformed lines with their raw bytes, position and reason.",
+            "One more sink, for rows that could not be used: malformed lines with their raw bytes, position and reason, and rows that came \
+             too late or lie in the future.",
         ),
     ],
 );

@@ -109,7 +109,7 @@ impl Values {
                 Value::Scalar(read(kind, text, reading.lookup).expect("a declared default is right"))
             }
             // A map of limits that was not given has its own defaults; a sink or format that was not given is none.
-            (Presence::Optional, Kind::Table(table)) if table.branches.is_empty() => Value::Map(Self::read(
+            (Presence::Optional, Kind::Table(table)) if table.has_defaults() => Value::Map(Self::read(
                 table,
                 &Node::empty_map(self.place.clone()),
                 &self.place,

@@ -14,10 +14,12 @@ use datafusion::logical_expr::LogicalPlan;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
+use self::event_time::{EventTimeReport, Watermark};
 use crate::error::Result;
 use crate::format::{Condition, MetadataColumn};
 
 pub mod batch_time;
+pub mod event_time;
 pub mod spark;
 pub mod catalog;
 mod condition;
@@ -89,6 +91,8 @@ pub struct Catalog {
     pub tables: Vec<StaticTable>,
     /// Views: name and SQL, inlined where they are named.
     pub views: Vec<(String, String)>,
+    /// Watermarks of streams and views, by the relation's name in lower case.
+    pub watermarks: BTreeMap<String, Watermark>,
 }
 
 /// Settings that shape a plan.
@@ -196,6 +200,8 @@ pub struct BatchOutput {
     pub state: Vec<(String, Bytes)>,
     /// Progress per operator, the downstream operator first.
     pub operators: Vec<OperatorProgress>,
+    /// What was seen of event times, and what was set aside because of them.
+    pub event_time: EventTimeReport,
 }
 
 /// Spark's `stateOperators[]` entry of one operator.

@@ -8,6 +8,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Aggregate, Distinct, Expr, Join, LogicalPlan, SkipType};
 
 use super::catalog::is_streaming;
+use super::event_time::event_column;
 use super::{OutputMode, PlanSettings, Scope};
 use crate::error::{Error, ErrorKind, Result, from_datafusion};
 
@@ -49,6 +50,25 @@ fn streaming_aggregates(plan: &LogicalPlan) -> usize {
     });
     debug_assert!(walked.is_ok(), "the visitor never fails");
     count
+}
+
+/// Whether the outermost aggregation over a stream, if there is one, groups by event time, so that its groups end.
+fn is_final_some_day(plan: &LogicalPlan) -> bool {
+    let mut ends = None;
+    let walked = plan.apply(|node| {
+        let is_aggregate = match node {
+            LogicalPlan::Aggregate(aggregate) => is_streaming(&aggregate.input),
+            LogicalPlan::Distinct(distinct) => is_streaming(distinct.input()),
+            _ => false,
+        };
+        if !is_aggregate {
+            return Ok(TreeNodeRecursion::Continue);
+        }
+        ends = Some((0..node.schema().fields().len()).any(|index| event_column(node, index).is_some()));
+        Ok(TreeNodeRecursion::Stop)
+    });
+    debug_assert!(walked.is_ok(), "the visitor never fails");
+    ends.unwrap_or(true)
 }
 
 fn unnamed(message: impl Into<String>) -> Error {
@@ -94,7 +114,9 @@ impl Checker {
     fn check_mode(&self, plan: &LogicalPlan) -> Result<()> {
         let aggregates = streaming_aggregates(plan);
         match self.mode {
-            OutputMode::Append if aggregates > 0 => Err(unsupported_mode("append", "streaming aggregations without watermark")),
+            OutputMode::Append if !is_final_some_day(plan) => {
+                Err(unsupported_mode("append", "streaming aggregations without watermark"))
+            }
             OutputMode::Complete if aggregates == 0 => Err(unsupported_mode("complete", "no streaming aggregations")),
             OutputMode::Append | OutputMode::Update | OutputMode::Complete => Ok(()),
         }
@@ -143,7 +165,10 @@ impl Checker {
         }
         match node {
             LogicalPlan::Aggregate(aggregate) => self.check_aggregate(aggregate),
-            LogicalPlan::Distinct(Distinct::All(input)) => self.check_second_aggregate(input),
+            LogicalPlan::Distinct(Distinct::All(input)) => {
+                self.check_event_time(node)?;
+                self.check_second_aggregate(input)
+            }
             LogicalPlan::Distinct(Distinct::On(_)) => Err(Error::config("DISTINCT ON over a stream is not supported")),
             LogicalPlan::Join(join) => self.check_join(join),
             LogicalPlan::Union(_) if inputs.contains(&false) => {
@@ -184,7 +209,20 @@ impl Checker {
                 "Distinct aggregations are not supported on streaming DataFrames/Datasets. Consider using approx_count_distinct() instead.",
             ));
         }
+        let node = LogicalPlan::Aggregate(aggregate.clone());
+        self.check_event_time(&node)?;
         self.check_second_aggregate(&aggregate.input)
+    }
+
+    /// Groups that end are not removed yet.
+    fn check_event_time(&self, node: &LogicalPlan) -> Result<()> {
+        let by_event_time = (0..node.schema().fields().len()).any(|index| event_column(node, index).is_some());
+        match self.mode {
+            OutputMode::Append | OutputMode::Update if by_event_time => {
+                Err(Error::config("grouping by event time is only supported in output mode complete so far"))
+            }
+            OutputMode::Append | OutputMode::Update | OutputMode::Complete => Ok(()),
+        }
     }
 
     fn check_second_aggregate(&self, input: &LogicalPlan) -> Result<()> {

@@ -43,12 +43,14 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 pub use query::StreamingQuery;
-pub use read::{File, MemoryInput, Rate, ReadStream, Socket, SourceSettings};
+pub use read::{File, MemoryInput, Rate, ReadStream, Socket, SourceSettings, WithWatermark};
 pub use write::{Console, Discard, FileOutput, MemoryOutput, SinkSettings, WriteQuery, WriteStream};
 
 pub use crate::format::OnMalformed;
 pub use crate::pipeline::{Limits, Trigger};
+pub use crate::plan::event_time::Watermark;
 pub use crate::plan::{OutputMode, Scope};
+pub use crate::watermark::WatermarkPolicy;
 
 use crate::engine::start::{Host, Resources};
 use crate::error::{Error, Result};
@@ -173,7 +175,7 @@ impl Session {
     pub fn create_view(&self, name: &str, sql: &str) -> Result<()> {
         let mut state = self.state();
         state.check_free(name)?;
-        state.pipeline.views.push(ViewSpec { name: name.to_owned(), sql: sql.to_owned(), position: None });
+        state.pipeline.views.push(ViewSpec { name: name.to_owned(), sql: sql.to_owned(), position: None, watermark: None });
         Ok(())
     }
 

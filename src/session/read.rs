@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
+use datafusion::common::Column;
 use datafusion::dataframe::DataFrame;
 
 use super::{OnMalformed, Session};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result, from_datafusion};
 use crate::pipeline::{
     Address, CleanSource, FilePath, FileSource, FormatSpec, MemorySource, RateSource, SocketEndpoint, SocketSource,
     SourceConnector, SourceSpec, Text,
 };
+use crate::plan::event_time::{Watermark, watermarked};
 use crate::plan::spark::types::parse_schema;
 use crate::source::ReadLimit;
 use crate::source::memory::MemoryStream;
@@ -139,6 +141,7 @@ pub struct ReadStream {
     format: Option<FormatSpec>,
     on_malformed: OnMalformed,
     limit: ReadLimit,
+    watermark: Option<Watermark>,
 }
 
 impl ReadStream {
@@ -150,6 +153,7 @@ impl ReadStream {
             format: None,
             on_malformed: OnMalformed::default(),
             limit: ReadLimit::default(),
+            watermark: None,
         }
     }
 
@@ -197,6 +201,13 @@ impl ReadStream {
         self
     }
 
+    /// When the rows happened, and how late they may come.
+    #[must_use]
+    pub fn watermark(mut self, watermark: Watermark) -> Self {
+        self.watermark = Some(watermark);
+        self
+    }
+
     /// Declares the stream: SQL of the session can name it from now on.
     ///
     /// # Errors
@@ -224,8 +235,30 @@ impl ReadStream {
             format: self.format,
             on_malformed: self.on_malformed,
             admission: self.limit,
+            watermark: self.watermark,
         };
         let plan = self.session.declare(spec)?;
         Ok(DataFrame::new(self.session.0.context.state(), plan))
+    }
+}
+
+/// `with_watermark` on a `DataFrame` that came from [`Session::read_stream`].
+pub trait WithWatermark: Sized {
+    /// Says that `column` is the event time, and that rows may come up to `delay` after later ones.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Config`] with Spark's condition, if the column is no TIMESTAMP of the stream or a watermark stands below.
+    fn with_watermark(self, column: &str, delay: Duration) -> Result<DataFrame>;
+}
+
+impl WithWatermark for DataFrame {
+    fn with_watermark(self, column: &str, delay: Duration) -> Result<DataFrame> {
+        let (state, plan) = self.into_parts();
+        let field = plan.schema().qualified_field_with_unqualified_name(column);
+        let (qualifier, field) = field.map_err(|e| from_datafusion(e, ErrorKind::Config))?;
+        let at = Column::new(qualifier.cloned(), field.name());
+        let id = at.flat_name();
+        let plan = watermarked(plan, &id, at, Watermark::new(column, delay))?;
+        Ok(DataFrame::new(state, plan))
     }
 }

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::pipeline::{ConsoleFormat, ConsoleSink, FileFormat, FilePath, FileSink, QuerySpec, SinkConnector, SinkSpec};
 use crate::plan::QueryText;
 use crate::sink::memory::MemoryTable;
+use crate::watermark::WatermarkPolicy;
 
 /// Settings that name where results go.
 pub trait SinkSettings {
@@ -125,6 +126,7 @@ impl WriteQuery {
             output_mode: OutputMode::default(),
             scope: Scope::default(),
             trigger: Trigger::default(),
+            watermark_policy: WatermarkPolicy::default(),
             sinks: Vec::new(),
             dead_letter: None,
         };
@@ -152,6 +154,13 @@ impl WriteQuery {
         self
     }
 
+    /// Which of several watermarks is the query's (default the smallest).
+    #[must_use]
+    pub fn watermark_policy(mut self, policy: WatermarkPolicy) -> Self {
+        self.query.watermark_policy = policy;
+        self
+    }
+
     /// Adds a sink; sinks commit in the order they were added.
     #[must_use]
     pub fn to(mut self, sink: impl SinkSettings) -> Self {
@@ -163,7 +172,7 @@ impl WriteQuery {
         self
     }
 
-    /// Where malformed lines go; it always appends.
+    /// Where malformed lines and late rows go; it always appends.
     #[must_use]
     pub fn dead_letter(mut self, sink: impl SinkSettings) -> Self {
         let (connector, _) = sink.connector();

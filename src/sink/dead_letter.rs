@@ -2,11 +2,16 @@
 
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{ArrayRef, BinaryBuilder, RecordBatch, StringBuilder, TimestampMicrosecondArray, new_null_array};
+use arrow::array::{
+    ArrayRef, BinaryBuilder, RecordBatch, StringArray, StringBuilder, StructArray, TimestampMicrosecondArray, new_null_array,
+};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::format::Malformed;
+use crate::format::json::write::{WriteOptions, to_json};
+use crate::plan::event_time::SetAside;
+use crate::plan::spark::relation::visible_name;
 
 static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     let text = |name: &str| Field::new(name, DataType::Utf8, true);
@@ -62,6 +67,34 @@ pub fn of_malformed(query: &str, batch_id: u64, time_us: i64, source: &str, line
         Arc::new(reason.finish()),
         new_null_array(&DataType::Utf8, rows),
         Arc::new(raw.finish()),
+    ];
+    RecordBatch::try_new(schema(), columns).attempting(ErrorKind::Internal, || "build dead letters".to_owned())
+}
+
+/// The dead letters of rows that were late or lie in the future: each as the operator saw it, as JSON.
+pub fn of_set_aside(query: &str, batch_id: u64, time_us: i64, aside: &SetAside, time_zone: &str) -> Result<RecordBatch> {
+    let rows = aside.rows.num_rows();
+    let repeated = |text: &str| Arc::new(StringArray::from_iter_values(std::iter::repeat_n(text, rows))) as ArrayRef;
+    let instant = |us: i64| Arc::new(TimestampMicrosecondArray::from(vec![us; rows]).with_timezone("UTC")) as ArrayRef;
+    let fields = aside.rows.schema_ref().fields().iter();
+    let fields = fields.map(|field| field.as_ref().clone().with_name(visible_name(field.name())));
+    let fields = fields.collect::<Vec<_>>().into();
+    let seen: ArrayRef = Arc::new(StructArray::new(fields, aside.rows.columns().to_vec(), None));
+    let options = WriteOptions { time_zone, ignore_null_fields: false };
+    let batch_ids = arrow::array::Int64Array::from(vec![i64::try_from(batch_id).unwrap_or(i64::MAX); rows]);
+    let columns: Vec<ArrayRef> = vec![
+        repeated(query),
+        Arc::new(batch_ids),
+        new_null_array(&DataType::Utf8, rows),
+        new_null_array(&DataType::Utf8, rows),
+        instant(time_us),
+        repeated(aside.kind.name()),
+        repeated(&aside.operator),
+        instant(aside.watermark_ms.saturating_mul(1000)),
+        repeated(&aside.field),
+        repeated(&aside.reason),
+        Arc::new(to_json(&seen, &options)?),
+        new_null_array(&DataType::Binary, rows),
     ];
     RecordBatch::try_new(schema(), columns).attempting(ErrorKind::Internal, || "build dead letters".to_owned())
 }

@@ -14,6 +14,7 @@ mod tidy;
 mod bad_input;
 mod binary;
 mod cli;
+mod event_time;
 mod examples;
 mod kill;
 mod service;

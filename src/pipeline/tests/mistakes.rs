@@ -85,8 +85,8 @@ fn unknown_keys_get_the_nearest_known_one() {
         expect![[r#"p.yaml:3:13: sources.s.from: unknown connector "memory"; memory is for programs, through the Rust API"#]],
     );
     check_source(
-        "    from: rate\n    watermark: { column: ts, delay: 5 minutes }",
-        expect![[r#"p.yaml:4:5: sources.s: unknown setting "watermark"; known here: from, format, on_malformed"#]],
+        "    from: rate\n    refresh: when_changed",
+        expect![[r#"p.yaml:4:5: sources.s: unknown setting "refresh"; known here: from, format, on_malformed, watermark"#]],
     );
     check_source(
         "    from: { file: { path: x } }\n    format: jsn",
@@ -98,9 +98,7 @@ fn unknown_keys_get_the_nearest_known_one() {
     );
     check_query(
         "    to: { console: {}, watermark_policy: min }",
-        expect![[
-            r#"p.yaml:6:24: queries.q.to: unknown connector or setting "watermark_policy"; known here: console, file, discard, name, format, select"#
-        ]],
+        expect![[r#"p.yaml:6:24: queries.q.to: unknown connector or setting "watermark_policy"; it belongs to: A query"#]],
     );
 }
 

@@ -37,16 +37,19 @@ sources:
         clean_source: archive
         archive_to: done
     format: { csv: { schema: "a INT", header: true, separator: "\t", quote: "", escape: "", null_value: NA } }
-  ticks: { from: { rate: { rows_per_second: 5 } } }
+  ticks:
+    from: { rate: { rows_per_second: 5 } }
+    watermark: { column: timestamp, delay: 5 minutes, max_future: 1 hour, idle_after: 1 minute }
 tables:
   users: { from: { file: { path: ref/users.csv } }, format: { csv: { schema: "id INT" } } }
 views:
-  v: { sql: SELECT 1 }
+  v: { sql: SELECT 1, watermark: { column: at, delay: 0s } }
 queries:
   one:
     sql: SELECT 1
     output_mode: Update
     trigger: 2 seconds
+    watermark_policy: max
     to:
       - { console: { num_rows: 5, truncate: 30 } }
       - { console: { truncate: false }, format: json, name: machine, select: SELECT * FROM result }

@@ -26,6 +26,7 @@ use crate::operator::push_down::PushDownFilter;
 use crate::operator::{Claim, OPERATORS, Operator, Planned, Planning};
 use crate::plan::OutputMode;
 use crate::plan::batch_time::BatchTime;
+use crate::plan::event_time::{EventTime, WatermarkPlanner};
 use crate::plan::spark::relation::generate::exec::GeneratePlanner;
 use crate::state::StateMemory;
 
@@ -100,10 +101,15 @@ pub(super) async fn physical(
     optimized: &LogicalPlan,
     session: &SessionState,
     memory: &Arc<StateMemory>,
+    event_time: &Arc<EventTime>,
     ids: &[String],
 ) -> Result<Physical> {
     let operators = Arc::new(OperatorPlanner { memory: memory.clone(), planned: Mutex::default() });
-    let planner = DefaultPhysicalPlanner::with_extension_planners(vec![operators.clone(), Arc::new(GeneratePlanner)]);
+    let planner = DefaultPhysicalPlanner::with_extension_planners(vec![
+        operators.clone(),
+        Arc::new(GeneratePlanner),
+        Arc::new(WatermarkPlanner(event_time.clone())),
+    ]);
     let plan = planner.create_physical_plan(optimized, session).await.map_err(|e| from_datafusion(e, ErrorKind::Config))?;
     let plan = plan.transform_up(in_order).map_err(|e| from_datafusion(e, ErrorKind::Internal))?.data;
     let mut operators = std::mem::take(&mut *operators.planned.lock().unwrap_or_else(PoisonError::into_inner));

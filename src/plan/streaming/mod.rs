@@ -26,6 +26,7 @@ use tracing::warn;
 pub use self::result::ResultPlan;
 use super::batch_time::BatchTime;
 use super::catalog::{BatchRows, scan_requests, stream_of};
+use super::event_time::{self, EventTime, EventTimeReport, Watermark, below_watermarks};
 use super::explain::Explained;
 use super::spark::relation::{optimise, plan_query};
 use super::{
@@ -50,6 +51,8 @@ pub struct StreamingPlan {
     scope: Scope,
     /// Downstream first.
     operators: Vec<Arc<Operator>>,
+    watermarks: Vec<(String, Watermark)>,
+    event_time: Arc<EventTime>,
     memory: Arc<StateMemory>,
     explained: Explained,
 }
@@ -71,20 +74,22 @@ impl StreamingPlan {
             }
         };
         output_mode::check(&written, settings)?;
+        let watermarks = event_time::watermarks(&written);
         let (incremental, ids) = match settings.scope {
-            Scope::Query => build::make_stateful(key_filters(written.clone())?, settings.output_mode)?,
-            Scope::MicroBatch => (written.clone(), Vec::new()),
+            Scope::Query => build::make_stateful(below_watermarks(key_filters(written.clone())?)?, settings.output_mode)?,
+            Scope::MicroBatch => (below_watermarks(written.clone())?, Vec::new()),
         };
         let optimized = match query {
             QueryText::Sql(_) => optimise(incremental)?,
             QueryText::Plan(_) => session.optimize(&incremental).map_err(|e| from_datafusion(e, ErrorKind::Config))?,
         };
         let memory = StateMemory::new(settings.state_memory_bytes_max);
-        let built = build::physical(&optimized, &session, &memory, &ids).await?;
+        let event_time = Arc::new(EventTime::default());
+        let built = build::physical(&optimized, &session, &memory, &event_time, &ids).await?;
         let explained = Explained::new(&written, &optimized, &built.plan);
         let scans = requests(&written, &optimized)?;
         let runner = Runner::new(name, &session, batch_time, built.plan, &names);
-        Ok(Self { runner, scans, scope: settings.scope, operators: built.operators, memory, explained })
+        Ok(Self { runner, scans, scope: settings.scope, operators: built.operators, watermarks, event_time, memory, explained })
     }
 
     /// Columns of the output, named as the user sees them.
@@ -95,6 +100,21 @@ impl StreamingPlan {
     /// What a batch must bring, one entry per source.
     pub fn scans(&self) -> &[ScanRequest] {
         &self.scans
+    }
+
+    /// The watermarks that move the query's, each with its id; outer ones first.
+    pub fn watermarks(&self) -> &[(String, Watermark)] {
+        &self.watermarks
+    }
+
+    /// Whether state expires as the watermark moves, so that a batch without rows has something to do.
+    pub fn expires(&self) -> bool {
+        !self.watermarks.is_empty() && self.operators.iter().any(|operator| operator.expires())
+    }
+
+    /// Whether a batch hands over the rows that it sets aside as late or too far in the future; it counts them anyway.
+    pub fn keep_set_aside(&self, keep: bool) {
+        self.event_time.keep_rows(keep);
     }
 
     /// What a checkpoint must remember of each stateful operator, the downstream operator first.
@@ -120,11 +140,13 @@ impl StreamingPlan {
         for operator in &self.operators {
             operator.begin_batch();
         }
+        self.event_time.begin(input.batch_time_us, input.watermark_ms, input.late_watermark_ms);
         if self.scope == Scope::MicroBatch && input.rows.values().all(InputRows::is_empty) {
             return Ok(BatchOutput {
                 rows: vec![RecordBatch::new_empty(self.schema())],
                 state: Vec::new(),
                 operators: Vec::new(),
+                event_time: EventTimeReport::default(),
             });
         }
         let ran = self.runner.run(BatchRows::new(input.rows), input.batch_time_us).await;
@@ -139,7 +161,7 @@ impl StreamingPlan {
             state.extend(changelog.map(|bytes| (operator.id().to_owned(), bytes)));
             operators.push(operator.progress(started.elapsed()));
         }
-        Ok(BatchOutput { rows, state, operators })
+        Ok(BatchOutput { rows, state, operators, event_time: self.event_time.take_report() })
     }
 
     /// Merges the overlay of the last run.

@@ -1,6 +1,7 @@
 //! Stateless SQL over the rows of a finished batch: a sink's `select`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -33,7 +34,7 @@ impl ResultPlan {
         let names: Vec<_> = columns.into_iter().map(|column| column.name).collect();
         let batch_time = BatchTime::default();
         let session = build::session(&batch_time);
-        let built = build::physical(&optimise(plan)?, &session, &StateMemory::new(0), &[]).await?;
+        let built = build::physical(&optimise(plan)?, &session, &StateMemory::new(0), &Arc::default(), &[]).await?;
         Ok(Self { runner: Runner::new(TABLE, &session, batch_time, built.plan, &names) })
     }
 

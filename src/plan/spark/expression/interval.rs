@@ -98,6 +98,11 @@ fn overflow(text: &str) -> Error {
     invalid("INVALID_INTERVAL_FORMAT.ARITHMETIC_EXCEPTION", text, "it is out of range")
 }
 
+/// The literal that `text` is as an interval: `10 minutes`, `1 day 2 hours`.
+pub(in crate::plan::spark) fn from_text(text: &str) -> Result<Expr> {
+    units(text).map(|typed| typed.expr)
+}
+
 /// `1 day -2 hours`, any case, units in the singular or plural.
 fn units(text: &str) -> Result<Typed> {
     let lower = text.to_lowercase();

@@ -21,6 +21,7 @@ mod datetime;
 mod collection;
 mod json;
 mod aggregate;
+pub mod time_window;
 
 pub(super) use collection::array_with;
 
@@ -63,6 +64,7 @@ static FAMILIES: &[&[FunctionSpec]] = &[
     collection::FUNCTIONS,
     json::FUNCTIONS,
     aggregate::FUNCTIONS,
+    time_window::FUNCTIONS,
     super::relation::FUNCTIONS,
 ];
 

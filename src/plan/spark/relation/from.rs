@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::super::{dialect, suggest};
 use super::columns::{Access, Attribute, Relation, place, same_name, written};
 use super::planner::{Env, Planner, aliased, broken};
-use super::{generate, join};
+use super::{event_time, generate, join};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::catalog::{static_source, stream_source};
 
@@ -125,11 +125,12 @@ impl<'a> Planner<'a> {
             return aliased(relation, &cte.definition.alias);
         }
         if let Some((view, sql)) = self.catalog.views.iter().find(|(view, _)| same_name(view, name)) {
-            return self.view(view, sql, env);
+            return event_time::declared(self, self.view(view, sql, env)?, view);
         }
         if let Some(stream) = self.catalog.streams.iter().find(|stream| same_name(&stream.name, name)) {
             let declared = stream.schema.fields().len();
-            return self.scan(&stream.name, stream_source(stream), declared);
+            let scan = self.scan(&stream.name, stream_source(stream), declared)?;
+            return event_time::declared(self, scan, &stream.name);
         }
         if let Some(table) = self.catalog.tables.iter().find(|table| same_name(&table.name, name)) {
             return self.scan(&table.name, static_source(table)?, table.schema.fields().len());

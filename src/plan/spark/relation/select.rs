@@ -16,7 +16,7 @@ use super::aggregate::{Aggregation, has_aggregate, has_nested_aggregate};
 use super::columns::{Access, Attribute, Relation, column};
 use super::planner::{Env, Planner, broken};
 use super::scope::QueryScope;
-use super::{generate, grouping, list, order};
+use super::{generate, grouping, list, order, time_window};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How often an alias may be replaced by what it stands for in one expression.
@@ -46,7 +46,13 @@ impl Planner<'_> {
             let condition = condition(&scope, selection, "WHERE")?;
             input = filtered(self, input, condition)?;
         }
+        let (input, window) = time_window::added(self, input, select, order_by, env)?;
         let mut selection = list::resolve(self, select, &input, env)?;
+        if let Some(window) = &window {
+            for item in &mut selection.items {
+                item.expr = window.computed(item.expr.clone())?;
+            }
+        }
         let outputs = selection.outputs();
         let mut keys = match order_by {
             Some(order_by) => {
@@ -59,11 +65,20 @@ impl Planner<'_> {
         for key in keys.iter_mut().filter(|key| has_aggregate(&key.expr)) {
             key.expr = inlined(key.expr.clone(), &selection.items)?;
         }
-        let grouping = grouping::resolve(self, select, &selection.items, &input, env)?;
-        let having = match &select.having {
+        let mut grouping = grouping::resolve(self, select, &selection.items, &input, env)?;
+        let mut having = match &select.having {
             Some(having) => Some(self.having(having, &selection.items, &outputs, &input, env)?),
             None => None,
         };
+        if let Some(window) = &window {
+            for key in &mut keys {
+                key.expr = window.computed(key.expr.clone())?;
+            }
+            if let Some(grouping) = &mut grouping {
+                window.group(&mut grouping.keys)?;
+            }
+            having = having.map(|having| window.computed(having)).transpose()?;
+        }
         let aggregates = selection.items.iter().any(|item| has_aggregate(&item.expr));
         let aggregated = grouping.is_some() || having.is_some() || aggregates;
         if !aggregated && keys.iter().any(|key| has_aggregate(&key.expr)) {
@@ -262,6 +277,7 @@ pub(super) fn condition(scope: &QueryScope<'_>, expr: &ast::Expr, clause: &str) 
         return Err(Error::spark(ErrorKind::Config, "INVALID_WHERE_CONDITION", message));
     }
     grouping::refuse_markers(&typed.expr)?;
+    time_window::refuse(&typed.expr)?;
     Ok(typed)
 }
 

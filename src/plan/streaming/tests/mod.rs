@@ -1,4 +1,5 @@
 mod aggregates;
+mod event_time;
 mod golden;
 
 use std::collections::BTreeMap;
@@ -48,7 +49,7 @@ fn settings(mode: OutputMode) -> PlanSettings {
 /// The streams `t` and `s` and the table `u`.
 fn catalog() -> Catalog {
     let stream = |name: &str| StreamTable { name: name.into(), schema: schema(), metadata: Vec::new() };
-    Catalog { streams: vec![stream("t"), stream("s")], tables: vec![users()], views: Vec::new() }
+    Catalog { streams: vec![stream("t"), stream("s")], tables: vec![users()], ..Catalog::default() }
 }
 
 async fn plan_with(sql: &str, settings: &PlanSettings) -> Result<StreamingPlan> {

@@ -325,6 +325,13 @@ fn add(
     Ok(Relation { plan, columns })
 }
 
+/// Every row once per element of `list`, whose elements are of `data_type` and never null.
+pub(super) fn elements(plan: LogicalPlan, list: Expr, element: &str, data_type: DataType) -> Result<LogicalPlan> {
+    let keep = all_columns(&plan);
+    let options = Options { position: false, flatten: false, outer: false };
+    Generate::plan(plan, keep, list, options, vec![(element.to_owned(), data_type, false)]).map_err(broken)
+}
+
 /// Every row once per element of a literal list of BIGINT, with the element and, if asked for, its position.
 pub(super) fn literal(plan: LogicalPlan, list: Expr, position: Option<&str>, element: &str) -> Result<LogicalPlan> {
     let keep = all_columns(&plan);

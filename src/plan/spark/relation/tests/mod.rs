@@ -119,6 +119,7 @@ pub(super) fn catalog() -> Catalog {
             ("loop_b".into(), "SELECT * FROM Loop_A".into()),
             ("broken".into(), "SELECT nope FROM t".into()),
         ],
+        ..Catalog::default()
     }
 }
 

@@ -1,0 +1,151 @@
+//! What the event-time nodes and operators of a plan are told before a batch, and what they report after it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use arrow::array::RecordBatch;
+
+/// Shared by a plan and its nodes; values are set before a batch runs and reports are taken after it.
+#[derive(Debug, Default)]
+pub struct EventTime {
+    batch_time_us: AtomicI64,
+    watermark_ms: AtomicI64,
+    late_watermark_ms: AtomicI64,
+    keeps_rows: AtomicBool,
+    report: Mutex<EventTimeReport>,
+}
+
+/// Event times that a watermark saw in a batch. A null counts as 1970, as it does in Spark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Observed {
+    /// The latest, in milliseconds since 1970.
+    pub max_ms: i64,
+    /// The earliest, in milliseconds since 1970.
+    pub min_ms: i64,
+    /// The sum of all, in milliseconds.
+    pub sum_ms: i128,
+    /// How many there were.
+    pub rows: u64,
+}
+
+impl Observed {
+    /// Both together.
+    fn and(self, other: Self) -> Self {
+        Self {
+            max_ms: self.max_ms.max(other.max_ms),
+            min_ms: self.min_ms.min(other.min_ms),
+            sum_ms: self.sum_ms + other.sum_ms,
+            rows: self.rows + other.rows,
+        }
+    }
+}
+
+/// What a batch did with event times.
+#[derive(Debug, Clone, Default)]
+pub struct EventTimeReport {
+    /// What each watermark saw, by its id; those that saw no row are not in it.
+    pub observed: BTreeMap<String, Observed>,
+    /// Rows that an operator judged late.
+    pub rows_late: u64,
+    /// Rows set aside because their event time lies too far in the future.
+    pub rows_future: u64,
+    /// The rows of both kinds, if they are wanted.
+    pub set_aside: Vec<SetAside>,
+}
+
+/// Why rows were set aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SetAsideKind {
+    /// Older than the watermark.
+    Late,
+    /// Further in the future than is believed.
+    Future,
+}
+
+impl SetAsideKind {
+    /// The word for it in dead letters.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Late => "late",
+            Self::Future => "future",
+        }
+    }
+}
+
+/// Rows that were set aside, as the operator saw them.
+#[derive(Debug, Clone)]
+pub struct SetAside {
+    /// Why.
+    pub kind: SetAsideKind,
+    /// The operator or watermark that did it.
+    pub operator: String,
+    /// The watermark they were judged by, in milliseconds since 1970.
+    pub watermark_ms: i64,
+    /// The column that was judged.
+    pub field: String,
+    /// What was wrong.
+    pub reason: String,
+    /// The rows.
+    pub rows: RecordBatch,
+}
+
+impl EventTime {
+    /// Sets what the next run is told, and forgets the reports of the last one.
+    pub fn begin(&self, batch_time_us: i64, watermark_ms: i64, late_watermark_ms: i64) {
+        self.batch_time_us.store(batch_time_us, Ordering::Release);
+        self.watermark_ms.store(watermark_ms, Ordering::Release);
+        self.late_watermark_ms.store(late_watermark_ms, Ordering::Release);
+        *self.report() = EventTimeReport::default();
+    }
+
+    /// Whether rows that are set aside are wanted, not only their number.
+    pub fn keep_rows(&self, keep: bool) {
+        self.keeps_rows.store(keep, Ordering::Release);
+    }
+
+    /// The batch's time, in microseconds since 1970.
+    pub fn batch_time_us(&self) -> i64 {
+        self.batch_time_us.load(Ordering::Acquire)
+    }
+
+    /// The watermark by which state expires, in milliseconds since 1970.
+    pub fn watermark_ms(&self) -> i64 {
+        self.watermark_ms.load(Ordering::Acquire)
+    }
+
+    /// The watermark by which rows are late: that of the batch before, in milliseconds since 1970.
+    pub fn late_watermark_ms(&self) -> i64 {
+        self.late_watermark_ms.load(Ordering::Acquire)
+    }
+
+    /// Takes in what the watermark `id` saw.
+    pub fn observed(&self, id: &str, seen: Observed) {
+        let mut report = self.report();
+        let both = report.observed.get(id).map_or(seen, |before| before.and(seen));
+        report.observed.insert(id.to_owned(), both);
+    }
+
+    /// Counts rows that were set aside, and keeps them if they are wanted.
+    pub fn set_aside(&self, aside: SetAside) {
+        let mut report = self.report();
+        let rows = aside.rows.num_rows() as u64;
+        match aside.kind {
+            SetAsideKind::Late => report.rows_late += rows,
+            SetAsideKind::Future => report.rows_future += rows,
+        }
+        if self.keeps_rows.load(Ordering::Acquire) && rows > 0 {
+            report.set_aside.push(aside);
+        }
+    }
+
+    /// What the last run reported.
+    pub fn take_report(&self) -> EventTimeReport {
+        std::mem::take(&mut *self.report())
+    }
+
+    fn report(&self) -> MutexGuard<'_, EventTimeReport> {
+        // Reports of a run that panicked are forgotten by the next one.
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
