@@ -3,10 +3,11 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::FileExt;
 use std::process::{Child, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
@@ -15,6 +16,8 @@ use crate::{Bench, Outcome};
 
 /// Batches of the `tiny` job.
 const TINY_BATCHES: usize = 2_000;
+/// Pairs of syncs of the `probe` job.
+const PROBES: usize = 2_000;
 /// How long rows are sent to measure their latency, after a warm-up of a second.
 const SENDING: Duration = Duration::from_secs(10);
 /// Longest wait for a process to come up or a row to come out.
@@ -117,7 +120,10 @@ fn arrivals(child: &mut Child) -> Result<mpsc::Receiver<(usize, Instant)>, Box<d
 /// Process start to the first row out, the median of ten; and the memory of a process that waits for data.
 pub(crate) fn start(bench: &Bench) -> Outcome {
     let folder = bench.folder("start")?;
-    fs::write(folder.join("row.json"), "{\"id\": 1}\n")?;
+    let row = folder.join("row.json");
+    fs::write(&row, "{\"id\": 1}\n")?;
+    // It has lain there for a while: one that was just written would be looked at a second time, 100 ms later.
+    fs::File::options().write(true).open(row)?.set_modified(SystemTime::now() - Duration::from_secs(60))?;
     let file = "version: 1\nname: bench\nsources:\n  rows:\n    from: { file: { path: row.json } }\n    format: { json: { schema: \"id BIGINT\" } }\n\
                 queries:\n  start:\n    sql: SELECT id FROM rows\n    to: { console: {}, format: json }\n";
     fs::write(folder.join("pipeline.yaml"), file)?;
@@ -142,11 +148,35 @@ pub(crate) fn start(bench: &Bench) -> Outcome {
     Ok(Figures { peak_bytes: idle, ..Figures::default() }.percentiles(times))
 }
 
+/// Two bare `fdatasync`s in sequence, of two files that have their place on the disk: what a durable row costs at the least.
+pub(crate) fn probe(bench: &Bench) -> Outcome {
+    const FILE_BYTES: u64 = 4 << 20;
+    let folder = bench.folder("probe")?;
+    let mut files = Vec::new();
+    for name in ["log", "ingest"] {
+        let file = fs::File::create(folder.join(name))?;
+        file.write_all_at(&vec![0; FILE_BYTES as usize], 0)?;
+        file.sync_all()?;
+        files.push(file);
+    }
+    let mut times = Vec::with_capacity(PROBES);
+    for at in 0..PROBES as u64 {
+        let started = Instant::now();
+        for file in &files {
+            file.write_all_at(&[1; 300], at * 512 % FILE_BYTES)?;
+            file.sync_data()?;
+        }
+        times.push(started.elapsed());
+    }
+    Ok(Figures { rows: Some(PROBES as u64), ..Figures::default() }.percentiles(times))
+}
+
 fn spawn(folder: &std::path::Path, file: &str) -> std::io::Result<Child> {
     tidemill(&["run", file, "--quiet"]).current_dir(folder).stdout(Stdio::piped()).spawn()
 }
 
-fn connect(port: u16) -> std::io::Result<TcpStream> {
+/// Connects as soon as somebody listens.
+pub(crate) fn connect(port: u16) -> std::io::Result<TcpStream> {
     let started = Instant::now();
     loop {
         match TcpStream::connect(("127.0.0.1", port)) {

@@ -6,6 +6,7 @@
 
 mod data;
 mod flat;
+mod ingest;
 mod latency;
 mod measure;
 mod peers;
@@ -30,6 +31,9 @@ const JOBS: &[Job] = &[
     Job { name: "fraud", run: throughput::fraud },
     Job { name: "keys_1m", run: throughput::keys_1m },
     Job { name: "flat", run: flat::flat },
+    Job { name: "ingest", run: |bench| ingest::ingest(bench, "ingest", 1) },
+    Job { name: "ingest_1000", run: |bench| ingest::ingest(bench, "ingest_1000", 1_000) },
+    Job { name: "probe", run: latency::probe },
     Job { name: "tiny", run: latency::tiny },
     Job { name: "latency_1k", run: |bench| latency::at_rate(bench, 1_000) },
     Job { name: "latency_20k", run: |bench| latency::at_rate(bench, 20_000) },

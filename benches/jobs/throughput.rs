@@ -13,7 +13,12 @@ use crate::data::{self, size, transactions};
 use crate::measure::{Figures, tidemill, to_end};
 use crate::{Bench, Outcome};
 
-const COLUMNS: &str = "name STRING, surname STRING, amount DOUBLE, delta_t DOUBLE, flag INT";
+/// The columns of a transaction.
+pub(crate) const COLUMNS: &str = "name STRING, surname STRING, amount DOUBLE, delta_t DOUBLE, flag INT";
+
+/// The demo's query.
+pub(crate) const FRAUD: &str = "SELECT concat(name, surname) AS userID, true AS isFraud, count(*) AS nTransactions FROM transactions \
+                                WHERE flag = 1 GROUP BY concat(name, surname) HAVING count(*) > 1";
 
 /// All five columns through the decoder on one thread, from memory.
 pub(crate) fn decode(bench: &Bench) -> Outcome {
@@ -74,9 +79,7 @@ pub(crate) fn filter(bench: &Bench) -> Outcome {
 
 /// The demo's query.
 pub(crate) fn fraud(bench: &Bench) -> Outcome {
-    let sql = "SELECT concat(name, surname) AS userID, true AS isFraud, count(*) AS nTransactions FROM transactions WHERE flag = 1 \
-               GROUP BY concat(name, surname) HAVING count(*) > 1";
-    pipeline(bench, "fraud", 64, COLUMNS, sql, "update", "{ discard: {} }")
+    pipeline(bench, "fraud", 64, COLUMNS, FRAUD, "update", "{ discard: {} }")
 }
 
 /// A million keys in state.
