@@ -30,12 +30,13 @@ impl CheckpointRoot {
         Self::open_as(vfs, path.as_ref(), false)
     }
 
-    /// A root for a pipeline without `checkpoint:`, which [`CheckpointRoot::finish`] removes.
+    /// A root for a pipeline without `checkpoint:`, which [`CheckpointRoot::finish`] removes. No restart looks for it, so it never waits
+    /// for the disk.
     pub fn temporary() -> Result<Self> {
         let made = tempfile::Builder::new().prefix("tidemill-").tempdir();
         let path =
             made.map_err(|cause| Error::new(ErrorKind::Unavailable, "could not create a temporary folder").because(cause))?;
-        Self::open_as(LocalVfs::shared(), &path.keep(), true)
+        Self::open_as(LocalVfs::volatile(), &path.keep(), true)
     }
 
     fn open_as(vfs: SharedVfs, path: &Path, is_temporary: bool) -> Result<Self> {

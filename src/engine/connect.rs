@@ -100,7 +100,7 @@ impl Connector {
             SourceConnector::File(settings) => {
                 let folder = self.root.source_dir(&format!("{}.{}", query.name, spec.name))?;
                 let settings = file_settings(settings, pipeline);
-                let files = self.resources.files.clone();
+                let files = self.root.vfs().clone();
                 Ok(Box::new(file::FileSource::open(settings, files, &folder, extent).await?))
             }
             SourceConnector::Rate(settings) => {
@@ -127,7 +127,7 @@ impl Connector {
             return Ok(socket.clone());
         }
         let keep = if settings.durable {
-            Keep::Durably { vfs: self.resources.files.clone(), dir: self.root.source_dir(&spec.name)? }
+            Keep::Durably { vfs: self.root.vfs().clone(), dir: self.root.source_dir(&spec.name)? }
         } else {
             Keep::InMemory
         };

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind as IoKind, Write};
+use std::io::{ErrorKind as IoKind, IoSlice, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,12 +16,27 @@ use crate::error::{Error, Result};
 
 /// Files and folders of the operating system, created for their owner only (0600, 0700).
 #[derive(Debug, Clone, Copy, Default)]
-pub struct LocalVfs;
+pub struct LocalVfs {
+    syncs: Syncs,
+}
+
+/// What becomes of the calls that wait for the disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Syncs {
+    #[default]
+    Done,
+    LeftOut,
+}
 
 impl LocalVfs {
-    /// As a [`super::SharedVfs`].
+    /// Everything that is to survive a crash of the machine does.
     pub fn shared() -> super::SharedVfs {
-        Arc::new(Self)
+        Arc::new(Self::default())
+    }
+
+    /// For what nobody looks for after a crash of the machine: never waits for the disk.
+    pub fn volatile() -> super::SharedVfs {
+        Arc::new(Self { syncs: Syncs::LeftOut })
     }
 }
 
@@ -73,6 +88,9 @@ impl Folders for LocalVfs {
     }
 
     fn sync_dir(&self, dir: &Path) -> Result<()> {
+        if self.syncs == Syncs::LeftOut {
+            return Ok(());
+        }
         let folder = File::open(dir).map_err(|cause| failed("open the folder", dir, cause))?;
         folder.sync_all().map_err(|cause| sync_failed(dir, cause))
     }
@@ -109,7 +127,10 @@ impl Vfs for LocalVfs {
             }
         });
         let handle = written.map_err(|cause| failed("write", file, cause))?;
-        handle.sync_all().map_err(|cause| sync_failed(file, cause))
+        match self.syncs {
+            Syncs::Done => handle.sync_all().map_err(|cause| sync_failed(file, cause)),
+            Syncs::LeftOut => Ok(()),
+        }
     }
 
     fn open(&self, file: &Path, how: Open) -> Result<Arc<dyn LogFile>> {
@@ -121,7 +142,7 @@ impl Vfs for LocalVfs {
             Open::ReadOnly => &mut options,
         };
         let handle = options.open(file).map_err(|cause| failed("open", file, cause))?;
-        Ok(Arc::new(LocalLog { handle, path: file.to_owned() }))
+        Ok(Arc::new(LocalLog { handle, path: file.to_owned(), syncs: self.syncs }))
     }
 
     fn lock(&self, file: &Path, owner: &str) -> Result<Lock> {
@@ -184,10 +205,14 @@ const NETWORK_FILE_SYSTEMS: &[(u64, &str)] = &[
     (0x4750_4653, "GPFS"),
 ];
 
+/// Most that the kernel takes with one call (`IOV_MAX`).
+const PARTS_AT_ONCE: usize = 1024;
+
 #[derive(Debug)]
 struct LocalLog {
     handle: File,
     path: PathBuf,
+    syncs: Syncs,
 }
 
 impl LogFile for LocalLog {
@@ -215,8 +240,32 @@ impl LogFile for LocalLog {
         self.handle.write_all_at(bytes, offset).map_err(|cause| failed("write", &self.path, cause))
     }
 
+    fn write_parts_at(&self, offset: u64, parts: &[Bytes]) -> Result<()> {
+        let mut at = offset;
+        for parts in parts.chunks(PARTS_AT_ONCE) {
+            let mut slices: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
+            let mut left = slices.as_mut_slice();
+            IoSlice::advance_slices(&mut left, 0);
+            while !left.is_empty() {
+                match rustix::io::pwritev(&self.handle, left, at) {
+                    Ok(0) => return Err(failed("write", &self.path, IoKind::WriteZero.into())),
+                    Ok(written) => {
+                        IoSlice::advance_slices(&mut left, written);
+                        at += written as u64;
+                    }
+                    Err(rustix::io::Errno::INTR) => {}
+                    Err(cause) => return Err(failed("write", &self.path, cause.into())),
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn sync(&self) -> Result<()> {
-        self.handle.sync_data().map_err(|cause| sync_failed(&self.path, cause))
+        match self.syncs {
+            Syncs::Done => self.handle.sync_data().map_err(|cause| sync_failed(&self.path, cause)),
+            Syncs::LeftOut => Ok(()),
+        }
     }
 }
 

@@ -94,6 +94,15 @@ pub trait LogFile: Send + Sync + Debug {
     fn read_at(&self, offset: u64, len: usize) -> Result<Bytes>;
     /// Writes all of `bytes` at `offset`, making the file longer where needed.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()>;
+    /// Writes all of `parts` one behind the other from `offset` on, as [`LogFile::write_at`] would.
+    fn write_parts_at(&self, offset: u64, parts: &[Bytes]) -> Result<()> {
+        let mut at = offset;
+        for part in parts {
+            self.write_at(at, part)?;
+            at += part.len() as u64;
+        }
+        Ok(())
+    }
     /// Makes contents and length durable (`fdatasync`). A failure is final: what was written may be gone, so it is never retried.
     fn sync(&self) -> Result<()>;
 }

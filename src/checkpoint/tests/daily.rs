@@ -305,5 +305,5 @@ fn a_temporary_root_goes_with_a_clean_end() {
     let path = kept.path().to_owned();
     drop(kept);
     assert!(path.exists());
-    remove_tree(&LocalVfs, &path).expect("removes");
+    remove_tree(&LocalVfs::default(), &path).expect("removes");
 }

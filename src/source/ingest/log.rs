@@ -18,6 +18,8 @@ use crate::source::{LineEnd, SourceStats};
 const BLOCK_BYTES: usize = 256 * 1024;
 /// Bytes that may wait to be written before nothing more is accepted.
 pub(super) const UNWRITTEN_BYTES_MAX: u64 = 32 << 20;
+/// As long as anything may be received, at least so much may: a log is not filled up byte by byte.
+const RECEIVED_BYTES_MIN: usize = 16 * 1024;
 /// Records that are handed out at once.
 const RECORDS_AT_ONCE: usize = 1024;
 const BYTES_AT_ONCE: usize = 4 << 20;
@@ -91,6 +93,15 @@ pub(super) enum Stop {
     AtOnce,
 }
 
+/// Whether an append has to find room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    /// It does.
+    Needed,
+    /// There was some just before: what was received since then goes in.
+    Granted,
+}
+
 /// What became of an append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Append {
@@ -154,18 +165,36 @@ impl Log {
         self.state.lock().expect("no holder panics")
     }
 
-    /// Appends lines of one connection. They are visible to queries at once, durable soon.
-    pub(super) fn append(&self, origin: &Arc<str>, received_at_us: i64, payload: &[u8], end: LineEnd) -> Append {
-        let rows = count_lines(payload);
-        let length = Record::length(origin, payload);
+    /// How many bytes may be received at once; 0 while nothing may.
+    pub(super) fn receivable(&self) -> usize {
         let mut state = self.lock();
+        if !self.has_room(&mut state, 0) {
+            return 0;
+        }
+        usize::try_from(self.log_bytes_max.saturating_sub(state.held())).unwrap_or(usize::MAX).max(RECEIVED_BYTES_MIN)
+    }
+
+    /// Whether there is room for a record of `length` bytes.
+    fn has_room(&self, state: &mut State, length: usize) -> bool {
         let held = state.held();
         let unwritten = state.end - state.written;
         // A record larger than the whole limit is admitted once there is nothing else.
         let full = held > 0 && held + length as u64 > self.log_bytes_max && !(state.all_released() && unwritten == 0);
         state.is_full = full;
         state.is_full_known &= held > self.log_bytes_max / 2;
-        if full || (self.durable && unwritten > UNWRITTEN_BYTES_MAX) || state.stop != Stop::No {
+        !full && !(self.durable && unwritten > UNWRITTEN_BYTES_MAX) && state.stop == Stop::No
+    }
+
+    /// Appends lines of one connection. They are visible to queries at once, durable soon.
+    pub(super) fn append(&self, origin: &Arc<str>, received_at_us: i64, payload: &[u8], end: LineEnd, room: Room) -> Append {
+        let rows = count_lines(payload);
+        let length = Record::length(origin, payload);
+        let mut state = self.lock();
+        let admitted = match room {
+            Room::Needed => self.has_room(&mut state, length),
+            Room::Granted => state.stop == Stop::No,
+        };
+        if !admitted {
             return Append::NoRoom;
         }
         let about = About {

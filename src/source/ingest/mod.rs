@@ -27,7 +27,7 @@ use tracing::warn;
 use super::{Extent, LineEnd, SourceStats};
 use crate::checkpoint::storage::SharedVfs;
 use crate::error::{Attempt, Error, ErrorKind, Result};
-use log::{Append, Failure, Full, Log, Start, Stop};
+use log::{Append, Failure, Full, Log, Room, Start, Stop};
 use record::Secret;
 use segment::{HEADER, Header, Recovered, Segment, recover};
 use writer::Writer;
@@ -224,7 +224,7 @@ pub struct Appender {
 pub enum Appended {
     /// They are in the log.
     Yes,
-    /// There was no room for them until the wait was cancelled.
+    /// There was no room for them until the wait was cancelled, or the log is being closed.
     Cancelled,
 }
 
@@ -238,19 +238,44 @@ impl Appender {
         end: LineEnd,
         cancel: &CancellationToken,
     ) -> Appended {
+        let append = || match self.log.append(origin, received_at_us, lines, end, Room::Needed) {
+            Append::Done => true,
+            Append::NoRoom => false,
+        };
+        self.once_there_is_room(append, cancel).await
+    }
+
+    /// How many bytes may be received now and appended with [`Appender::append_received`]; 0 while the log is full.
+    pub fn receivable(&self) -> usize {
+        self.log.receivable()
+    }
+
+    /// Waits until something may be received.
+    pub async fn room(&self, cancel: &CancellationToken) -> Appended {
+        self.once_there_is_room(|| self.receivable() > 0, cancel).await
+    }
+
+    /// Appends consecutive lines of one connection that were received after asking [`Appender::receivable`], without waiting in
+    /// between.
+    pub fn append_received(&self, origin: &Arc<str>, received_at_us: i64, lines: &[u8], end: LineEnd) -> Appended {
+        match self.log.append(origin, received_at_us, lines, end, Room::Granted) {
+            Append::Done => Appended::Yes,
+            Append::NoRoom => Appended::Cancelled,
+        }
+    }
+
+    async fn once_there_is_room(&self, done: impl Fn() -> bool, cancel: &CancellationToken) -> Appended {
         loop {
             let mut room = std::pin::pin!(self.log.room.notified());
             // Before looking, or room made meanwhile would go unnoticed.
             room.as_mut().enable();
-            match self.log.append(origin, received_at_us, lines, end) {
-                Append::Done => return Appended::Yes,
-                Append::NoRoom => {
-                    self.warn_when_full();
-                    tokio::select! {
-                        () = room => {}
-                        () = cancel.cancelled() => return Appended::Cancelled,
-                    }
-                }
+            if done() {
+                return Appended::Yes;
+            }
+            self.warn_when_full();
+            tokio::select! {
+                () = room => {}
+                () = cancel.cancelled() => return Appended::Cancelled,
             }
         }
     }

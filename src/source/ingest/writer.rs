@@ -17,12 +17,15 @@ use super::state::State;
 use crate::checkpoint::storage::{SharedVfs, preallocate};
 use crate::error::{ErrorKind, Result};
 
-/// Most that is written before a sync.
-const GROUP_BYTES_MAX: usize = 4 << 20;
+/// Most that is written before a sync: half of what may wait, so that the other half gathers meanwhile.
+const GROUP_BYTES_MAX: usize = 16 << 20;
 /// Groups below this are worth a sync that finds its place ready: zeros are written ahead for them, so that the file system need not
 /// record a longer file with each. Larger ones are busy enough with their own bytes.
-const SMALL_GROUP_BYTES: usize = 256 * 1024;
+const SMALL_GROUP_BYTES: u64 = 256 * 1024;
 const ZEROS_AHEAD: u64 = 1 << 20;
+/// Segments that no query needs are deleted when there is nothing to write; but at once when there are more than so many in all, or
+/// clients that never pause would fill the disk.
+const SEGMENTS_BEFORE_WRITING_MAX: usize = 4;
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
@@ -89,6 +92,9 @@ impl Writer {
             if state.stop == Stop::AtOnce {
                 return Work::Stop(Stop::AtOnce);
             }
+            if Log::has_unneeded(&state) && state.segments.len() > SEGMENTS_BEFORE_WRITING_MAX {
+                return Work::Delete(self.log.take_unneeded(&mut state));
+            }
             if !state.is_written() {
                 return Work::Write(Log::unwritten(&state, GROUP_BYTES_MAX));
             }
@@ -120,18 +126,18 @@ impl Writer {
         if !self.fits(first, true) {
             self.roll(first)?;
         }
-        let mut group = Vec::with_capacity(records.iter().map(|record| record.bytes.len()).sum());
+        let mut group = Vec::with_capacity(records.len());
         let mut end = first.position;
         for record in records {
             if !self.fits(record, group.is_empty()) {
                 break;
             }
-            group.extend_from_slice(&record.bytes);
+            group.push(record.bytes.clone());
             end = record.end();
         }
         let offset = self.segment.file_offset(first.position);
-        self.segment.file.write_at(offset, &group)?;
-        self.write_zeros(offset + group.len() as u64, group.len())?;
+        self.segment.file.write_parts_at(offset, &group)?;
+        self.write_zeros(self.segment.file_offset(end), end - first.position)?;
         self.segment.file.sync()?;
         self.segment.set_end(end);
         Ok(end)
@@ -158,10 +164,10 @@ impl Writer {
         Ok(())
     }
 
-    fn write_zeros(&mut self, written_to: u64, group: usize) -> Result<()> {
+    fn write_zeros(&mut self, written_to: u64, group_bytes: u64) -> Result<()> {
         self.zeros_to = self.zeros_to.max(written_to);
         // Room for the mark, too.
-        if group < SMALL_GROUP_BYTES && written_to + MARK as u64 > self.zeros_to {
+        if group_bytes < SMALL_GROUP_BYTES && written_to + MARK as u64 > self.zeros_to {
             let to = (written_to + ZEROS_AHEAD).min(HEADER + self.segment_bytes_max + MARK as u64);
             preallocate(self.segment.file.as_ref(), self.zeros_to, to)?;
             self.zeros_to = self.zeros_to.max(to);

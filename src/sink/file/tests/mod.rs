@@ -232,7 +232,8 @@ fn the_local_disk_takes_commits_too() {
         commit(&mut sink, number).expect("commits");
     }
     assert_eq!(block_on(sink.contains(&id(1))).expect("tells"), Contains::Yes);
-    let names = |dir: &Path| LocalVfs.list(dir).expect("lists").into_iter().map(|entry| entry.name).collect::<Vec<_>>();
+    let names =
+        |dir: &Path| LocalVfs::default().list(dir).expect("lists").into_iter().map(|entry| entry.name).collect::<Vec<_>>();
     assert_eq!(names(&dir), [".staging", "_manifest", "name=__HIVE_DEFAULT_PARTITION__", "name=ada"]);
     assert_eq!(names(&dir.join("name=ada")).len(), 2);
     assert_eq!(names(&dir.join(".staging")), Vec::<String>::new());
