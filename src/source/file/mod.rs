@@ -30,6 +30,7 @@ use tokio::time::Instant;
 use super::stats::SourceStats;
 use super::{Chunk, Extent, Offset, OffsetRange, ReadLimit, Replay, Source, SourceSpec};
 use crate::checkpoint::storage::SharedVfs;
+use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::MetadataColumn;
 use limit::{Fit, Left};
@@ -37,6 +38,11 @@ use listing::{Found, Place};
 use reader::{Parked, TakenReader, is_compressed, parts};
 use tail::Tails;
 use taken::{Taken, TakenFiles};
+
+/// Refuses a path that [`FileSource::open`] would refuse.
+pub fn check_path(path: &Path) -> Result<()> {
+    Place::new(path).map(drop)
+}
 
 /// What is true of every file source.
 pub const SPEC: SourceSpec = SourceSpec {
@@ -80,6 +86,8 @@ impl FileSettings {
 
 /// Two listings agree about a file only when this much time lies between them.
 const LISTING_GAP: Duration = Duration::from_millis(100);
+/// A file that was last changed this long ago needs no second listing. Far more than the gap, for file servers whose clock is not ours.
+const UNTOUCHED: Duration = Duration::from_secs(5);
 
 /// A file source, owned by one query.
 #[derive(Debug)]
@@ -238,6 +246,8 @@ impl Files {
         self.ready.clear();
         let (mut sighted, mut undecided) = (HashMap::new(), false);
         let now = Instant::now();
+        // By the clock that file systems take their times from; one that lies ahead of it says nothing.
+        let touched_before_ns = SystemClock.now_us().saturating_mul(1000) - UNTOUCHED.as_nanos() as i64;
         for found in found {
             if self.settings.tail && !is_compressed(&found.path) {
                 self.ready.extend(self.tails.grown(&found, &self.taken)?);
@@ -246,7 +256,7 @@ impl Files {
                     Some((size, mtime_ns, since)) if (*size, *mtime_ns) == (found.size, found.mtime_ns) => *since,
                     _ => now,
                 };
-                if self.frozen || now.duration_since(since) >= LISTING_GAP {
+                if self.frozen || found.mtime_ns < touched_before_ns || now.duration_since(since) >= LISTING_GAP {
                     self.ready.push_back(Taken::whole(&found));
                 } else {
                     undecided = true;

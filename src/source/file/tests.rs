@@ -124,16 +124,26 @@ async fn available_now_reads_what_was_there_at_the_start() {
 
 #[tokio::test]
 async fn a_file_is_taken_once_two_listings_agree() {
-    let mut fixture = Fixture::new();
+    let fixture = Fixture::new();
     let mut source = fixture.open().await;
     let start = source.initial_offset().await.unwrap();
-    fixture.write("a", "1\n");
+    fixture.append("a", "1\n");
     {
         let mut files = source.files.lock().unwrap();
         let from = Progress { file: 0, position: 0 };
         assert_eq!(files.latest(from, &UNLIMITED).unwrap(), (from, true), "seen once");
     }
     assert_eq!(texts(&mut source, &start).await.unwrap().0, ["1"]);
+}
+
+#[tokio::test]
+async fn a_file_that_was_not_touched_for_long_is_taken_at_once() {
+    let mut fixture = Fixture::new();
+    let source = fixture.open().await;
+    fixture.write("a", "1\n");
+    let mut files = source.files.lock().unwrap();
+    let taken = files.latest(Progress { file: 0, position: 0 }, &UNLIMITED).unwrap();
+    assert_eq!(taken, (Progress { file: 1, position: 0 }, false));
 }
 
 #[tokio::test]
