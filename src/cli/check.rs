@@ -9,6 +9,7 @@ pub(super) fn execute(arguments: &FileArguments) -> Result<()> {
     let pipeline = arguments.load()?;
     let runtime = super::run::compute_runtime()?;
     let plans = runtime.block_on(start::plan_all(&pipeline))?;
+    start::check_files(&pipeline)?;
     let differences = start::compare_with_checkpoint(&pipeline, &plans)?;
     if !differences.is_empty() {
         return Err(Error::config(format!("the checkpoint does not fit this file:\n  {}", differences.join("\n  "))));

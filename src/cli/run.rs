@@ -110,11 +110,12 @@ impl ServiceArguments {
             ..Resources::new(io.handle().clone(), metrics.clone())
         };
         let signals = io.spawn(shutdown::on_signals(stop.clone()));
-        let process = Process::start(pipeline, resources).await?;
-        let service = Service::new(&name, process.monitors(), metrics);
+        let monitors = start::monitors_of(&pipeline);
         let serving = stop.child_token();
-        self.serve(io, &service, &serving).await?;
-        let line = io.spawn(status.show(process.monitors(), serving.clone()));
+        // Before anything is planned: a large table may take its time, and who asks is told that the queries are starting.
+        self.serve(io, &Service::new(&name, monitors.clone(), metrics), &serving).await?;
+        let process = Process::start_watched(pipeline, monitors.clone(), resources).await?;
+        let line = io.spawn(status.show(monitors, serving.clone()));
         let outcome = process.wait(shutdown::GRACE).await;
         serving.cancel();
         let _ = line.await;

@@ -37,6 +37,8 @@ pub(super) struct SourceCounts {
     pub(super) decoded: u64,
     pub(super) malformed: u64,
     pub(super) dropped_malformed: u64,
+    /// Planned, and gone before they were read: none of the others.
+    pub(super) lost: u64,
 }
 
 /// Decoders of one source, lent to whoever has a part of it to decode.
@@ -203,6 +205,7 @@ impl Feed {
                 }
                 Some(Chunk::Lines(chunk)) => return self.decode(&chunk).map(|()| true),
                 Some(Chunk::Rows(rows)) => return self.pick(&rows).map(|()| true),
+                Some(Chunk::Lost(rows)) => self.counts.lost += rows,
             }
         }
         let Some(part) = self.parts.front_mut() else { return Ok(false) };

@@ -16,6 +16,7 @@ impl Query {
     /// Executes a planned batch until its output is decided.
     pub(super) async fn run_batch(&mut self, planned: PlannedBatch) -> Result<Next> {
         let batch = planned.batch;
+        self.parts.monitor.set_batch(batch.0);
         self.parts.monitor.running("Processing new data", true);
         let mut report = BatchReport::start(&planned, self.parts.clock.now_us());
 
@@ -63,6 +64,7 @@ impl Query {
     /// Gives a decided batch to every sink that does not have it, and closes it.
     pub(super) async fn commit_batch(&mut self, planned: &PlannedBatch, prepared: &PreparedBatch, ask: bool) -> Result<Next> {
         let batch = planned.batch;
+        self.parts.monitor.set_batch(batch.0);
         let started = Instant::now();
         for (position, output) in prepared.outputs.iter().enumerate() {
             let id = self.commit_id(planned, &output.sink, output.number);

@@ -1,7 +1,7 @@
 //! The first step of a batch: wait for the trigger, ask the sources how far they may be read, and write it down.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::select_all;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,8 @@ use crate::source::{OffsetRange, ReadLimit};
 
 /// Silence after which what is committed is made durable without waiting for the next batch.
 const IDLE: Duration = Duration::from_secs(1);
+/// How often an idle query says so in its progress (Spark's `noDataProgressEventInterval`).
+const IDLE_PROGRESS: Duration = Duration::from_secs(10);
 
 impl Query {
     /// Plans `batch` as soon as its trigger fires and there is something to do.
@@ -29,8 +31,10 @@ impl Query {
             if stop.is_cancelled() {
                 return Ok(Next::End);
             }
+            self.parts.monitor.set_batch(batch.0);
             self.parts.monitor.running("Getting offsets", false);
             let now_us = self.parts.clock.now_us();
+            let looked = Instant::now();
             let sources = self.ranges(batch).await?;
             let is_first_and_empty = batch == BatchId::FIRST && self.parts.sources.iter().any(|source| source.starts_empty);
             let batch_time_us = now_us.max(self.last_batch_time_us);
@@ -45,6 +49,11 @@ impl Query {
             }
             if is_bounded(self.parts.trigger) {
                 return Ok(Next::End);
+            }
+            let idle_since_us = *self.idle_since_us.get_or_insert(now_us);
+            if now_us - idle_since_us >= i64::try_from(IDLE_PROGRESS.as_micros()).unwrap_or(i64::MAX) {
+                self.publish_idle(batch, now_us, sources, looked);
+                self.idle_since_us = Some(now_us);
             }
             self.parts.monitor.running("Waiting for data to arrive", false);
             self.wait_for_data(now_us, stop).await?;
@@ -73,6 +82,7 @@ impl Query {
         watermark_ms: i64,
         sources: BTreeMap<String, OffsetRange>,
     ) -> Result<Next> {
+        self.idle_since_us = None;
         self.parts.monitor.running("Writing offsets to log", true);
         let planned = PlannedBatch {
             batch,
@@ -117,8 +127,8 @@ impl Query {
         }
         // A source that falls silent may let state expire without any row.
         let until_idle = self.tracker.next_idle_us(now_us).filter(|_| self.parts.plan.expires());
-        let patience =
-            until_idle.map_or(Duration::MAX, |at_us| Duration::from_micros(u64::try_from(at_us - now_us).unwrap_or(0)));
+        let patience = until_idle
+            .map_or(IDLE_PROGRESS, |at_us| Duration::from_micros(u64::try_from(at_us - now_us).unwrap_or(0)).min(IDLE_PROGRESS));
         self.anything_new(patience, stop).await;
         Ok(())
     }

@@ -128,6 +128,8 @@ pub struct Query {
     pub(super) is_settled: bool,
     /// The state limit's warning was given and is not repeated until there is room again.
     pub(super) is_state_warned: bool,
+    /// When the query was found or last said to be idle.
+    pub(super) idle_since_us: Option<i64>,
     /// What the batch being committed did.
     pub(super) pending: Option<BatchReport>,
     pub(super) snapshots: Snapshots,
@@ -168,6 +170,7 @@ impl Query {
             batches_run: 0,
             is_settled: true,
             is_state_warned: false,
+            idle_since_us: None,
             pending: None,
             snapshots: Snapshots::default(),
             parts,

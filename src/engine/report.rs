@@ -9,10 +9,11 @@ use tracing::{debug, warn};
 use super::feed::SourceCounts;
 use super::progress::{Ledger, Progress, SinkProgress, SourceProgress, iso_millis, per_second};
 use super::query::{Query, REACHED};
-use crate::checkpoint::PlannedBatch;
+use crate::checkpoint::{BatchId, PlannedBatch};
 use crate::plan::event_time::{Observed, Watermark};
 use crate::plan::{BatchOutput, OperatorProgress};
 use crate::sink::Guarantee;
+use crate::source::OffsetRange;
 use crate::watermark::Tracker;
 
 /// A watermark that moves by more than this at once is worth a warning.
@@ -65,6 +66,7 @@ impl BatchReport {
             self.ledger.rows_read += counts.read;
             self.ledger.rows_decoded += counts.decoded;
             self.ledger.rows_malformed += counts.malformed;
+            self.ledger.rows_lost += counts.lost;
             if counts.dropped_malformed > 0 {
                 *self.ledger.rows_dropped.entry("malformed".to_owned()).or_default() += counts.dropped_malformed;
             }
@@ -133,6 +135,26 @@ impl Query {
             progress = serde_json::to_string(&progress).unwrap_or_default(),
             "batch committed"
         );
+        self.parts.monitor.progress().push(progress);
+    }
+
+    /// Says once in a while that there is nothing to do, under the number of the batch that comes next.
+    pub(super) fn publish_idle(&mut self, batch: BatchId, now_us: i64, ranges: BTreeMap<String, OffsetRange>, looked: Instant) {
+        let planned = PlannedBatch {
+            batch,
+            batch_time_us: now_us,
+            sources: ranges,
+            watermark_ms: self.watermark_ms,
+            late_watermark_ms: self.late_watermark_ms,
+            seed: 0,
+        };
+        let mut report = BatchReport::start(&planned, now_us);
+        let elapsed_ms = millis(looked);
+        for phase in ["latestOffset", "triggerExecution"] {
+            report.duration_ms.insert(phase.to_owned(), elapsed_ms);
+        }
+        let progress = self.progress(&planned, report, elapsed_ms, 0);
+        debug!(query = self.parts.name, batch = progress.batch_id, "query idle");
         self.parts.monitor.progress().push(progress);
     }
 

@@ -26,12 +26,12 @@ use crate::checkpoint::{self, Checkpoint, CheckpointRoot, Identity};
 use crate::clock::Clock;
 use crate::error::{Attempt, Error, ErrorKind, Result, from_datafusion};
 use crate::metrics::Metrics;
-use crate::pipeline::{self, Pipeline, QuerySpec, SourceSpec};
+use crate::pipeline::{self, Pipeline, QuerySpec, SourceConnector, SourceSpec};
 use crate::plan::catalog::StreamScan;
 use crate::plan::event_time;
 use crate::plan::streaming::StreamingPlan;
 use crate::plan::{Catalog, PlanSettings};
-use crate::sink::console::Output;
+use crate::sink::console::{OUTPUT_CLOSED, Output};
 use crate::sink::memory::MemoryTable;
 use crate::source::memory::MemoryStream;
 
@@ -209,6 +209,19 @@ pub async fn plan_one(pipeline: &Pipeline, spec: &QuerySpec, catalog: &Catalog) 
     Ok(PlannedQuery { spec: spec.clone(), plan })
 }
 
+/// Refuses file sources whose path is not there, as a start does; all at once.
+pub fn check_files(pipeline: &Pipeline) -> Result<()> {
+    let refused = pipeline.sources.iter().filter_map(|source| match &source.connector {
+        SourceConnector::File(file) => {
+            let error = crate::source::file::check_path(&file.path).err()?;
+            Some(format!("source {:?} cannot be opened: {}", source.name, error.chain()))
+        }
+        SourceConnector::Socket(_) | SourceConnector::Rate(_) | SourceConnector::Memory(_) => None,
+    });
+    let refused: Vec<_> = refused.collect();
+    if refused.is_empty() { Ok(()) } else { Err(Error::config(refused.join("\n  "))) }
+}
+
 /// What of each query does not fit the checkpoint that `pipeline` names; empty where there is none.
 pub fn compare_with_checkpoint(pipeline: &Pipeline, planned: &[PlannedQuery]) -> Result<Vec<String>> {
     let Some(root) = pipeline.checkpoint_path().filter(|path| path.exists()) else { return Ok(Vec::new()) };
@@ -259,10 +272,10 @@ impl Host {
         Ok(Self { root, connector, resources, queries: TaskTracker::new() })
     }
 
-    /// Starts a query of `pipeline` on the current runtime. What goes wrong from here on is its task's outcome.
-    pub fn start(&self, pipeline: &Arc<Pipeline>, query: PlannedQuery) -> Running {
+    /// Starts a query of `pipeline` on the current runtime, to be watched through `monitor`. What goes wrong from here on is its
+    /// task's outcome.
+    pub fn start(&self, pipeline: &Arc<Pipeline>, query: PlannedQuery, monitor: QueryMonitor) -> Running {
         self.connector.announce(query.name(), query.plan());
-        let monitor = QueryMonitor::new(query.name());
         let stop = self.resources.stop.child_token();
         let task = self.queries.spawn(watched(pipeline.clone(), self.clone(), query, monitor.clone(), stop.clone()));
         Running { monitor, stop, task }
@@ -281,6 +294,11 @@ impl Host {
     }
 }
 
+/// A monitor for each query of `pipeline`, in file order.
+pub fn monitors_of(pipeline: &Pipeline) -> Vec<QueryMonitor> {
+    pipeline.queries.iter().map(|query| QueryMonitor::new(&query.name)).collect()
+}
+
 /// The queries of one pipeline, running.
 pub struct Process {
     host: Host,
@@ -292,6 +310,12 @@ pub struct Process {
 impl Process {
     /// Plans every query, claims the checkpoint and starts them on the current runtime.
     pub async fn start(pipeline: Pipeline, resources: Resources) -> Result<Self> {
+        let monitors = monitors_of(&pipeline);
+        Self::start_watched(pipeline, monitors, resources).await
+    }
+
+    /// The same with the monitors of [`monitors_of`], which the outside may look at already.
+    pub async fn start_watched(pipeline: Pipeline, monitors: Vec<QueryMonitor>, resources: Resources) -> Result<Self> {
         let planned = plan_all(&pipeline).await?;
         let stop = resources.stop.clone();
         let host = Host::open(&pipeline.checkpoint, resources)?;
@@ -299,10 +323,9 @@ impl Process {
             host.connector.announce(query.name(), query.plan());
         }
         let pipeline = Arc::new(pipeline);
-        let (mut monitors, mut tasks) = (Vec::new(), JoinSet::new());
-        for query in planned {
-            let running = host.start(&pipeline, query);
-            monitors.push(running.monitor);
+        let mut tasks = JoinSet::new();
+        for (query, monitor) in planned.into_iter().zip(&monitors) {
+            let running = host.start(&pipeline, query, monitor.clone());
             let task = AbortOnDropHandle::new(running.task);
             tasks.spawn(
                 async move { task.await.unwrap_or_else(|end| Err(Error::internal("a query's task was ended").because(end))) },
@@ -351,9 +374,9 @@ impl Process {
 }
 
 /// What a row did wrong is told without the row: Spark's messages quote values, and logs hold none.
-fn log_failure(query: &str, error: &Error) {
+fn log_failure(query: &str, batch: Option<u64>, error: &Error) {
     let text = if error.kind() == ErrorKind::Data { error.message().to_owned() } else { error.chain() };
-    error!(query, code = error.code(), error = text, "query failed");
+    error!(query, batch, code = error.code(), error = text, "query failed");
 }
 
 /// Runs a query to its end and tells its monitor and metrics how it ended; a panic is its failure and nobody else's.
@@ -370,9 +393,17 @@ async fn watched(
     let inner = AbortOnDropHandle::new(tokio::spawn(run_one(pipeline, host, query, monitor.clone(), stop)));
     let outcome = inner.await.unwrap_or_else(|panic| Err(Error::internal(format!("query {name:?} panicked")).because(panic)));
     metrics.running.set(0);
-    if let Err(error) = &outcome {
-        log_failure(&name, error);
-    }
+    let outcome = match outcome {
+        Err(error) if error.condition() == Some(OUTPUT_CLOSED) => {
+            info!(query = name, "standard output was closed; the query is stopped");
+            Ok(())
+        }
+        Err(error) => {
+            log_failure(&name, monitor.batch(), &error);
+            Err(error)
+        }
+        Ok(()) => Ok(()),
+    };
     monitor.ended(outcome.as_ref().err().map(Error::chain));
     outcome
 }

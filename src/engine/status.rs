@@ -1,6 +1,6 @@
 //! What the outside may know of a running query: shared with the service, the status line and the metrics.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
@@ -52,6 +52,8 @@ pub struct SinkStatus {
     pub guarantee: &'static str,
 }
 
+const NO_BATCH: u64 = u64::MAX;
+
 /// The shared side of a query; clones share it.
 #[derive(Debug, Clone)]
 pub struct QueryMonitor(Arc<Inner>);
@@ -60,6 +62,7 @@ pub struct QueryMonitor(Arc<Inner>);
 struct Inner {
     status: Mutex<QueryStatus>,
     progress: RecentProgress,
+    batch: AtomicU64,
     has_run: AtomicBool,
 }
 
@@ -75,7 +78,12 @@ impl QueryMonitor {
             error: None,
             sinks: Vec::new(),
         };
-        Self(Arc::new(Inner { status: Mutex::new(status), progress: RecentProgress::default(), has_run: AtomicBool::new(false) }))
+        Self(Arc::new(Inner {
+            status: Mutex::new(status),
+            progress: RecentProgress::default(),
+            batch: AtomicU64::new(NO_BATCH),
+            has_run: AtomicBool::new(false),
+        }))
     }
 
     /// A copy of the status.
@@ -91,6 +99,15 @@ impl QueryMonitor {
     /// Whether the query has ever got as far as waiting for or running a batch.
     pub fn has_run(&self) -> bool {
         self.0.has_run.load(Ordering::Relaxed)
+    }
+
+    /// The batch that the query is at, if it has come to one.
+    pub fn batch(&self) -> Option<u64> {
+        Some(self.0.batch.load(Ordering::Relaxed)).filter(|batch| *batch != NO_BATCH)
+    }
+
+    pub(super) fn set_batch(&self, batch: u64) {
+        self.0.batch.store(batch, Ordering::Relaxed);
     }
 
     pub(super) fn set_sinks(&self, sinks: Vec<SinkStatus>) {

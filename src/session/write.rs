@@ -7,6 +7,7 @@ use datafusion::dataframe::DataFrame;
 
 use super::{OutputMode, Scope, Session, StreamingQuery, Trigger};
 use crate::engine::start::{self, Host};
+use crate::engine::status::QueryMonitor;
 use crate::error::{Error, Result};
 use crate::pipeline::{ConsoleFormat, ConsoleSink, FileFormat, FilePath, FileSink, QuerySpec, SinkConnector, SinkSpec};
 use crate::plan::QueryText;
@@ -212,7 +213,7 @@ impl WriteQuery {
         if let Some(table) = &self.table {
             session.0.resources.memory.add_result(name, table.clone());
         }
-        let running = host.start(&pipeline, planned);
+        let running = host.start(&pipeline, planned, QueryMonitor::new(name));
         Ok(StreamingQuery::new(session, running, self.table))
     }
 }

@@ -22,6 +22,7 @@ pub(crate) fn records(chunk: Chunk) -> Result<Vec<Line>> {
             shown.map(|text| Line { text, origin: String::new(), position: 0, end: LineEnd::Clean }).collect()
         }
         Chunk::Lines(lines) => lines_of(&lines),
+        Chunk::Lost(_) => Vec::new(),
         Chunk::Part(part) => {
             let mut lines = Vec::new();
             part.read(&mut ReadBuffer::default(), &mut |chunk| {

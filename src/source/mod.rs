@@ -79,6 +79,8 @@ pub enum Chunk {
     Part(Box<dyn LinePart>),
     /// Rows that need no decoding (rate and memory sources), in the source's own schema.
     Rows(RecordBatch),
+    /// So many records that the source, which promised nothing, does not have any more.
+    Lost(u64),
 }
 
 /// A part of a range that is read on its own.

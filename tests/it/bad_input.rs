@@ -163,7 +163,11 @@ fn a_connection_that_is_lost_later_is_made_again() {
 #[test]
 fn a_folder_that_does_not_exist_is_named() {
     let folder = two_queries();
-    let running = folder.start_pipeline(&["--set", "sources.rows.from.file.path=absent"]);
+    let absent = ["--set", "sources.rows.from.file.path=absent"];
+    let ended = folder.run(&[&["check", "pipeline.yaml"], &absent[..]].concat());
+    assert_eq!(ended.code, 2, "{ended:?}");
+    assert_holds(&ended.stderr, &["rows", "absent"]);
+    let running = folder.start_pipeline(&absent);
     assert_holds(&failure(&running), &["rows", "absent"]);
     good_goes_on(&folder, &running);
     ends_with(running, 2);

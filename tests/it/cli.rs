@@ -361,6 +361,7 @@ fn a_failure_in_json_logs_has_query_and_condition() {
         .find(|event| event["message"] == "query failed");
     let event = event.unwrap_or_else(|| panic!("{ended:?}"));
     assert_eq!((&event["query"], &event["code"], &event["level"]), (&"counts".into(), &"DIVIDE_BY_ZERO".into(), &"ERROR".into()));
+    assert_eq!(event["batch"], 0);
 }
 
 #[test]
@@ -436,4 +437,23 @@ fn an_interval_starts_batches_at_its_multiples() {
     let ticks: std::collections::BTreeSet<i64> = triggered_ms.iter().map(|ms| ms / 400).collect();
     assert_eq!(ticks.len(), triggered_ms.len(), "two batches within one interval: {triggered_ms:?}");
     running.stop();
+}
+
+#[test]
+fn a_query_whose_output_nobody_reads_any_more_stops_quietly() {
+    let folder = Folder::with(&COUNTS.replace("    trigger: available_now\n", ""));
+    folder.write("in/0.json", COUNTS_ROWS);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidemill"));
+    command.args(["run", "pipeline.yaml", "--http", "127.0.0.1:0"]).current_dir(folder.path(""));
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut first = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut first).unwrap();
+    assert_eq!(batches(&first).len(), 1);
+    // Nobody holds the pipe any more when the next batch is printed.
+    folder.write("in/1.json", COUNTS_ROWS);
+    let ended = child.wait_with_output().unwrap();
+    let log = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{log}");
+    assert!(log.contains("standard output was closed") && !log.contains("ERROR"), "{log}");
 }

@@ -10,6 +10,7 @@ mod recovery;
 mod session;
 mod docs;
 mod parity;
+mod progress;
 mod tidy;
 mod bad_input;
 mod binary;

@@ -276,3 +276,14 @@ fn a_query_that_has_not_started_is_not_ready() {
     stop.cancel();
     runtime.block_on(serving).unwrap().unwrap();
 }
+
+#[test]
+fn it_answers_before_anything_is_planned() {
+    let folder = Folder::with(HEAVY);
+    folder.write("in/rows.json", "{\"v\":1}\n");
+    // Reading the table is the first step of planning, and here it fails.
+    let ended = folder.run(&["run", "pipeline.yaml", "--http", "127.0.0.1:0"]);
+    assert_eq!(ended.code, 2, "{ended:?}");
+    let (serves, fails) = (ended.stderr.find("metrics at http://127.0.0.1:"), ended.stderr.find("error: "));
+    assert!(serves.is_some() && serves < fails, "{ended:?}");
+}

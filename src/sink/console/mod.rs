@@ -47,6 +47,9 @@ pub fn show(rows: &RecordBatch, num_rows: usize, time_zone: &str) -> Result<Stri
 /// Where the console prints: standard output, or a buffer in tests.
 pub type Output = Box<dyn Write + Send + Sync>;
 
+/// Condition of a query whose output nobody reads any more (`| head`): it is stopped, which is no failure.
+pub(crate) const OUTPUT_CLOSED: &str = "OUTPUT_CLOSED";
+
 /// The console sink.
 pub struct Console {
     query: String,
@@ -79,22 +82,18 @@ impl Console {
         Ok(text)
     }
 
+    /// Prints a batch with one write, so that whoever reads is woken once.
     fn print(&mut self, id: &CommitId, staged: &[u8]) -> std::io::Result<()> {
         const RULE: &str = "-------------------------------------------";
-        let out = &mut self.output;
-        match self.format {
-            ConsoleFormat::Table { .. } => {
-                writeln!(out, "{RULE}\nBatch: {}\n{RULE}", id.batch_id)?;
-                out.write_all(staged)?;
-            }
+        let (before, after) = match self.format {
+            ConsoleFormat::Table { .. } => (format!("{RULE}\nBatch: {}\n{RULE}\n", id.batch_id), ""),
             ConsoleFormat::Json => {
                 let name = serde_json::Value::from(self.query.as_str());
-                write!(out, "{{\"query\":{name},\"batch_id\":{},\"rows\":", id.batch_id)?;
-                out.write_all(staged)?;
-                out.write_all(b"}\n")?;
+                (format!("{{\"query\":{name},\"batch_id\":{},\"rows\":", id.batch_id), "}\n")
             }
-        }
-        out.flush()
+        };
+        self.output.write_all(&[before.as_bytes(), staged, after.as_bytes()].concat())?;
+        self.output.flush()
     }
 }
 
@@ -124,7 +123,12 @@ impl Sink for Console {
     }
 
     async fn commit(&mut self, id: &CommitId, staged: &Bytes) -> Result<()> {
-        self.print(id, staged).attempting(ErrorKind::Data, || "print to standard output".to_owned())
+        match self.print(id, staged) {
+            Err(cause) if cause.kind() == std::io::ErrorKind::BrokenPipe => {
+                Err(Error::spark(ErrorKind::Data, OUTPUT_CLOSED, "nobody reads the output any more").because(cause))
+            }
+            printed => printed.attempting(ErrorKind::Data, || "print to standard output".to_owned()),
+        }
     }
 }
 

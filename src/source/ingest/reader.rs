@@ -94,6 +94,12 @@ async fn reach(log: &Arc<Log>, start: Place, stop: u64, limit: &ReadLimit) -> Re
             let payload = record.payload();
             let skipped = usize::try_from(at.skip).unwrap_or(usize::MAX).min(payload.len());
             let lines = &payload[skipped..];
+            let rows = u64::from(record.about.rows);
+            if skipped == 0 && rows <= rows_left && lines.len() as u64 <= bytes_left {
+                (rows_left, bytes_left) = (rows_left - rows, bytes_left - lines.len() as u64);
+                at = Place { position: record.end(), skip: 0, row: at.row + rows, ..at };
+                continue;
+            }
             let mut fit = fitting(lines, rows_left, bytes_left);
             if fit == 0 && (at.position, at.skip) == (start.position, start.skip) {
                 fit = after_lines(lines, 1);
@@ -194,7 +200,7 @@ impl Source for IngestSource {
                 self.log.stats.rows_lost.fetch_add(rows, Ordering::Relaxed);
                 tracing::warn!(rows, query = self.query, "rows of a planned batch were only in memory and are lost");
             }
-            return Ok(futures::stream::empty().boxed());
+            return Ok(futures::stream::iter([Ok(Chunk::Lost(rows))]).boxed());
         }
         let reading = Reading { log: self.log.clone(), at: start, end, ready: VecDeque::new() };
         Ok(futures::stream::unfold(reading, Reading::next).boxed())
