@@ -1,10 +1,11 @@
-//! The benchmark jobs of `benches/README.md`: each runs the real binary (only `decode` runs in this process) and measures it from
+//! The benchmark jobs of `benches/README.md`: each runs the real binary (only the decoder runs in this process) and measures it from
 //! outside.
 
 // A benchmark prints its table and sends rows when they are due.
 #![allow(clippy::print_stdout, clippy::disallowed_methods)]
 
 mod data;
+mod decode;
 mod flat;
 mod ingest;
 mod latency;
@@ -26,7 +27,15 @@ struct Job {
 }
 
 const JOBS: &[Job] = &[
-    Job { name: "decode", run: throughput::decode },
+    Job { name: "decode", run: decode::data_set },
+    Job { name: "decode_wide", run: |_| decode::shape(&decode::WIDE) },
+    Job { name: "decode_nested", run: |_| decode::shape(&decode::NESTED) },
+    Job { name: "decode_arrays", run: |_| decode::shape(&decode::ARRAYS) },
+    Job { name: "decode_nulls", run: |_| decode::shape(&decode::NULLS) },
+    Job { name: "decode_missing", run: |_| decode::shape(&decode::MISSING) },
+    Job { name: "decode_reordered", run: |_| decode::shape(&decode::REORDERED) },
+    Job { name: "decode_alternating", run: |_| decode::shape(&decode::ALTERNATING) },
+    Job { name: "decode_non_ascii", run: |_| decode::shape(&decode::NON_ASCII) },
     Job { name: "filter", run: throughput::filter },
     Job { name: "fraud", run: throughput::fraud },
     Job { name: "keys_1m", run: throughput::keys_1m },

@@ -19,13 +19,16 @@ pub(crate) struct Figures {
     pub(crate) bytes: Option<u64>,
     pub(crate) wall: Option<Duration>,
     pub(crate) cpu: Option<Duration>,
+    /// Wall time of the strict parser for the same.
+    pub(crate) strict: Option<Duration>,
     pub(crate) peak_bytes: Option<u64>,
     pub(crate) p50: Option<Duration>,
     pub(crate) p99: Option<Duration>,
 }
 
 impl Figures {
-    pub(crate) const HEADER: &str = "job              rows       rows/s  rows/cpu-s      MB/s   peak MB    p50 ms    p99 ms";
+    pub(crate) const HEADER: &str =
+        "job                      rows       rows/s  rows/cpu-s      MB/s   peak MB    p50 ms    p99 ms";
 
     /// The figures with the median and the 99th percentile of `times`.
     pub(crate) fn percentiles(mut self, mut times: Vec<Duration>) -> Self {
@@ -47,6 +50,10 @@ impl Figures {
         Some(self.bytes? as f64 / 1e6 / self.wall?.as_secs_f64())
     }
 
+    fn strict_mb_per_s(&self) -> Option<f64> {
+        Some(self.bytes? as f64 / 1e6 / self.strict?.as_secs_f64())
+    }
+
     pub(crate) fn json(&self) -> Value {
         json!({
             "job": self.job,
@@ -54,6 +61,7 @@ impl Figures {
             "rows_per_s": self.rows_per_s(),
             "rows_per_cpu_s": self.rows_per_cpu_s(),
             "mb_per_s": self.mb_per_s(),
+            "strict_mb_per_s": self.strict_mb_per_s(),
             "peak_mb": self.peak_bytes.map(|bytes| bytes as f64 / 1e6),
             "p50_ms": self.p50.map(|time| time.as_secs_f64() * 1e3),
             "p99_ms": self.p99.map(|time| time.as_secs_f64() * 1e3),
@@ -67,7 +75,7 @@ impl fmt::Display for Figures {
         let millis = |time: Option<Duration>| number(time.map(|time| time.as_secs_f64() * 1e3), 2);
         write!(
             f,
-            "{:<12} {:>9} {:>12} {:>11} {:>9} {:>9} {:>9} {:>9}",
+            "{:<18} {:>9} {:>12} {:>11} {:>9} {:>9} {:>9} {:>9}",
             self.job,
             self.rows.map_or("-".to_owned(), |rows| rows.to_string()),
             number(self.rows_per_s(), 0),
@@ -76,7 +84,11 @@ impl fmt::Display for Figures {
             number(self.peak_bytes.map(|bytes| bytes as f64 / 1e6), 1),
             millis(self.p50),
             millis(self.p99)
-        )
+        )?;
+        match self.strict_mb_per_s().zip(self.mb_per_s()) {
+            Some((strict, usual)) => write!(f, "   strict {strict:.1} MB/s: {:.2} times that", usual / strict),
+            None => Ok(()),
+        }
     }
 }
 

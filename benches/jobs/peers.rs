@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::data::{self, size, transactions};
 use crate::measure::{Figures, to_end};
-use crate::{Bench, Outcome, throughput};
+use crate::{Bench, Outcome, decode, throughput};
 
 /// Runs of each; the best counts, as disturbance only ever slows down.
 const ROUNDS: usize = 3;
@@ -29,7 +29,7 @@ struct Comparison {
 }
 
 const COMPARISONS: &[Comparison] = &[
-    Comparison { job: "decode", ours: throughput::decode, peers: &[("arrow-json", arrow_json)] },
+    Comparison { job: "decode", ours: decode::data_set, peers: &[("arrow-json", arrow_json)] },
     Comparison {
         job: "filter",
         ours: throughput::filter,

@@ -182,8 +182,10 @@ fn walk(
     let values = &mut output.values.values;
     match slot.action {
         Action::Text => run.with(Text(values)),
-        Action::Double => run.with(Double { values, numbers }),
-        Action::Integer(digits_max) => run.with(Integer { values, digits_max, numbers }),
+        Action::Double { signed: false } => run.with(Double::<false> { values, numbers }),
+        Action::Double { signed: true } => run.with(Double::<true> { values, numbers }),
+        Action::Integer { digits_max, signed: false } => run.with(Integer::<false> { values, digits_max, numbers }),
+        Action::Integer { digits_max, signed: true } => run.with(Integer::<true> { values, digits_max, numbers }),
         Action::Boolean => run.with(Boolean(values)),
         Action::Timestamp => run.with(Time { values, kind: TimeKind::Timestamp(parser.zone) }),
         Action::TimestampNtz => run.with(Time { values, kind: TimeKind::TimestampNtz }),
@@ -222,6 +224,9 @@ fn strict_value(slot: &mut Slot, text: &[u8], row: usize, parser: &mut Parser) -
     if text.starts_with(b"null") {
         values.set_null(row);
         return Some(4);
+    }
+    if let (Action::Double { signed } | Action::Integer { signed, .. }, Some(b'-')) = (&mut slot.action, text.first()) {
+        *signed = true;
     }
     let before = values.others.len();
     parser.wrong = None;

@@ -3,7 +3,7 @@
 //! A row's next value can only be found once the one before has ended, which would make a loop over one row's values a chain of
 //! waiting. Many rows side by side are independent of each other, and the processor works on several at a time.
 
-use super::simd::{Digits, Job, Rows, Simd, Window};
+use super::simd::{Digits, Job, Rows, Simd, WINDOW, Window};
 use super::template::Gap;
 use crate::format::column::{BLOCK_ROWS, bits, span};
 use crate::format::datetime::{Zone, days, parse_date, parse_timestamp, parse_timestamp_ntz};
@@ -54,12 +54,22 @@ impl<K: Kernel> Job for Walk<'_, K> {
     type Output = u64;
 
     #[inline(always)]
-    fn run<S: Simd>(mut self, simd: S) -> u64 {
+    fn run<S: Simd>(self, simd: S) -> u64 {
+        if self.gap.len() <= 32 { self.walk::<S, true>(simd) } else { self.walk::<S, false>(simd) }
+    }
+}
+
+impl<K: Kernel> Walk<'_, K> {
+    #[inline(always)]
+    fn walk<S: Simd, const SHORT: bool>(mut self, simd: S) -> u64 {
+        // A copy, which nothing that is written below can change.
+        let gap = *self.gap;
         let mut missed = 0;
         for row in bits(self.rows) {
-            let here = Here { text: self.text, place: self.places[row] as usize, offset: self.gap.bytes().len() };
-            let end = match self.text.get(here.place..).and_then(|rest| rest.first_chunk()) {
-                Some(window) if simd.has_gap(window, self.gap) => self.kernel.value(simd, here, window, row),
+            let here = Here { text: self.text, place: self.places[row] as usize, offset: gap.len() };
+            let window: Option<&Window> = self.text.get(here.place..here.place + WINDOW).and_then(|bytes| bytes.try_into().ok());
+            let end = match window {
+                Some(window) if simd.has_gap::<SHORT>(window, &gap) => self.kernel.value(simd, here, window, row),
                 _ => None,
             };
             match end {
@@ -78,16 +88,10 @@ pub(super) struct Text<'a>(pub(super) &'a mut Rows<u64>);
 impl Kernel for Text<'_> {
     #[inline(always)]
     fn value<S: Simd>(&mut self, simd: S, here: Here<'_>, _: &Window, row: usize) -> Option<usize> {
-        let end = string_end(simd, here.text, here.at())?;
+        let end = simd.string_end(here.text, here.at())?;
         self.0[row] = span(here.at(), end);
         Some(end + 1)
     }
-}
-
-/// The closing quote of the string that begins at `at`, if the string is as it stands.
-#[inline(always)]
-fn string_end<S: Simd>(simd: S, text: &[u8], at: usize) -> Option<usize> {
-    simd.string_stop(text, at).filter(|end| text[*end] == b'"')
 }
 
 /// Numbers that have been found and not yet computed: what waits for many instructions in a row is done for all rows together.
@@ -105,15 +109,15 @@ impl Numbers {
 }
 
 /// DOUBLE: its bits.
-pub(super) struct Double<'a> {
+pub(super) struct Double<'a, const SIGNED: bool> {
     pub(super) values: &'a mut Rows<u64>,
     pub(super) numbers: &'a mut Numbers,
 }
 
-impl Kernel for Double<'_> {
+impl<const SIGNED: bool> Kernel for Double<'_, SIGNED> {
     #[inline(always)]
     fn value<S: Simd>(&mut self, simd: S, here: Here<'_>, window: &Window, row: usize) -> Option<usize> {
-        let number = simd.number(window, here.offset, &mut self.numbers.digits[row])?;
+        let number = simd.number::<SIGNED>(window, here.offset, &mut self.numbers.digits[row])?;
         self.numbers.marks[row] = number.fraction | u8::from(number.negative) << 7;
         // `-0` is not negative, unlike `-0.0`.
         let minus_zero = number.negative & number.zero & (number.fraction == 0);
@@ -135,16 +139,16 @@ impl Kernel for Double<'_> {
 }
 
 /// An integer of so few digits that any such number is of its type.
-pub(super) struct Integer<'a> {
+pub(super) struct Integer<'a, const SIGNED: bool> {
     pub(super) values: &'a mut Rows<u64>,
     pub(super) digits_max: usize,
     pub(super) numbers: &'a mut Numbers,
 }
 
-impl Kernel for Integer<'_> {
+impl<const SIGNED: bool> Kernel for Integer<'_, SIGNED> {
     #[inline(always)]
     fn value<S: Simd>(&mut self, simd: S, here: Here<'_>, window: &Window, row: usize) -> Option<usize> {
-        let number = simd.number(window, here.offset, &mut self.numbers.digits[row])?;
+        let number = simd.number::<SIGNED>(window, here.offset, &mut self.numbers.digits[row])?;
         self.numbers.marks[row] = u8::from(number.negative) << 7;
         (number.fraction == 0 && number.whole <= self.digits_max).then_some(here.at() + number.len)
     }
@@ -189,7 +193,7 @@ pub(super) struct Time<'a> {
 impl Kernel for Time<'_> {
     #[inline(always)]
     fn value<S: Simd>(&mut self, simd: S, here: Here<'_>, window: &Window, row: usize) -> Option<usize> {
-        let end = string_end(simd, here.text, here.at())?;
+        let end = simd.string_end(here.text, here.at())?;
         let content = &here.text[here.at()..end];
         let value = match self.kind {
             TimeKind::Timestamp(zone) => match utc(simd, window, here.offset, content) {
@@ -241,8 +245,8 @@ impl Kernel for Skip {
     fn value<S: Simd>(&mut self, simd: S, here: Here<'_>, window: &Window, _: usize) -> Option<usize> {
         let (at, rest) = (here.at(), &window[here.offset..]);
         match rest[0] {
-            b'"' => string_end(simd, here.text, at + 1).map(|end| end + 1),
-            b'0'..=b'9' | b'-' => simd.number(window, here.offset, &mut [0; 16]).map(|number| at + number.len),
+            b'"' => simd.string_end(here.text, at + 1).map(|end| end + 1),
+            b'0'..=b'9' | b'-' => simd.number::<true>(window, here.offset, &mut [0; 16]).map(|number| at + number.len),
             b't' if rest.starts_with(b"true") => Some(at + 4),
             b'n' if rest.starts_with(b"null") => Some(at + 4),
             b'f' if rest.starts_with(b"false") => Some(at + 5),

@@ -83,12 +83,13 @@ pub(in crate::format) struct PlainNumber {
 
 /// What the processor can do at a place of a text. An offset into a window is at most [`GAP_MAX`].
 pub(in crate::format) trait Simd: Copy {
-    /// Whether the window begins with `gap`.
-    fn has_gap(self, window: &Window, gap: &Gap) -> bool;
-    /// Where the first quote, backslash or control character from `at` on is; `None` if the text ends too soon.
-    fn string_stop(self, text: &[u8], at: usize) -> Option<usize>;
-    /// The plain number at `offset`, if there is one; its digits are written to `digits`.
-    fn number(self, window: &Window, offset: usize, digits: &mut Digits) -> Option<PlainNumber>;
+    /// Whether the window begins with `gap`, which has up to 32 bytes if it is `SHORT`.
+    fn has_gap<const SHORT: bool>(self, window: &Window, gap: &Gap) -> bool;
+    /// Where the string that begins at `at` has its closing quote; `None` if a backslash or control character comes first, or the
+    /// text ends too soon.
+    fn string_end(self, text: &[u8], at: usize) -> Option<usize>;
+    /// The plain number at `offset`, if there is one; its digits are written to `digits`. A minus is no part of it unless `SIGNED`.
+    fn number<const SIGNED: bool>(self, window: &Window, offset: usize, digits: &mut Digits) -> Option<PlainNumber>;
     /// The integers that are written with these digits.
     fn integers(self, digits: &Rows<Digits>, integers: &mut Rows<u64>);
     /// The pairs of digits of a `YYYY-MM-DDThh:mm:ss` at `offset`: century, year, month, day, hour, minute, second.
@@ -112,12 +113,12 @@ pub(super) struct Portable;
 
 impl Simd for Portable {
     #[inline(always)]
-    fn has_gap(self, window: &Window, gap: &Gap) -> bool {
+    fn has_gap<const SHORT: bool>(self, window: &Window, gap: &Gap) -> bool {
         window.starts_with(gap.bytes())
     }
 
     #[inline(always)]
-    fn string_stop(self, text: &[u8], at: usize) -> Option<usize> {
+    fn string_end(self, text: &[u8], at: usize) -> Option<usize> {
         const ONES: u64 = 0x0101_0101_0101_0101;
         const HIGHS: u64 = ONES << 7;
         // A borrow can only flag bytes above the first true one, which is the one that is used.
@@ -129,7 +130,8 @@ impl Simd for Portable {
             let backslashes = below(word ^ (ONES * u64::from(b'\\')), 1);
             let stops = (quotes | backslashes | below(word, 0x20)) & HIGHS;
             if stops != 0 {
-                return Some(at + (stops.trailing_zeros() / 8) as usize);
+                let end = at + (stops.trailing_zeros() / 8) as usize;
+                return (text[end] == b'"').then_some(end);
             }
             at += 8;
         }
@@ -137,9 +139,9 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn number(self, window: &Window, offset: usize, digits: &mut Digits) -> Option<PlainNumber> {
+    fn number<const SIGNED: bool>(self, window: &Window, offset: usize, digits: &mut Digits) -> Option<PlainNumber> {
         let bytes: &[u8; 17] = piece(window, offset);
-        let negative = bytes[0] == b'-';
+        let negative = SIGNED && bytes[0] == b'-';
         let bytes: &[u8; 16] = bytes[usize::from(negative)..].first_chunk()?;
         let count = |from: usize| bytes[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
         let whole = count(0);
@@ -278,14 +280,13 @@ mod x86 {
 
     impl Simd for Avx2 {
         #[inline(always)]
-        fn has_gap(self, window: &Window, gap: &Gap) -> bool {
+        fn has_gap<const SHORT: bool>(self, window: &Window, gap: &Gap) -> bool {
             let [(first, first_mask), (second, second_mask)] = gap.halves();
-            self.same(piece(window, 0), first, *first_mask)
-                && (*second_mask == 0 || self.same(piece(window, 32), second, *second_mask))
+            self.same(piece(window, 0), first, first_mask) && (SHORT || self.same(piece(window, 32), second, second_mask))
         }
 
         #[inline(always)]
-        fn string_stop(self, text: &[u8], at: usize) -> Option<usize> {
+        fn string_end(self, text: &[u8], at: usize) -> Option<usize> {
             let mut at = at;
             loop {
                 let here = self.load(text.get(at..)?.first_chunk()?);
@@ -294,19 +295,21 @@ mod x86 {
                     let last = _mm256_set1_epi8(0x1f);
                     _mm256_movemask_epi8(_mm256_cmpeq_epi8(_mm256_max_epu8(here, last), last)) as u32
                 };
-                let stops = controls | self.equal(here, b'"') | self.equal(here, b'\\');
-                if stops != 0 {
-                    return Some(at + stops.trailing_zeros() as usize);
+                let quotes = self.equal(here, b'"');
+                let others = controls | self.equal(here, b'\\');
+                if quotes | others != 0 {
+                    let first = quotes.trailing_zeros();
+                    return (first < others.trailing_zeros()).then_some(at + first as usize);
                 }
                 at += 32;
             }
         }
 
         #[inline(always)]
-        fn number(self, window: &Window, offset: usize, digits: &mut Digits) -> Option<PlainNumber> {
+        fn number<const SIGNED: bool>(self, window: &Window, offset: usize, digits: &mut Digits) -> Option<PlainNumber> {
             // One byte for a minus and 16 behind it.
             let bytes: &[u8; 17] = piece(window, offset);
-            let negative = bytes[0] == b'-';
+            let negative = SIGNED && bytes[0] == b'-';
             let bytes: &[u8; 16] = bytes[usize::from(negative)..].first_chunk()?;
             // SAFETY: `bytes` and `digits` have 16 bytes and each entry of the table too, loads and stores need no alignment, and
             // `self` proves that the instructions exist.
@@ -412,6 +415,179 @@ mod x86 {
             let (rest, ascii) = Portable.line_feeds(&text[base..], &mut found[count..]);
             found[count..count + rest].iter_mut().for_each(|place| *place += base as u32);
             (count + rest, above == 0 && ascii)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::datatypes::{DataType, Field, Schema};
+    use bytes::Bytes;
+    use rand::rngs::StdRng;
+    use rand::seq::IndexedRandom;
+    use rand::{Rng, SeedableRng};
+
+    use super::*;
+    use crate::format::{DecodeRequest, FormatOptions, LineLimits, OnMalformed, decoder};
+    use crate::source::{LineChunk, LineEnd};
+
+    /// All that is found at one place of a text.
+    struct Probe<'a> {
+        text: &'a [u8],
+        at: usize,
+        gap: &'a Gap,
+    }
+
+    type Found = (bool, Option<usize>, [Option<(PlainNumber, u64)>; 2], Option<[u8; 7]>, (Vec<u32>, bool));
+
+    impl Job for Probe<'_> {
+        type Output = Found;
+
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) -> Found {
+            let window: &Window = self.text[self.at..self.at + WINDOW].try_into().expect("a window");
+            let number = |digits: Digits, number: Option<PlainNumber>| {
+                let mut integers = [7; BLOCK_ROWS];
+                simd.integers(&[digits; BLOCK_ROWS], &mut integers);
+                number.map(|number| (number, integers[63]))
+            };
+            let (mut signed, mut unsigned) = ([0; 16], [0; 16]);
+            let signed_number = simd.number::<true>(window, self.gap.len(), &mut signed);
+            let unsigned_number = simd.number::<false>(window, self.gap.len(), &mut unsigned);
+            let mut feeds = vec![0; self.text.len() + 2];
+            let (count, ascii) = simd.line_feeds(&self.text[self.at..], &mut feeds);
+            feeds.truncate(count);
+            (
+                simd.has_gap::<false>(window, self.gap) && (self.gap.len() > 32 || simd.has_gap::<true>(window, self.gap)),
+                simd.string_end(self.text, self.at),
+                [number(signed, signed_number), number(unsigned, unsigned_number)],
+                simd.date_time(window, self.gap.len()),
+                (feeds, ascii),
+            )
+        }
+    }
+
+    #[test]
+    fn every_level_finds_the_same() {
+        let pieces = [
+            "0",
+            "1",
+            "9",
+            "12",
+            "00",
+            "-",
+            "-5",
+            "1.5",
+            ".",
+            "..",
+            "123456",
+            "1234567890",
+            "\"",
+            "\\",
+            "\n",
+            "\u{1}",
+            "\u{1f}",
+            " ",
+            "a",
+            "é",
+            "2026-01-01T00:00:00Z",
+            "1969-12-31T23:59:59",
+            "e5",
+            ":",
+            "/",
+            "}",
+            "                    ",
+        ];
+        for seed in 0..3000 {
+            let mut rng = StdRng::seed_from_u64(seed);
+            let mut text = String::new();
+            while text.len() < 200 {
+                text.push_str(pieces.choose(&mut rng).expect("a piece"));
+            }
+            let (text, at) = (text.as_bytes(), rng.random_range(0..80));
+            let (from, len) = (if rng.random() { at } else { 0 }, rng.random_range(0..=GAP_MAX));
+            let gap = Gap::new(&text[from..from + len]);
+            let portable = Level::Portable.run(Probe { text, at, gap: &gap });
+            assert_eq!(portable.0, text[at..].starts_with(gap.bytes()));
+            // A text that ends early ends sooner for those that read it in large pieces.
+            let mut best = Level::detect().run(Probe { text, at, gap: &gap });
+            best.1 = best.1.or(portable.1.filter(|end| end + 32 > text.len()));
+            assert_eq!(best, portable, "{:?} at {at} behind {len}", String::from_utf8_lossy(text));
+        }
+    }
+
+    /// Text in front of memory that must not be touched.
+    struct Guarded {
+        start: *mut libc::c_void,
+        len: usize,
+    }
+
+    // SAFETY: the memory is this value's own, and nothing writes to it once the value is made.
+    unsafe impl Send for Guarded {}
+
+    impl Guarded {
+        const PAGE: usize = 1 << 16;
+
+        fn new(text: &[u8]) -> Self {
+            assert!(text.len() <= Self::PAGE);
+            // SAFETY: a new mapping of two pages, of which the second is closed and the first is written within its bounds.
+            let start = unsafe {
+                let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+                let start = libc::mmap(std::ptr::null_mut(), 2 * Self::PAGE, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
+                assert_ne!(start, libc::MAP_FAILED);
+                assert_eq!(libc::mprotect(start.byte_add(Self::PAGE), Self::PAGE, libc::PROT_NONE), 0);
+                std::ptr::copy_nonoverlapping(text.as_ptr(), start.byte_add(Self::PAGE - text.len()).cast(), text.len());
+                start
+            };
+            Self { start, len: text.len() }
+        }
+    }
+
+    impl AsRef<[u8]> for Guarded {
+        fn as_ref(&self) -> &[u8] {
+            // SAFETY: these bytes are mapped, written and stay so as long as the value lives.
+            unsafe { std::slice::from_raw_parts(self.start.byte_add(Self::PAGE - self.len).cast(), self.len) }
+        }
+    }
+
+    impl Drop for Guarded {
+        fn drop(&mut self) {
+            // SAFETY: the mapping that `new` made, which nobody can refer to any more.
+            unsafe { libc::munmap(self.start, 2 * Self::PAGE) };
+        }
+    }
+
+    #[test]
+    fn nothing_behind_a_chunk_is_read() {
+        let request = DecodeRequest {
+            schema: Arc::new(Schema::new(vec![
+                Field::new("s", DataType::Utf8, true),
+                Field::new("d", DataType::Float64, true),
+                Field::new("absent", DataType::Utf8, true),
+                Field::new("i", DataType::Int64, true),
+            ])),
+            projection: vec![0, 1, 2, 3],
+            metadata: Vec::new(),
+            filter: Vec::new(),
+            on_malformed: OnMalformed::Permissive,
+            keep_malformed: false,
+            source: "s".into(),
+            time_zone: "UTC".into(),
+            limits: LineLimits::default(),
+        };
+        let mut usual = decoder(&FormatOptions::Json, request.clone()).expect("a decoder");
+        let mut guarded = decoder(&FormatOptions::Json, request).expect("a decoder");
+        let line = |nth: usize| format!("{{\"s\":\"{}\",\"d\":{nth}.25,\"i\":{nth}}}", "x".repeat(nth % 90));
+        let lines: String = (0..200).map(|nth| line(nth) + "\n").collect();
+        for cut in 0..=lines.len().min(400) {
+            let text = &lines.as_bytes()[cut % 7 * 40..lines.len() - cut];
+            let chunk = |bytes| LineChunk { bytes, origin: "o".into(), position: 9, received_at_us: None, end: LineEnd::Clean };
+            usual.push(&chunk(Bytes::copy_from_slice(text))).expect("decodes");
+            guarded.push(&chunk(Bytes::from_owner(Guarded::new(text)))).expect("decodes");
+            let (usual, guarded) = (usual.finish().expect("decodes"), guarded.finish().expect("decodes"));
+            assert_eq!(usual.rows, guarded.rows);
         }
     }
 }

@@ -15,33 +15,38 @@ use crate::format::column::{BlockValues, Column};
 /// Values of a line at most; longer lines are left to the strict parser.
 const SLOTS_MAX: usize = 512;
 
-/// Constant bytes between two values.
-#[derive(Debug)]
+/// Constant bytes between two values, [`GAP_MAX`] of them at most.
+#[derive(Debug, Clone, Copy)]
 pub(in crate::format) struct Gap {
-    bytes: Box<[u8]>,
-    /// The first and the second 32 bytes, and a bit for each that there is.
-    halves: [([u8; 32], u32); 2],
+    bytes: [u8; GAP_MAX + 1],
+    len: usize,
+    /// A bit for each byte that there is, of the first and the second 32.
+    masks: [u32; 2],
 }
 
 impl Gap {
-    fn new(bytes: &[u8]) -> Self {
-        let mut halves = [([0; 32], 0); 2];
-        for ((half, mask), part) in halves.iter_mut().zip(bytes.chunks(32)) {
-            half[..part.len()].copy_from_slice(part);
-            *mask = u32::MAX >> (32 - part.len());
-        }
-        Self { bytes: bytes.into(), halves }
+    pub(super) fn new(text: &[u8]) -> Self {
+        let mut bytes = [0; GAP_MAX + 1];
+        bytes[..text.len()].copy_from_slice(text);
+        let all = (1_u64 << text.len()) - 1;
+        Self { bytes, len: text.len(), masks: [all as u32, (all >> 32) as u32] }
+    }
+
+    #[inline(always)]
+    pub(super) fn len(&self) -> usize {
+        self.len & GAP_MAX
     }
 
     #[inline(always)]
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes
+        &self.bytes[..self.len()]
     }
 
-    /// The first and the second 32 bytes, and a bit for each that there is.
+    /// The first 32 bytes and the second, with a bit for each that there is.
     #[inline(always)]
-    pub(super) fn halves(&self) -> &[([u8; 32], u32); 2] {
-        &self.halves
+    pub(super) fn halves(&self) -> [(&[u8; 32], u32); 2] {
+        let [first, second] = self.bytes.as_chunks().0 else { unreachable!("a gap has two halves") };
+        [(first, self.masks[0]), (second, self.masks[1])]
     }
 }
 
@@ -50,9 +55,15 @@ impl Gap {
 pub(super) enum Action {
     /// A STRING. The opening quote belongs to the gap.
     Text,
-    Double,
+    /// A DOUBLE; with a minus only if such have been seen.
+    Double {
+        signed: bool,
+    },
     /// An integer of up to this many digits; any such number is of its type.
-    Integer(usize),
+    Integer {
+        digits_max: usize,
+        signed: bool,
+    },
     Boolean,
     /// A TIMESTAMP in quotes, the opening one belonging to the gap.
     Timestamp,
@@ -79,11 +90,11 @@ impl Action {
         let boolean = null || matches!(token, Token::True | Token::False);
         match data_type {
             DataType::Utf8 if string => Self::Text,
-            DataType::Float64 if number => Self::Double,
-            DataType::Int8 if number => Self::Integer(2),
-            DataType::Int16 if number => Self::Integer(4),
-            DataType::Int32 if number => Self::Integer(9),
-            DataType::Int64 if number => Self::Integer(15),
+            DataType::Float64 if number => Self::Double { signed: false },
+            DataType::Int8 if number => Self::Integer { digits_max: 2, signed: false },
+            DataType::Int16 if number => Self::Integer { digits_max: 4, signed: false },
+            DataType::Int32 if number => Self::Integer { digits_max: 9, signed: false },
+            DataType::Int64 if number => Self::Integer { digits_max: 15, signed: false },
             DataType::Boolean if boolean => Self::Boolean,
             DataType::Timestamp(TimeUnit::Microsecond, Some(_)) if string => Self::Timestamp,
             DataType::Timestamp(TimeUnit::Microsecond, None) if string => Self::TimestampNtz,
