@@ -8,7 +8,6 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::{concat_batches, take};
@@ -23,6 +22,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 
 use super::grouping::physical_group_by;
+use super::in_turn::{InTurnExec, RowCount};
 use super::node::{PerBatch, PerBatchExec};
 use super::{Claim, Claimed, Operator, OperatorSpec, Planned, Planning};
 use crate::error::{Error, ErrorKind, Result, from_datafusion};
@@ -126,7 +126,7 @@ fn plan_node(node: &StatefulAggregate, planning: Planning<'_>) -> DataFusionResu
     let input_schema = input.schema();
     let rows_in = Arc::new(RowCount::default());
     // One partition, so that each key comes out of the partial aggregation once.
-    let input = Arc::new(PerBatchExec::new(rows_in.clone(), input, input_schema.clone()));
+    let input = Arc::new(InTurnExec::new(input, rows_in.clone()));
     let partial = AggregateExec::try_new(AggregateMode::Partial, group_by, functions, filters, input, input_schema)?;
     // The aggregation may have replaced a function by its reverse; its own are the ones that understand its states.
     let functions = partial.aggr_expr().to_vec();
@@ -181,21 +181,6 @@ struct Merge {
     ranges: Vec<Range<usize>>,
 }
 
-/// Counts the rows that go into the partial aggregation.
-#[derive(Debug, Default)]
-struct RowCount(AtomicUsize);
-
-impl PerBatch for RowCount {
-    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("RowCountExec")
-    }
-
-    fn run(&self, rows: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
-        self.0.store(rows.iter().map(RecordBatch::num_rows).sum(), Ordering::Relaxed);
-        Ok(rows)
-    }
-}
-
 impl PerBatch for Merge {
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "StatefulAggregateExec: {}, mode={:?}", self.operator.id(), self.mode)
@@ -203,7 +188,7 @@ impl PerBatch for Merge {
 
     fn run(&self, mut partial: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
         // Over no rows a grouping set without keys yields a row, which Spark's does not: there a set is rows, and none came.
-        if self.keys > 0 && self.rows_in.0.load(Ordering::Relaxed) == 0 {
+        if self.keys > 0 && self.rows_in.get() == 0 {
             partial.clear();
         }
         let partial = match &partial[..] {

@@ -20,6 +20,7 @@ use crate::state::{OperatorState, StateMemory, StateSchema};
 
 pub mod aggregate;
 mod grouping;
+pub mod in_turn;
 pub mod limit;
 pub mod node;
 pub mod push_down;

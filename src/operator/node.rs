@@ -27,29 +27,6 @@ pub trait PerBatch: fmt::Debug + Send + Sync + 'static {
     fn run(&self, rows: Vec<RecordBatch>) -> Result<Vec<RecordBatch>>;
 }
 
-/// Yields the partitions of its input one after another, so that the order of rows does not depend on scheduling.
-#[derive(Debug)]
-pub struct Sequential;
-
-impl PerBatch for Sequential {
-    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SequentialExec")
-    }
-
-    fn run(&self, rows: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
-        Ok(rows)
-    }
-}
-
-/// `input` in one partition.
-pub fn sequential(input: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
-    if input.output_partitioning().partition_count() == 1 {
-        return input;
-    }
-    let schema = input.schema();
-    Arc::new(PerBatchExec::new(Arc::new(Sequential), input, schema))
-}
-
 /// The node. It takes its input's partitions in order and has one partition itself.
 #[derive(Debug)]
 pub struct PerBatchExec {

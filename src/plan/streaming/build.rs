@@ -21,7 +21,7 @@ use datafusion::prelude::SessionConfig;
 
 use super::static_side::StaticBuildSide;
 use crate::error::{ErrorKind, Result, from_datafusion};
-use crate::operator::node::sequential;
+use crate::operator::in_turn::in_turn;
 use crate::operator::push_down::PushDownFilter;
 use crate::operator::{Claim, OPERATORS, Operator, Planned, Planning};
 use crate::plan::OutputMode;
@@ -120,7 +120,7 @@ pub(super) async fn physical(
 /// Rows keep the order of their partitions instead of that of their arrival.
 fn in_order(node: Arc<dyn ExecutionPlan>) -> DataFusionResult<Transformed<Arc<dyn ExecutionPlan>>> {
     match node.downcast_ref::<CoalescePartitionsExec>() {
-        Some(coalesce) if coalesce.fetch().is_none() => Ok(Transformed::yes(sequential(coalesce.input().clone()))),
+        Some(coalesce) if coalesce.fetch().is_none() => Ok(Transformed::yes(in_turn(coalesce.input().clone()))),
         _ => Ok(Transformed::no(node)),
     }
 }
