@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::hash::Hasher;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray, new_null_array};
 use arrow::datatypes::{FieldRef, Schema};
@@ -132,8 +132,6 @@ pub(super) struct SourceRead {
 impl Feed {
     /// The rows of `chunks`.
     pub(super) fn new(source: &str, rows: SourceRows, chunks: BoxStream<'static, Result<Chunk>>) -> Self {
-        // One more than there are cores: while the plan is busy with the first one's rows, the others keep the cores busy.
-        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
         Self {
             source: source.to_owned(),
             rows,
@@ -141,7 +139,8 @@ impl Feed {
             is_fetched: false,
             inline: None,
             parts: VecDeque::new(),
-            parts_max: cores + 1,
+            // One more: while the plan is busy with the first one's rows, the others keep the cores busy.
+            parts_max: cores() + 1,
             ready: VecDeque::new(),
             counts: SourceCounts::default(),
             malformed: Vec::new(),
@@ -284,6 +283,12 @@ impl Feed {
     fn wrong_chunk(&self) -> Error {
         Error::internal(format!("source {:?} yields chunks that its format does not take", self.source))
     }
+}
+
+/// Cores there are, asked for once: it takes the standard library twenty system calls, too many for every small batch.
+fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, |cores| cores.get()))
 }
 
 /// Reads and decodes a part; the checksum of its lines. Stops early when nobody wants the rest.

@@ -182,7 +182,8 @@ impl Log {
         let full = held > 0 && held + length as u64 > self.log_bytes_max && !(state.all_released() && unwritten == 0);
         state.is_full = full;
         state.is_full_known &= held > self.log_bytes_max / 2;
-        !full && !(self.durable && unwritten > UNWRITTEN_BYTES_MAX) && state.stop == Stop::No
+        let is_disk_behind = self.durable && unwritten > UNWRITTEN_BYTES_MAX;
+        !full && !is_disk_behind && state.stop == Stop::No
     }
 
     /// Appends lines of one connection. They are visible to queries at once, durable soon.
@@ -288,8 +289,12 @@ impl Log {
             (state.oldest, state.oldest_row) = state.tail_start();
             self.stats.log_bytes.store(state.held(), Ordering::Relaxed);
         }
+        let has_unneeded = Self::has_unneeded(&state);
         drop(state);
-        self.work.notify_one();
+        // Waking the writer for nothing would cost each small batch two system calls and a change of threads.
+        if has_unneeded {
+            self.work.notify_one();
+        }
         self.room.notify_waiters();
     }
 
