@@ -8,6 +8,7 @@ mod data;
 mod decode;
 mod flat;
 mod ingest;
+mod growth;
 mod latency;
 mod measure;
 mod peers;
@@ -47,6 +48,9 @@ const JOBS: &[Job] = &[
     Job { name: "latency_1k", run: |bench| latency::at_rate(bench, 1_000) },
     Job { name: "latency_20k", run: |bench| latency::at_rate(bench, 20_000) },
     Job { name: "start", run: latency::start },
+    Job { name: "growth_batches", run: growth::batches },
+    Job { name: "growth_touch", run: growth::touch },
+    Job { name: "growth_restart", run: growth::restart },
 ];
 
 /// What every job needs.

@@ -263,6 +263,12 @@ impl Merge {
         let mut columns = keys.to_vec();
         let groups: Vec<usize> = (0..rows).collect();
         for (function, range) in self.functions.iter().zip(&self.ranges) {
+            if let [value] = &states[range.clone()]
+                && is_own_state(function)
+            {
+                columns.push(value.clone());
+                continue;
+            }
             let mut accumulator = self.accumulator(function)?;
             accumulator.merge_batch(&states[range.clone()], &groups, rows).map_err(data_error)?;
             columns.push(accumulator.evaluate(EmitTo::All).map_err(data_error)?);
@@ -278,6 +284,13 @@ impl Merge {
         let function = function.clone();
         Ok(Box::new(GroupsAccumulatorAdapter::new(move || function.create_accumulator())))
     }
+}
+
+/// Whether the result is the only column of the state, as it is for counts and extremes.
+fn is_own_state(function: &AggregateFunctionExpr) -> bool {
+    let result = function.field();
+    let same = |state: &[FieldRef]| matches!(state, [state] if state.data_type() == result.data_type());
+    ["count", "min", "max"].contains(&function.fun().name()) && function.state_fields().is_ok_and(|state| same(&state))
 }
 
 fn record_batch(schema: SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {

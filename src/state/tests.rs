@@ -164,6 +164,22 @@ fn nan_and_null_are_keys_like_others() {
 }
 
 #[test]
+fn null_is_a_text_like_others() {
+    let schema = StateSchema::new(
+        vec![Arc::new(Field::new("k", DataType::Utf8, true))],
+        vec![Arc::new(Field::new("v", DataType::Int64, true))],
+    );
+    let memory = StateMemory::new(1 << 20);
+    let mut store = MemoryStore::new(schema.clone(), memory.account("aggregate-0")).unwrap();
+    let keys: ArrayRef = Arc::new(StringArray::from(vec![Some(""), None, Some("\u{ff}"), Some("null")]));
+    let values: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), Some(2), None, Some(4)]));
+    let rows = RecordBatch::try_new(schema.columns().clone(), vec![keys.clone(), values]).unwrap();
+    store.put(&rows, None).unwrap();
+    assert_eq!(store.freeze().next().unwrap().unwrap(), rows);
+    assert_eq!(store.get(&[keys], 4).unwrap().state, rows.columns()[1..]);
+}
+
+#[test]
 fn rewritten_keys_do_not_pile_up() {
     let memory = StateMemory::new(64 << 20);
     let mut state = memory_state(&memory);

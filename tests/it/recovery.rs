@@ -7,11 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
 use tempfile::TempDir;
-use tidemill::checkpoint::BatchId;
+use tidemill::checkpoint::storage::LocalVfs;
+use tidemill::checkpoint::{BatchId, inspect};
 use tidemill::engine::start::{Process, Resources};
 use tidemill::engine::{Step, StopAfter};
 use tidemill::metrics::Metrics;
+use tidemill::state::rows_of_changelogs;
 use tidemill::{Result, pipeline};
 
 const FILES: usize = 4;
@@ -105,6 +109,59 @@ fn every_row_comes_out_once_wherever_a_batch_is_cut_off() {
             run(folder.path(), StopAfter::default()).unwrap();
             assert_whole(folder.path(), &format!("after a stop at {step} of batch {batch}"));
         }
+    }
+}
+
+/// Counts per key, with so many and so long keys that every batch is worth a snapshot.
+fn write_counting_pipeline(folder: &Path) {
+    fs::create_dir(folder.join("in")).unwrap();
+    for number in 0..FILES {
+        let lines: String = (0..KEYS).map(|key| format!("{{\"k\": \"{}\"}}\n", long_key(key))).collect();
+        fs::write(folder.join(format!("in/{number}.json")), lines).unwrap();
+    }
+    let text = r#"
+version: 1
+name: recovery
+checkpoint: checkpoint
+sources:
+  rows:
+    from: { file: { path: in, max_files_per_trigger: 1 } }
+    format: { json: { schema: "k STRING" } }
+queries:
+  counts:
+    sql: SELECT k, count(*) AS n FROM rows GROUP BY k
+    output_mode: update
+    trigger: available_now
+    to: { discard: {} }
+"#;
+    fs::write(folder.join("pipeline.yaml"), text).unwrap();
+}
+
+const KEYS: usize = 3_000;
+
+fn long_key(key: usize) -> String {
+    format!("{key:0>400}")
+}
+
+#[test]
+fn state_counts_every_row_once_wherever_a_batch_with_a_snapshot_is_cut_off() {
+    for (batch, step) in
+        [(0, Step::Snapshotted), (1, Step::Committed), (1, Step::Snapshotted), (2, Step::Prepared), (3, Step::Released)]
+    {
+        let folder = TempDir::new().unwrap();
+        write_counting_pipeline(folder.path());
+        run(folder.path(), once(batch, step).0).expect_err("the run is cut off");
+        run(folder.path(), StopAfter::default()).unwrap();
+        let found = inspect(&LocalVfs::shared(), &folder.path().join("checkpoint"), "counts").unwrap();
+        let state = rows_of_changelogs(&found.recovered.state["aggregate-0"], 1).unwrap().unwrap();
+        assert_eq!(state.num_rows(), KEYS, "after a stop at {step} of batch {batch}");
+        let counts = state.column(1).as_primitive::<Int64Type>().values();
+        assert!(counts.iter().all(|count| *count == FILES as i64), "after a stop at {step} of batch {batch}");
+        // A run that goes on for a batch writes the snapshot that is due before it ends.
+        assert!(
+            batch == 3 || found.frames.iter().any(|frame| frame.kind == "snapshot"),
+            "no snapshot after a stop at {step} of batch {batch}"
+        );
     }
 }
 

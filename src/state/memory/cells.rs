@@ -12,8 +12,8 @@ use arrow::error::ArrowError;
 const ROW_BITS: u32 = 12;
 /// Rows of a full page: a column of 8-byte values takes 32 KiB, little enough to be copied for one changed row.
 pub(super) const PAGE_ROWS: usize = 1 << ROW_BITS;
-/// Pages that slots can name.
-pub(super) const PAGES_MAX: usize = 1 << (u32::BITS - ROW_BITS);
+/// Pages that slots can name: the largest number of all is no slot.
+pub(super) const PAGES_MAX: usize = (1 << (u32::BITS - ROW_BITS)) - 1;
 
 /// The slot of a row.
 pub(super) fn slot_of(page: usize, row: usize) -> u32 {

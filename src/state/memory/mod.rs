@@ -7,6 +7,7 @@
 
 mod cells;
 mod compaction;
+mod ending;
 mod index;
 mod keys;
 mod log;
@@ -17,10 +18,9 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt64Array};
 use arrow::datatypes::{DataType, UInt64Type};
 use arrow::error::ArrowError;
-use arrow::row::Rows;
 
 use self::index::{Index, hash_of};
-use self::keys::KeyCodec;
+use self::keys::{KeyCodec, Keys};
 use self::log::Log;
 use self::pages::Pages;
 use super::{BatchEnd, Found, Frozen, Lookup, MemoryAccount, StateSchema, StateSize, StateStore};
@@ -75,7 +75,7 @@ struct Put {
 #[derive(Debug)]
 pub(super) struct Located {
     version: u64,
-    keys: Rows,
+    keys: Keys,
     hashes: Vec<u32>,
     /// The slot of each row to be put, [`NONE`] if it is new.
     slots: Vec<u32>,
@@ -129,17 +129,19 @@ impl MemoryStore {
     /// processor overlaps the waits of a short loop.
     fn locate(&self, keys: &[ArrayRef], rows: usize) -> Result<Located> {
         let keys = self.codec.encode(keys, rows).attempting(ErrorKind::Internal, attempt)?;
-        let hashes: Vec<u32> = keys.iter().map(|key| hash_of(key.data())).collect();
+        let mut hashes = Vec::with_capacity(rows);
+        keys.each(|_, key| hashes.push(hash_of(key)));
         let mut slots = Vec::with_capacity(rows);
         if self.index.is_empty() {
             slots.resize(rows, NONE);
         } else {
             slots.extend(hashes.iter().map(|hash| self.index.first(*hash).unwrap_or(NONE)));
-            for (slot, (key, hash)) in slots.iter_mut().zip(keys.iter().zip(&hashes)) {
-                if *slot != NONE && self.pages.key(*slot) != key.data() {
-                    *slot = self.index.find(*hash, |slot| self.pages.key(slot) == key.data()).unwrap_or(NONE);
+            keys.each(|row, key| {
+                let slot = &mut slots[row];
+                if *slot != NONE && self.pages.key(*slot) != key {
+                    *slot = self.index.find(hashes[row], |slot| self.pages.key(slot) == key).unwrap_or(NONE);
                 }
-            }
+            });
         }
         Ok(Located { version: self.version, keys, hashes, slots, order: None, cells: None })
     }
@@ -172,7 +174,7 @@ impl MemoryStore {
         let (mut added, mut key_bytes) = (0, 0);
         for row in (0..located.slots.len()).filter(|row| located.slots[*row] == NONE) {
             added += 1;
-            key_bytes += located.keys.row(located.key_of(row)).data().len();
+            key_bytes += located.keys.get(located.key_of(row)).len();
         }
         let journal = located.slots.len() * (size_of::<u32>() + self.pages.row_bytes());
         let wanted = self.pages.memory_for(added, key_bytes)
@@ -189,13 +191,13 @@ impl MemoryStore {
         for row in 0..located.slots.len() {
             if located.slots[row] == NONE {
                 let number = located.key_of(row);
-                let (key, hash) = (located.keys.row(number), located.hashes[number]);
+                let (key, hash) = (located.keys.get(number), located.hashes[number]);
                 // It may be there by now: a key may stand in the rows twice.
-                let known = self.index.find(hash, |slot| self.pages.key(slot) == key.data());
+                let known = self.index.find(hash, |slot| self.pages.key(slot) == key);
                 located.slots[row] = match known {
                     Some(slot) => slot,
                     None => {
-                        let slot = self.pages.add(key.data())?;
+                        let slot = self.pages.add(key)?;
                         self.index.insert(hash, slot);
                         added.push(slot);
                         slot
@@ -233,112 +235,6 @@ impl MemoryStore {
             columns.push(Arc::new(UInt64Array::from(put.places.clone())));
         }
         self.pages.set(slots, &columns).attempting(ErrorKind::Internal, attempt)
-    }
-
-    fn commit(&mut self) -> Result<()> {
-        self.journal_bytes = 0;
-        let journal = std::mem::take(&mut self.journal);
-        if !self.logged.is_empty() {
-            self.settle_log(&journal)?;
-        }
-        for undo in journal {
-            if let Undo::Remove(slots) = undo {
-                self.buried.extend(slots);
-            }
-        }
-        Ok(())
-    }
-
-    /// Tells the log which of its rows no slot names any more.
-    fn settle_log(&mut self, journal: &[Undo]) -> Result<()> {
-        let (mut replaced, mut superseded) = (Vec::new(), Vec::new());
-        for undo in journal {
-            match undo {
-                Undo::Put(put) => {
-                    self.log.keep(&put.places);
-                    if let Some(places) = put.cells.last() {
-                        replaced.extend_from_slice(places.as_primitive::<UInt64Type>().values());
-                    }
-                    let now = self.places(&put.slots)?;
-                    let now = now.as_primitive::<UInt64Type>().values();
-                    superseded.extend(put.places.iter().zip(now).filter(|(place, now)| place != now).map(|(place, _)| *place));
-                }
-                Undo::Remove(slots) => replaced.extend_from_slice(self.places(slots)?.as_primitive::<UInt64Type>().values()),
-            }
-        }
-        // A place that a put replaced may have been made by the batch itself, and is then among the superseded, too.
-        replaced.append(&mut superseded);
-        replaced.sort_unstable();
-        replaced.dedup();
-        self.log.release(&replaced);
-        Ok(())
-    }
-
-    fn abort(&mut self) -> Result<()> {
-        self.journal_bytes = 0;
-        let mut undone = Ok(());
-        for undo in std::mem::take(&mut self.journal).into_iter().rev() {
-            match undo {
-                Undo::Put(put) => {
-                    for slot in &put.added {
-                        self.index.remove(hash_of(self.pages.key(*slot)), *slot);
-                    }
-                    let restored = self.pages.set(&put.held, &put.cells).attempting(ErrorKind::Internal, attempt);
-                    undone = undone.and(restored);
-                    self.pages.undo_add(&put.added, put.open);
-                    self.log.forget(&put.places);
-                }
-                Undo::Remove(slots) => {
-                    for slot in slots {
-                        self.pages.set_dead(slot, false);
-                        self.index.insert(hash_of(self.pages.key(slot)), slot);
-                    }
-                }
-            }
-        }
-        undone
-    }
-
-    /// Gives back pages whose keys are gone, moves what is left of sparse ones, and rewrites small and sparse pages of the log.
-    fn tidy(&mut self) -> Result<()> {
-        let mut buried = std::mem::take(&mut self.buried);
-        buried.sort_unstable();
-        buried.dedup_by_key(|slot| cells::page_of(*slot));
-        for slot in buried.into_iter().filter(|slot| self.pages.is_sparse(*slot)).collect::<Vec<_>>() {
-            self.move_rows(slot)?;
-        }
-        while let Some(rewrite) = self.log.next_rewrite() {
-            let cell = self.fixed.len();
-            let rows = rewrite.slots.iter().zip(&rewrite.places);
-            let live = rows.filter(|(slot, place)| self.pages.word(**slot, cell) == Some(**place));
-            let (slots, places): (Vec<u32>, Vec<u64>) = live.map(|(slot, place)| (*slot, *place)).unzip();
-            let rewritten = self.log.rewrite(&rewrite.pages, slots.clone(), &places);
-            let new: ArrayRef = Arc::new(UInt64Array::from(rewritten.attempting(ErrorKind::Internal, attempt)?));
-            self.pages.set_one(&slots, cell, &new).attempting(ErrorKind::Internal, attempt)?;
-        }
-        Ok(())
-    }
-
-    /// Moves the live rows of the page of `slot` to the open one and gives the page back.
-    fn move_rows(&mut self, slot: u32) -> Result<()> {
-        let old = self.pages.live(slot);
-        let cells = self.cells(&old)?;
-        let mut new = Vec::with_capacity(old.len());
-        for slot in &old {
-            let key = self.pages.key(*slot).to_vec();
-            let moved = self.pages.add(&key)?;
-            self.index.remove(hash_of(&key), *slot);
-            self.index.insert(hash_of(&key), moved);
-            new.push(moved);
-        }
-        self.pages.set(&new, &cells).attempting(ErrorKind::Internal, attempt)?;
-        if let Some(places) = cells.last().filter(|_| !self.logged.is_empty()) {
-            for (place, slot) in places.as_primitive::<UInt64Type>().values().iter().zip(&new) {
-                self.log.moved(*place, *slot);
-            }
-        }
-        self.pages.free_page_of(slot);
-        Ok(())
     }
 
     fn settle_account(&mut self) {
