@@ -176,7 +176,11 @@ pub fn catalog(pipeline: &Pipeline) -> Result<Catalog> {
     let of_sources = pipeline.sources.iter().map(|source| (&source.name, &source.watermark));
     let watermarks = of_sources.chain(pipeline.views.iter().map(|view| (&view.name, &view.watermark)));
     let watermarks = watermarks.filter_map(|(name, watermark)| Some((name.to_lowercase(), watermark.clone()?)));
+    let of_sources = pipeline.sources.iter().map(|source| (&source.name, &source.deduplicate));
+    let deduplications = of_sources.chain(pipeline.views.iter().map(|view| (&view.name, &view.deduplicate)));
+    let deduplications = deduplications.filter_map(|(name, deduplicate)| Some((name.to_lowercase(), deduplicate.clone()?)));
     Ok(Catalog {
+        deduplications: deduplications.collect(),
         watermarks: watermarks.collect(),
         streams,
         tables: tables::read_all(pipeline)?,

@@ -2,8 +2,12 @@
 //!
 //! Each batch is aggregated alone by DataFusion's partial aggregation, which yields each key once with the intermediate states of
 //! its functions. Those are merged with the stored states of the same keys, the merged states go back to the store, and the keys
-//! touched (update) or all keys (complete) are turned into rows. Work grows with the keys touched, except for what complete mode
-//! must emit. Grouping sets are keys like others, with the id of the set as one more key column.
+//! touched (update), the keys that end with the watermark (append) or all keys (complete) are turned into rows. Work grows with the
+//! keys touched and those that end, except for what complete mode must emit. Grouping sets are keys like others, with the id of the
+//! set as one more key column.
+//!
+//! A group that is keyed by event time, or by a window over it, ends when the watermark reaches it: rows that come for it later are
+//! taken out before the partial aggregation, and its state is removed. Complete mode keeps every group for ever.
 
 use std::fmt;
 use std::ops::Range;
@@ -16,23 +20,27 @@ use datafusion::common::{DFSchemaRef, DataFusionError, Result as DataFusionResul
 use datafusion::logical_expr::{
     Aggregate, Distinct, EmitTo, Expr, GroupsAccumulator, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore,
 };
-use datafusion::physical_expr::GroupsAccumulatorAdapter;
 use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregateBuilder};
+use datafusion::physical_expr::{GroupsAccumulatorAdapter, create_physical_expr};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 
+use super::arrivals::{Arrivals, LateGroups};
+use super::expiry::{ExpiredKeys, Expiry};
 use super::grouping::physical_group_by;
-use super::in_turn::{InTurnExec, RowCount};
+use super::in_turn::InTurnExec;
+use super::lateness::Lateness;
 use super::node::{PerBatch, PerBatchExec};
-use super::{Claim, Claimed, Operator, OperatorSpec, Planned, Planning};
+use super::{BatchCounts, Claim, Claimed, Held, OnWatermark, Operator, OperatorSpec, Planned, Planning};
 use crate::error::{Error, ErrorKind, Result, from_datafusion};
 use crate::plan::OutputMode;
 use crate::plan::catalog::is_streaming;
+use crate::plan::event_time::{EventColumn, EventTime, event_key};
 use crate::plan::spark::relation::visible_name;
-use crate::state::{Found, StateSchema};
+use crate::state::{Found, OperatorState, StateSchema};
 
 /// See the module.
-pub static SPEC: OperatorSpec = OperatorSpec { kind: "aggregate", spark_name: "stateStoreSave", expires: true, claim, plan };
+pub static SPEC: OperatorSpec = OperatorSpec { kind: "aggregate", spark_name: "stateStoreSave", claim, plan };
 
 fn claim(node: &LogicalPlan, claim: &Claim<'_>) -> Result<Claimed> {
     let aggregate = match node {
@@ -43,7 +51,11 @@ fn claim(node: &LogicalPlan, claim: &Claim<'_>) -> Result<Claimed> {
         }
         _ => return Ok(None),
     };
-    Ok(Some(Arc::new(StatefulAggregate { id: claim.id.to_owned(), mode: claim.mode, aggregate })))
+    let ends = match claim.mode {
+        OutputMode::Append | OutputMode::Update => event_key(&aggregate)?,
+        OutputMode::Complete => None,
+    };
+    Ok(Some(Arc::new(StatefulAggregate { id: claim.id.to_owned(), mode: claim.mode, ends, aggregate })))
 }
 
 /// The logical node.
@@ -51,6 +63,8 @@ fn claim(node: &LogicalPlan, claim: &Claim<'_>) -> Result<Claimed> {
 struct StatefulAggregate {
     id: String,
     mode: OutputMode,
+    /// The key that says when a group ends.
+    ends: Option<(usize, EventColumn)>,
     aggregate: Aggregate,
 }
 
@@ -88,7 +102,13 @@ impl UserDefinedLogicalNodeCore for StatefulAggregate {
             list(group_expr),
             list(aggr_expr),
             self.mode
-        )
+        )?;
+        match self.ends.and_then(|(key, column)| Some((group_expr.get(key)?, column))) {
+            Some((key, EventColumn::WindowStart { size_us })) => write!(f, ", ends={key} + {} ms", size_us / 1000),
+            Some((key, EventColumn::Window)) => write!(f, ", ends={key}.end"),
+            Some((key, EventColumn::Instant)) => write!(f, ", ends={key}"),
+            None => Ok(()),
+        }
     }
 
     fn with_exprs_and_inputs(&self, mut exprs: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> DataFusionResult<Self> {
@@ -113,7 +133,7 @@ fn plan(node: &dyn UserDefinedLogicalNode, planning: Planning<'_>) -> Result<Opt
 
 fn plan_node(node: &StatefulAggregate, planning: Planning<'_>) -> DataFusionResult<Planned> {
     let Aggregate { group_expr, aggr_expr, schema, .. } = &node.aggregate;
-    let Planning { logical_input, input, session, subqueries, memory } = planning;
+    let Planning { logical_input, input, session, subqueries, memory, event_time } = planning;
     let properties = session.execution_props();
     let group_by = physical_group_by(group_expr, logical_input.schema(), properties, subqueries)?;
     let (mut functions, mut filters) = (Vec::new(), Vec::new());
@@ -124,9 +144,23 @@ fn plan_node(node: &StatefulAggregate, planning: Planning<'_>) -> DataFusionResu
         filters.push(lowered.filter);
     }
     let input_schema = input.schema();
-    let rows_in = Arc::new(RowCount::default());
+    let late = match node.ends {
+        None => None,
+        Some((key, column)) => {
+            let physical = |expr: &Expr| create_physical_expr(expr, logical_input.schema(), properties, subqueries);
+            let lateness = Lateness {
+                operator: node.id.clone(),
+                field: visible_name(schema.field(key).name()).to_owned(),
+                value: physical(&group_expr[key])?,
+                column,
+                event_time: event_time.clone(),
+            };
+            Some(LateGroups { lateness, keys: group_expr.iter().map(physical).collect::<DataFusionResult<_>>()? })
+        }
+    };
+    let arrivals = Arc::new(Arrivals::new(late));
     // One partition, so that each key comes out of the partial aggregation once.
-    let input = Arc::new(InTurnExec::new(input, rows_in.clone()));
+    let input = Arc::new(InTurnExec::new(input, arrivals.clone()));
     let partial = AggregateExec::try_new(AggregateMode::Partial, group_by, functions, filters, input, input_schema)?;
     // The aggregation may have replaced a function by its reverse; its own are the ones that understand its states.
     let functions = partial.aggr_expr().to_vec();
@@ -138,12 +172,18 @@ fn plan_node(node: &StatefulAggregate, planning: Planning<'_>) -> DataFusionResu
         schema.fields()[..keys].iter().map(|field| Arc::new(field.as_ref().clone().with_name(visible_name(field.name()))));
     let state = StateSchema::new(key_fields.collect(), state);
     let parameters = functions.iter().map(|f| f.fun().name().to_owned()).collect();
-    let operator = Operator::new(&SPEC, &node.id, state, parameters, memory)?;
+    let on_watermark = match (node.mode, node.ends) {
+        (OutputMode::Complete, _) => OnWatermark::Nothing,
+        (OutputMode::Append | OutputMode::Update, None) => OnWatermark::Run,
+        (OutputMode::Append | OutputMode::Update, Some((index, column))) => OnWatermark::Evict(Expiry { index, column }),
+    };
+    let operator = Operator::new(&SPEC, &node.id, state, parameters, on_watermark, memory)?;
     let partial_schema = partial.schema();
     let merge = Merge {
         operator: operator.clone(),
         mode: node.mode,
-        rows_in,
+        arrivals,
+        event_time: event_time.clone(),
         partial_schema,
         schema: schema.clone(),
         keys,
@@ -173,7 +213,8 @@ fn state_fields(functions: &[Arc<AggregateFunctionExpr>]) -> DataFusionResult<(V
 struct Merge {
     operator: Arc<Operator>,
     mode: OutputMode,
-    rows_in: Arc<RowCount>,
+    arrivals: Arc<Arrivals>,
+    event_time: Arc<EventTime>,
     partial_schema: SchemaRef,
     schema: SchemaRef,
     keys: usize,
@@ -188,7 +229,7 @@ impl PerBatch for Merge {
 
     fn run(&self, mut partial: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
         // Over no rows a grouping set without keys yields a row, which Spark's does not: there a set is rows, and none came.
-        if self.keys > 0 && self.rows_in.get() == 0 {
+        if self.keys > 0 && self.arrivals.rows() == 0 {
             partial.clear();
         }
         let partial = match &partial[..] {
@@ -203,28 +244,56 @@ impl PerBatch for Merge {
 impl Merge {
     /// Merges a batch's partial states, each key in one row, and says what to emit.
     fn merge(&self, partial: &RecordBatch) -> Result<Vec<RecordBatch>> {
-        self.operator.update(|state, counts| {
+        self.operator.update(|held, counts| {
+            counts.rows_dropped += self.arrivals.groups_late();
             let rows = partial.num_rows();
             let (keys, batch_states) = partial.columns().split_at(self.keys);
-            let found = state.get(keys, rows)?;
+            let found = held.state.get(keys, rows)?;
+            let known = found.held;
             let (keys, merged) = self.merged_states(&found, keys, batch_states, rows)?;
             if rows > 0 {
-                let page = record_batch(state.schema().columns().clone(), [&keys[..], &merged].concat(), rows)?;
-                state.put(page, Some(found.lookup))?;
+                let page = record_batch(held.state.schema().columns().clone(), [&keys[..], &merged].concat(), rows)?;
+                held.state.put(page, Some(found.lookup))?;
                 counts.rows_updated += rows;
             }
-            match self.mode {
-                OutputMode::Append | OutputMode::Update => Ok(vec![self.finish(&keys, &merged, rows)?]),
-                OutputMode::Complete => state
-                    .freeze()
-                    .map(|page| {
-                        let page = page?;
-                        let (keys, states) = page.columns().split_at(self.keys);
-                        self.finish(keys, states, page.num_rows())
-                    })
-                    .collect(),
-            }
+            let ended = self.ended(held, &keys, known, rows)?;
+            let rows = match self.mode {
+                OutputMode::Update => vec![self.finish(&keys, &merged, rows)?],
+                OutputMode::Append => ended.iter().map(|keys| self.final_rows(&held.state, keys)).collect::<Result<_>>()?,
+                OutputMode::Complete => self.all_rows(&held.state)?,
+            };
+            remove(held, &ended, counts)?;
+            Ok(rows)
         })
+    }
+
+    /// The groups that end with this batch; those from `known` on are new to the state.
+    fn ended(&self, held: &mut Held, keys: &[ArrayRef], known: usize, rows: usize) -> Result<Vec<ExpiredKeys>> {
+        let Some(expiring) = &mut held.expiring else { return Ok(Vec::new()) };
+        if rows > known {
+            let new: Vec<ArrayRef> = keys.iter().map(|column| column.slice(known, rows - known)).collect();
+            let times = expiring.expiry().times(&new);
+            expiring.add(&new, &times)?;
+        }
+        Ok(expiring.take_expired(self.event_time.watermark_ms().saturating_mul(1000)))
+    }
+
+    /// The rows of groups that end.
+    fn final_rows(&self, state: &OperatorState, (keys, rows): &ExpiredKeys) -> Result<RecordBatch> {
+        let found = state.get(keys, *rows)?;
+        if found.held != *rows {
+            return Err(Error::internal(format!("{} has lost groups that end", self.operator.id())));
+        }
+        self.finish(keys, &found.state, *rows)
+    }
+
+    fn all_rows(&self, state: &OperatorState) -> Result<Vec<RecordBatch>> {
+        let rows = state.freeze().map(|page| {
+            let page = page?;
+            let (keys, states) = page.columns().split_at(self.keys);
+            self.finish(keys, states, page.num_rows())
+        });
+        rows.collect()
     }
 
     /// Keys and their new states, in the order of `found`.
@@ -291,6 +360,13 @@ fn is_own_state(function: &AggregateFunctionExpr) -> bool {
     let result = function.field();
     let same = |state: &[FieldRef]| matches!(state, [state] if state.data_type() == result.data_type());
     ["count", "min", "max"].contains(&function.fun().name()) && function.state_fields().is_ok_and(|state| same(&state))
+}
+
+fn remove(held: &mut Held, keys: &[ExpiredKeys], counts: &mut BatchCounts) -> Result<()> {
+    for (keys, rows) in keys {
+        counts.rows_removed += held.state.remove(keys, *rows)?;
+    }
+    Ok(())
 }
 
 fn record_batch(schema: SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use datafusion::common::Result as DataFusionResult;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -16,6 +15,8 @@ use datafusion::physical_plan::{
 };
 use futures::{StreamExt, TryStreamExt};
 
+use super::arrivals::Arrivals;
+
 /// `input` in one partition.
 pub fn in_turn(input: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
     if input.output_partitioning().partition_count() == 1 {
@@ -24,41 +25,31 @@ pub fn in_turn(input: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
     Arc::new(InTurnExec::new(input, Arc::default()))
 }
 
-/// How many rows have passed in the current run.
-#[derive(Debug, Default)]
-pub struct RowCount(AtomicUsize);
-
-impl RowCount {
-    /// The rows so far.
-    pub fn get(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// The node. It has one partition, and counts the rows that pass.
+/// The node. It has one partition, and lets arrive what is in time.
 #[derive(Debug)]
 pub struct InTurnExec {
     input: Arc<dyn ExecutionPlan>,
-    count: Arc<RowCount>,
+    arrivals: Arc<Arrivals>,
     properties: Arc<PlanProperties>,
 }
 
 impl InTurnExec {
-    /// The rows of `input`, counted by `count`.
-    pub fn new(input: Arc<dyn ExecutionPlan>, count: Arc<RowCount>) -> Self {
+    /// The rows of `input` that `arrivals` lets pass.
+    pub(super) fn new(input: Arc<dyn ExecutionPlan>, arrivals: Arc<Arrivals>) -> Self {
         let properties = PlanProperties::new(
             EquivalenceProperties::new(input.schema()),
             Partitioning::UnknownPartitioning(1),
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
-        Self { input, count, properties: Arc::new(properties) }
+        Self { input, arrivals, properties: Arc::new(properties) }
     }
 }
 
 impl DisplayAs for InTurnExec {
     fn fmt_as(&self, _kind: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("InTurnExec")
+        f.write_str("InTurnExec")?;
+        self.arrivals.describe(f)
     }
 }
 
@@ -93,7 +84,7 @@ impl ExecutionPlan for InTurnExec {
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
         let input = children.pop().filter(|_| children.is_empty());
         let input = input.ok_or_else(|| DataFusionError::Internal("InTurnExec has one input".to_owned()))?;
-        Ok(Arc::new(Self { input, count: self.count.clone(), properties: self.properties.clone() }))
+        Ok(Arc::new(Self { input, arrivals: self.arrivals.clone(), properties: self.properties.clone() }))
     }
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
@@ -102,15 +93,13 @@ impl ExecutionPlan for InTurnExec {
     }
 
     fn execute(&self, _partition: usize, context: Arc<TaskContext>) -> DataFusionResult<SendableRecordBatchStream> {
-        let (input, count) = (self.input.clone(), self.count.clone());
-        count.0.store(0, Ordering::Relaxed);
+        let (input, arrivals) = (self.input.clone(), self.arrivals.clone());
+        arrivals.begin();
         let partitions = 0..input.output_partitioning().partition_count();
         let rows = futures::stream::iter(partitions)
             .map(move |partition| input.execute(partition, context.clone()))
             .try_flatten()
-            .inspect_ok(move |rows| {
-                count.0.fetch_add(rows.num_rows(), Ordering::Relaxed);
-            });
+            .and_then(move |rows| futures::future::ready(arrivals.pass(rows).map_err(DataFusionError::from)));
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
     }
 }

@@ -11,7 +11,7 @@ use datafusion::logical_expr::{
 };
 
 use super::node::{PerBatch, PerBatchExec};
-use super::{Claim, Claimed, Operator, OperatorSpec, Planned, Planning};
+use super::{Claim, Claimed, OnWatermark, Operator, OperatorSpec, Planned, Planning};
 use crate::error::{Error, ErrorKind, Result, from_datafusion};
 use crate::plan::OutputMode;
 use crate::plan::catalog::is_streaming;
@@ -19,7 +19,7 @@ use crate::plan::output_mode::has_streaming_aggregate;
 use crate::state::StateSchema;
 
 /// See the module.
-pub static SPEC: OperatorSpec = OperatorSpec { kind: "limit", spark_name: "globalLimit", expires: false, claim, plan };
+pub static SPEC: OperatorSpec = OperatorSpec { kind: "limit", spark_name: "globalLimit", claim, plan };
 
 fn claim(node: &LogicalPlan, claim: &Claim<'_>) -> Result<Claimed> {
     let LogicalPlan::Limit(limit) = node else { return Ok(None) };
@@ -103,7 +103,7 @@ fn plan(node: &dyn UserDefinedLogicalNode, planning: Planning<'_>) -> Result<Opt
     let Some(node) = node.as_any().downcast_ref::<StatefulLimit>() else { return Ok(None) };
     let state = StateSchema::new(Vec::new(), vec![Arc::new(Field::new("rows", DataType::Int64, false))]);
     // The limit itself is no parameter of the state: raising it lets more rows out.
-    let operator = Operator::new(&SPEC, &node.id, state, Vec::new(), planning.memory)?;
+    let operator = Operator::new(&SPEC, &node.id, state, Vec::new(), OnWatermark::Nothing, planning.memory)?;
     let schema = planning.input.schema();
     let cut = Cut { operator: operator.clone(), rows_max: node.rows_max };
     Ok(Some(Planned { node: Arc::new(PerBatchExec::new(Arc::new(cut), planning.input, schema)), operator }))
@@ -121,7 +121,8 @@ impl PerBatch for Cut {
     }
 
     fn run(&self, rows: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
-        self.operator.update(|state, counts| {
+        self.operator.update(|held, counts| {
+            let state = &mut held.state;
             let stored = state.get(&[], 1)?;
             let before = if stored.held == 0 { 0 } else { stored.state[0].as_primitive::<Int64Type>().value(0) as u64 };
             let mut left = usize::try_from(self.rows_max.saturating_sub(before)).unwrap_or(usize::MAX);

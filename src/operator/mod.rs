@@ -8,19 +8,26 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use datafusion::catalog::Session;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
 use datafusion::physical_plan::ExecutionPlan;
 
+use self::expiry::{Expiry, ExpiryIndex};
 use crate::error::Result;
+use crate::plan::event_time::EventTime;
 use crate::plan::{OperatorFingerprint, OperatorProgress, OutputMode};
 use crate::state::memory::MemoryStore;
-use crate::state::{OperatorState, StateMemory, StateSchema};
+use crate::state::{BatchEnd, OperatorState, StateMemory, StateSchema};
 
 pub mod aggregate;
+mod arrivals;
 mod grouping;
 pub mod in_turn;
+pub mod deduplicate;
+mod lateness;
+pub mod expiry;
 pub mod limit;
 pub mod node;
 pub mod push_down;
@@ -32,8 +39,6 @@ pub struct OperatorSpec {
     pub kind: &'static str,
     /// Spark's name of it in progress.
     pub spark_name: &'static str,
-    /// Whether the watermark moves it: a batch is run for it when that has moved, even without rows.
-    pub expires: bool,
     /// The node that takes the place of a batch node over a stream, unless the batch node is none of its business.
     pub claim: fn(&LogicalPlan, &Claim<'_>) -> Result<Claimed>,
     /// The physical node of a logical node that `claim` made.
@@ -44,7 +49,18 @@ pub struct OperatorSpec {
 pub type Claimed = Option<Arc<dyn UserDefinedLogicalNode>>;
 
 /// Every stateful operator there is. A new one is its own file and one line here.
-pub const OPERATORS: &[&OperatorSpec] = &[&aggregate::SPEC, &limit::SPEC];
+pub const OPERATORS: &[&OperatorSpec] = &[&aggregate::SPEC, &deduplicate::SPEC, &deduplicate::WITHIN_WATERMARK, &limit::SPEC];
+
+/// What it means to an operator that the watermark has moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnWatermark {
+    /// Nothing.
+    Nothing,
+    /// A batch is run, even without rows: Spark runs one for every operator that could have state to remove.
+    Run,
+    /// The same, and keys expire.
+    Evict(Expiry),
+}
 
 /// What a claim may depend on.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +83,8 @@ pub struct Planning<'a> {
     pub subqueries: &'a PhysicalPlanningContext,
     /// The memory of the query's state.
     pub memory: &'a Arc<StateMemory>,
+    /// What a running batch says about event time.
+    pub event_time: &'a Arc<EventTime>,
 }
 
 /// A physical node and the state it works on.
@@ -82,13 +100,23 @@ pub struct Planned {
 pub struct Operator {
     spec: &'static OperatorSpec,
     fingerprint: OperatorFingerprint,
+    runs_on_watermark: bool,
     inner: Mutex<Inner>,
 }
 
 #[derive(Debug)]
 struct Inner {
-    state: OperatorState,
+    held: Held,
     batch: BatchCounts,
+}
+
+/// What an operator remembers.
+#[derive(Debug)]
+pub struct Held {
+    /// Keys and their state.
+    pub state: OperatorState,
+    /// When keys expire, if they do.
+    pub expiring: Option<ExpiryIndex>,
 }
 
 /// What an operator did in the batch under way.
@@ -98,6 +126,10 @@ pub struct BatchCounts {
     pub rows_updated: usize,
     /// Rows evicted.
     pub rows_removed: usize,
+    /// Rows that came too late, counted as Spark does.
+    pub rows_dropped: usize,
+    /// Rows that were duplicates, where these are looked for.
+    pub rows_duplicate: Option<usize>,
     /// Time spent merging.
     pub updates: Duration,
 }
@@ -109,6 +141,7 @@ impl Operator {
         id: &str,
         schema: StateSchema,
         parameters: Vec<String>,
+        on_watermark: OnWatermark,
         memory: &Arc<StateMemory>,
     ) -> Result<Arc<Self>> {
         let describe = |fields: &[arrow::datatypes::FieldRef]| {
@@ -118,7 +151,17 @@ impl Operator {
             OperatorFingerprint { id: id.to_owned(), keys: describe(schema.keys()), state: describe(schema.state()), parameters };
         let store = MemoryStore::new(schema.clone(), memory.account(id))?;
         let state = OperatorState::new(schema, Box::new(store));
-        Ok(Arc::new(Self { spec, fingerprint, inner: Mutex::new(Inner { state, batch: BatchCounts::default() }) }))
+        let expiring = match on_watermark {
+            OnWatermark::Evict(expiry) => Some(ExpiryIndex::new(expiry, memory.account(id))),
+            OnWatermark::Nothing | OnWatermark::Run => None,
+        };
+        let inner = Inner { held: Held { state, expiring }, batch: BatchCounts::default() };
+        Ok(Arc::new(Self {
+            spec,
+            fingerprint,
+            runs_on_watermark: on_watermark != OnWatermark::Nothing,
+            inner: Mutex::new(inner),
+        }))
     }
 
     /// Its id within the query.
@@ -133,20 +176,40 @@ impl Operator {
 
     /// Whether it has something to do when the watermark moves, even without rows.
     pub fn expires(&self) -> bool {
-        self.spec.expires
+        self.runs_on_watermark
     }
 
     /// Works on its state outside of a batch, or at the end of one.
     pub fn with_state<T>(&self, work: impl FnOnce(&mut OperatorState) -> T) -> T {
-        work(&mut self.lock().state)
+        work(&mut self.lock().held.state)
+    }
+
+    /// Loads its state from changelogs, oldest first, the first of them possibly a snapshot.
+    pub fn restore(&self, changelogs: &[Bytes]) -> Result<()> {
+        let Held { state, expiring } = &mut self.lock().held;
+        state.restore(changelogs)?;
+        let Some(expiring) = expiring else { return Ok(()) };
+        let keys = state.schema().keys().len();
+        for page in state.freeze() {
+            let page = page?;
+            expiring.add(&page.columns()[..keys], &expiring.expiry().times(page.columns()))?;
+        }
+        expiring.end(BatchEnd::Commit)
+    }
+
+    /// Merges or drops what the batch under way changed, or tidies up behind it.
+    pub fn end(&self, end: BatchEnd) -> Result<()> {
+        let Held { state, expiring } = &mut self.lock().held;
+        state.end(end)?;
+        expiring.as_mut().map_or(Ok(()), |expiring| expiring.end(end))
     }
 
     /// Merges a batch into the state, counting what `work` counts and how long it takes.
-    pub fn update<T>(&self, work: impl FnOnce(&mut OperatorState, &mut BatchCounts) -> Result<T>) -> Result<T> {
+    pub fn update<T>(&self, work: impl FnOnce(&mut Held, &mut BatchCounts) -> Result<T>) -> Result<T> {
         let started = Instant::now();
         let mut inner = self.lock();
-        let Inner { state, batch } = &mut *inner;
-        let result = work(state, batch);
+        let Inner { held, batch } = &mut *inner;
+        let result = work(held, batch);
         batch.updates += started.elapsed();
         result
     }
@@ -159,17 +222,20 @@ impl Operator {
     /// Progress of the batch under way. `changelog` is how long its encoding took.
     pub fn progress(&self, changelog: Duration) -> OperatorProgress {
         let inner = self.lock();
-        let size = inner.state.size();
+        let size = inner.held.state.size();
+        let index_bytes = inner.held.expiring.as_ref().map_or(0, ExpiryIndex::bytes);
+        let duplicates = inner.batch.rows_duplicate.map(|rows| ("numDroppedDuplicateRows".to_owned(), rows as u64));
         OperatorProgress {
             operator_name: self.spec.spark_name.to_owned(),
             num_rows_total: size.rows as u64,
             num_rows_updated: inner.batch.rows_updated as u64,
             num_rows_removed: inner.batch.rows_removed as u64,
-            num_rows_dropped_by_watermark: 0,
-            memory_used_bytes: size.bytes as u64,
+            num_rows_dropped_by_watermark: inner.batch.rows_dropped as u64,
+            memory_used_bytes: (size.bytes + index_bytes) as u64,
             all_updates_time_ms: inner.batch.updates.as_millis() as u64,
             all_removals_time_ms: 0,
             commit_time_ms: changelog.as_millis() as u64,
+            custom_metrics: duplicates.into_iter().collect(),
         }
     }
 

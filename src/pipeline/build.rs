@@ -14,7 +14,7 @@ use super::text::Text;
 use super::values::Values;
 use crate::format::{LineLimits, OnMalformed};
 use crate::plan::event_time::Watermark;
-use crate::plan::{QueryText, Scope};
+use crate::plan::{Deduplication, QueryText, Scope};
 use crate::source::ReadLimit;
 use crate::watermark::WatermarkPolicy;
 
@@ -73,7 +73,15 @@ fn source(name: &str, values: &Values, problems: &mut Problems) -> Option<Source
         _ => OnMalformed::Permissive,
     };
     let watermark = watermark(values)?;
-    Some(SourceSpec { name: name.to_owned(), connector, format, on_malformed, admission, watermark })
+    Some(SourceSpec {
+        name: name.to_owned(),
+        connector,
+        format,
+        on_malformed,
+        admission,
+        watermark,
+        deduplicate: deduplication(values)?,
+    })
 }
 
 fn socket(values: &Values, problems: &mut Problems) -> Option<SocketSource> {
@@ -185,7 +193,7 @@ fn table(name: &str, values: &Values, problems: &mut Problems) -> Option<TableSp
 
 fn view(name: &str, values: &Values) -> Option<ViewSpec> {
     let (sql, position) = (values.word("sql")?, values.place_of("sql").position());
-    Some(ViewSpec { name: name.to_owned(), sql, position, watermark: watermark(values)? })
+    Some(ViewSpec { name: name.to_owned(), sql, position, watermark: watermark(values)?, deduplicate: deduplication(values)? })
 }
 
 /// The watermark beside a source's or view's other settings; `None` if what is there is wrong.
@@ -199,6 +207,18 @@ fn watermark(values: &Values) -> Option<Option<Watermark>> {
         watermark = watermark.idle_after(silence);
     }
     Some(Some(watermark))
+}
+
+/// The deduplication beside a source's or view's other settings; `None` if what is there is wrong.
+fn deduplication(values: &Values) -> Option<Option<Deduplication>> {
+    let Some(settings) = values.map("deduplicate") else { return Some(None) };
+    let columns = settings.scalars("by").iter();
+    let by: Vec<String> =
+        columns.filter_map(|scalar| if let Scalar::Word(column) = scalar { Some(column.clone()) } else { None }).collect();
+    if by.is_empty() {
+        return None;
+    }
+    Some(Some(Deduplication { by, within_watermark: settings.bool("within_watermark")? }))
 }
 
 fn query(name: &str, values: &Values, problems: &mut Problems) -> Option<QuerySpec> {

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use super::text::{Address, FilePath};
 use crate::format::{LineLimits, OnMalformed};
 use crate::plan::event_time::Watermark;
-use crate::plan::{OutputMode, QueryText, Scope};
+use crate::plan::{Deduplication, OutputMode, QueryText, Scope};
 use crate::source::ReadLimit;
 use crate::watermark::WatermarkPolicy;
 
@@ -62,6 +62,8 @@ pub struct SourceSpec {
     pub admission: ReadLimit,
     /// When its rows happened, and how late they may come.
     pub watermark: Option<Watermark>,
+    /// What is taken out of it as repeated.
+    pub deduplicate: Option<Deduplication>,
 }
 
 /// Where a stream's rows come from.
@@ -211,6 +213,8 @@ pub struct ViewSpec {
     pub position: Option<Position>,
     /// When its rows happened, and how late they may come.
     pub watermark: Option<Watermark>,
+    /// What is taken out of it as repeated.
+    pub deduplicate: Option<Deduplication>,
 }
 
 /// A line and a column of the pipeline file, both from 1.

@@ -65,6 +65,29 @@ static SOURCE: Table = plain(
              Independently, a query with `dead_letter` also gets each such line there.",
         ),
         WATERMARK,
+        DEDUPLICATE,
+    ],
+);
+
+const DEDUPLICATE: Setting = setting(
+    "deduplicate",
+    Kind::Table(&DEDUPLICATE_SETTINGS),
+    Optional,
+    "Of rows that are the same in some columns, only the first is kept. It comes after the watermark.",
+);
+
+static DEDUPLICATE_SETTINGS: Table = plain(
+    "A deduplication",
+    "`deduplicate` of a source or a view: repeated rows are taken out before any query sees them.",
+    &[
+        setting("by", Kind::Columns, Required, "The columns that tell rows apart."),
+        setting(
+            "within_watermark",
+            Kind::Bool,
+            Default("false"),
+            "Whether a row is remembered only until the watermark reaches its event time plus the watermark's delay. Without it, rows \
+             are remembered until the watermark reaches the event time, if that is one of `by`, and for ever otherwise.",
+        ),
     ],
 );
 
@@ -273,7 +296,7 @@ static TABLE_FILE: Table =
 static VIEW: Table = plain(
     "A view",
     "`views.<name>`: SQL with a name.",
-    &[setting("sql", Kind::Sql, Required, "A query over sources, tables and other views."), WATERMARK],
+    &[setting("sql", Kind::Sql, Required, "A query over sources, tables and other views."), WATERMARK, DEDUPLICATE],
 );
 
 static QUERY: Table = plain(

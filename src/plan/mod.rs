@@ -93,6 +93,17 @@ pub struct Catalog {
     pub views: Vec<(String, String)>,
     /// Watermarks of streams and views, by the relation's name in lower case.
     pub watermarks: BTreeMap<String, Watermark>,
+    /// Deduplications of streams and views, by the relation's name in lower case; they come after the watermark.
+    pub deduplications: BTreeMap<String, Deduplication>,
+}
+
+/// What is taken out of a relation as repeated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deduplication {
+    /// The columns that tell rows apart.
+    pub by: Vec<String>,
+    /// Whether a key is remembered for the watermark's delay only.
+    pub within_watermark: bool,
 }
 
 /// Settings that shape a plan.
@@ -226,4 +237,7 @@ pub struct OperatorProgress {
     pub all_removals_time_ms: u64,
     /// Time spent writing the changelog, in milliseconds.
     pub commit_time_ms: u64,
+    /// What only this kind of operator counts.
+    #[serde(default)]
+    pub custom_metrics: BTreeMap<String, u64>,
 }

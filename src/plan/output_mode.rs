@@ -11,6 +11,7 @@ use super::catalog::is_streaming;
 use super::event_time::event_column;
 use super::{OutputMode, PlanSettings, Scope};
 use crate::error::{Error, ErrorKind, Result, from_datafusion};
+use crate::operator::deduplicate::Deduplicate;
 
 /// Spark's name for what its checker refuses without a condition of its own.
 const UNNAMED: &str = "_LEGACY_ERROR_TEMP_3102";
@@ -154,6 +155,9 @@ impl Checker {
             LogicalPlan::Join(join) if is_streaming(&join.left) && is_streaming(&join.right) => {
                 Err(Error::config("joins between streams are not supported in scope micro_batch"))
             }
+            LogicalPlan::Extension(extension) if extension.node.as_any().is::<Deduplicate>() => {
+                Err(Error::config("deduplicate needs state that outlives a batch, which scope micro_batch does not keep"))
+            }
             _ => Ok(()),
         }
     }
@@ -165,10 +169,7 @@ impl Checker {
         }
         match node {
             LogicalPlan::Aggregate(aggregate) => self.check_aggregate(aggregate),
-            LogicalPlan::Distinct(Distinct::All(input)) => {
-                self.check_event_time(node)?;
-                self.check_second_aggregate(input)
-            }
+            LogicalPlan::Distinct(Distinct::All(input)) => self.check_second_aggregate(input),
             LogicalPlan::Distinct(Distinct::On(_)) => Err(Error::config("DISTINCT ON over a stream is not supported")),
             LogicalPlan::Join(join) => self.check_join(join),
             LogicalPlan::Union(_) if inputs.contains(&false) => {
@@ -209,24 +210,12 @@ impl Checker {
                 "Distinct aggregations are not supported on streaming DataFrames/Datasets. Consider using approx_count_distinct() instead.",
             ));
         }
-        let node = LogicalPlan::Aggregate(aggregate.clone());
-        self.check_event_time(&node)?;
         self.check_second_aggregate(&aggregate.input)
     }
 
-    /// Groups that end are not removed yet.
-    fn check_event_time(&self, node: &LogicalPlan) -> Result<()> {
-        let by_event_time = (0..node.schema().fields().len()).any(|index| event_column(node, index).is_some());
-        match self.mode {
-            OutputMode::Append | OutputMode::Update if by_event_time => {
-                Err(Error::config("grouping by event time is only supported in output mode complete so far"))
-            }
-            OutputMode::Append | OutputMode::Update | OutputMode::Complete => Ok(()),
-        }
-    }
-
     fn check_second_aggregate(&self, input: &LogicalPlan) -> Result<()> {
-        if has_streaming_aggregate(input) {
+        // In append mode the groups of the inner one come out when they have ended, in time for the outer one.
+        if self.mode != OutputMode::Append && has_streaming_aggregate(input) {
             return Err(unnamed(
                 "Detected pattern of possible 'correctness' issue due to global watermark. The query contains stateful operation which \
                  can emit rows older than the current watermark plus allowed late record delay, which are \"late rows\" in downstream \

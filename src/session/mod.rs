@@ -43,7 +43,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 pub use query::StreamingQuery;
-pub use read::{File, MemoryInput, Rate, ReadStream, Socket, SourceSettings, WithWatermark};
+pub use read::{DropDuplicates, File, MemoryInput, Rate, ReadStream, Socket, SourceSettings, WithWatermark};
 pub use write::{Console, Discard, FileOutput, MemoryOutput, SinkSettings, WriteQuery, WriteStream};
 
 pub use crate::format::OnMalformed;
@@ -175,7 +175,13 @@ impl Session {
     pub fn create_view(&self, name: &str, sql: &str) -> Result<()> {
         let mut state = self.state();
         state.check_free(name)?;
-        state.pipeline.views.push(ViewSpec { name: name.to_owned(), sql: sql.to_owned(), position: None, watermark: None });
+        state.pipeline.views.push(ViewSpec {
+            name: name.to_owned(),
+            sql: sql.to_owned(),
+            position: None,
+            watermark: None,
+            deduplicate: None,
+        });
         Ok(())
     }
 

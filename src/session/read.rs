@@ -10,6 +10,7 @@ use datafusion::dataframe::DataFrame;
 
 use super::{OnMalformed, Session};
 use crate::error::{Error, ErrorKind, Result, from_datafusion};
+use crate::operator::deduplicate::Deduplicate;
 use crate::pipeline::{
     Address, CleanSource, FilePath, FileSource, FormatSpec, MemorySource, RateSource, SocketEndpoint, SocketSource,
     SourceConnector, SourceSpec, Text,
@@ -236,6 +237,7 @@ impl ReadStream {
             on_malformed: self.on_malformed,
             admission: self.limit,
             watermark: self.watermark,
+            deduplicate: None,
         };
         let plan = self.session.declare(spec)?;
         Ok(DataFrame::new(self.session.0.context.state(), plan))
@@ -261,4 +263,40 @@ impl WithWatermark for DataFrame {
         let plan = watermarked(plan, &id, at, Watermark::new(column, delay))?;
         Ok(DataFrame::new(state, plan))
     }
+}
+
+/// `drop_duplicates` on a `DataFrame` that came from [`Session::read_stream`].
+pub trait DropDuplicates: Sized {
+    /// Of rows that are the same in `columns`, only the first passes; without columns all of them tell rows apart. Keys are remembered
+    /// until the watermark reaches them, if the event time is among `columns`, and for ever otherwise.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Config`] for a column that is not there.
+    fn drop_duplicates(self, columns: &[&str]) -> Result<DataFrame>;
+    /// The same, but a key is remembered only until the watermark reaches its first row's time plus the watermark's delay.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Config`] for a column that is not there, or without a watermark.
+    fn drop_duplicates_within_watermark(self, columns: &[&str]) -> Result<DataFrame>;
+}
+
+impl DropDuplicates for DataFrame {
+    fn drop_duplicates(self, columns: &[&str]) -> Result<DataFrame> {
+        deduplicated(self, columns, false)
+    }
+
+    fn drop_duplicates_within_watermark(self, columns: &[&str]) -> Result<DataFrame> {
+        deduplicated(self, columns, true)
+    }
+}
+
+fn deduplicated(frame: DataFrame, columns: &[&str], within_watermark: bool) -> Result<DataFrame> {
+    let (state, plan) = frame.into_parts();
+    let find = |name: &&str| {
+        let field = plan.schema().qualified_field_with_unqualified_name(name);
+        field.map(Column::from).map_err(|e| from_datafusion(e, ErrorKind::Config))
+    };
+    let by = if columns.is_empty() { plan.schema().columns() } else { columns.iter().map(find).collect::<Result<_>>()? };
+    let plan = Deduplicate::plan(plan, by, within_watermark)?;
+    Ok(DataFrame::new(state, plan))
 }

@@ -176,7 +176,7 @@ impl MemoryAccount {
     }
 
     /// Takes `bytes` more even past the limit: for work that gives back more than it takes.
-    fn grow_unchecked(&mut self, bytes: usize) {
+    pub(crate) fn grow_unchecked(&mut self, bytes: usize) {
         self.memory.used.fetch_add(bytes, Ordering::Relaxed);
         self.held += bytes;
     }

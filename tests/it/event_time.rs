@@ -208,3 +208,48 @@ fn a_second_watermark_is_refused() {
     let error = run(folder.path(), StopAfter::default()).1.expect_err("a watermark over a watermark");
     assert!(error.chain().contains("redefining watermark is disallowed"), "{}", error.chain());
 }
+
+#[test]
+fn a_crash_after_any_step_changes_no_window_and_no_late_row() {
+    let batches: [&[(&str, &str)]; 5] = [
+        &[("01T00:01:00", "a"), ("01T00:02:00", "b")],
+        &[("01T00:16:00", "a")],
+        &[("01T00:03:00", "a"), ("01T00:11:00", "b")],
+        &[("01T00:31:00", "a"), ("01T00:04:00", "late")],
+        &[("01T00:50:00", "a")],
+    ];
+    let query = "    sql: SELECT window.start AS s, k, count(*) AS n FROM a GROUP BY window(ts, '10 minutes'), k\n";
+    let prepare = || {
+        let folder = TempDir::new().unwrap();
+        write_source(folder.path(), "a", &batches);
+        write_pipeline(folder.path(), &source("a", "column: ts, delay: 5 minutes"), query);
+        folder
+    };
+    let letters = |folder: &Path| {
+        let pick =
+            |letter: Value| json!([letter["kind"], letter["operator"], letter["watermark"], letter["field"], letter["row"]]);
+        rows(&folder.join("bad")).into_iter().map(pick).collect::<Vec<_>>()
+    };
+    let whole = prepare();
+    let progress = run_whole(whole.path());
+    assert_eq!(progress.iter().map(|batch| batch.ledger.rows_late).collect::<Vec<_>>(), [0, 0, 0, 1, 0, 0]);
+    assert_eq!(progress[5].num_input_rows, 0, "the last windows come out with a batch without rows");
+    let expected = rows(&whole.path().join("out"));
+    assert_eq!(expected.len(), 5, "{expected:?}");
+    let row = json!({"ts": "2026-01-01T00:04:00.000Z", "k": "late", "window_start": "2026-01-01T00:00:00.000Z"});
+    let late = letters(whole.path());
+    let seen: Value = serde_json::from_str(late[0][4].as_str().unwrap()).unwrap();
+    assert_eq!(late[0].as_array().unwrap()[..3], [json!("late"), json!("aggregate-0"), json!("2026-01-01T00:11:00.000Z")]);
+    assert_eq!(seen["k"], row["k"], "{seen}");
+    for step in Step::ALL {
+        for batch in [2, 3, 5] {
+            let folder = prepare();
+            run(folder.path(), StopAfter::when(move |at, after| at == BatchId(batch) && after == step))
+                .1
+                .expect_err("it is cut off");
+            run_whole(folder.path());
+            assert_eq!(rows(&folder.path().join("out")), expected, "after {step} of batch {batch}");
+            assert_eq!(letters(folder.path()), late, "after {step} of batch {batch}");
+        }
+    }
+}

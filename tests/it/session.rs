@@ -3,13 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::functions_aggregate::expr_fn::sum;
 use datafusion::prelude::{col, lit};
 use serde_json::json;
 use tidemill::ErrorKind;
-use tidemill::session::{Discard, MemoryInput, MemoryOutput, OutputMode, Session, StreamingQuery, Trigger, WriteStream};
+use tidemill::session::{
+    Discard, DropDuplicates, MemoryInput, MemoryOutput, OutputMode, Session, StreamingQuery, Trigger, Watermark, WithWatermark,
+    WriteStream,
+};
+use tidemill::source::ReadLimit;
 use tidemill::source::memory::MemoryStream;
 
 use crate::values;
@@ -101,4 +105,74 @@ async fn what_cannot_be_is_refused_at_the_call_that_says_it() {
     assert_eq!((complete.kind(), complete.condition()), (ErrorKind::Config, Some("STREAMING_OUTPUT_MODE.UNSUPPORTED_OPERATION")));
     let unknown = session.sql("SELECT nope FROM events").write_stream("q").to(Discard).start().await.err().unwrap();
     assert_eq!(unknown.condition(), Some("UNRESOLVED_COLUMN.WITH_SUGGESTION"), "{}", unknown.chain());
+}
+
+/// A stream of `ts` (minutes of 1970) and `k`.
+fn timed(minutes: &[i64], keys: &[&str]) -> RecordBatch {
+    let times =
+        TimestampMicrosecondArray::from_iter_values(minutes.iter().map(|minute| minute * 60_000_000)).with_timezone("UTC");
+    let columns: Vec<(&str, ArrayRef)> = vec![("ts", Arc::new(times)), ("k", Arc::new(StringArray::from(keys.to_vec())))];
+    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true))).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_frame_takes_a_watermark_and_drops_duplicates() {
+    let session = Session::builder().build().unwrap();
+    let stream = MemoryStream::new();
+    let settings = MemoryInput { stream: stream.clone(), schema: timed(&[], &[]).schema() };
+    let events = session
+        .read_stream("events")
+        .from(settings)
+        .limit(ReadLimit { rows_max: Some(2), ..ReadLimit::default() })
+        .load()
+        .unwrap();
+    for batch in
+        [timed(&[1, 2], &["a", "a"]), timed(&[30, 3], &["b", "a"]), timed(&[4, 31], &["a", "a"]), timed(&[5, 32], &["c", "b"])]
+    {
+        stream.push_rows(batch);
+    }
+    let within = events.clone().drop_duplicates_within_watermark(&["k"]).unwrap_err();
+    assert_eq!(within.condition(), Some("_LEGACY_ERROR_TEMP_3102"));
+    let unknown = events.clone().drop_duplicates(&["nope"]).unwrap_err();
+    assert_eq!(unknown.kind(), ErrorKind::Config);
+    let no_time = events.clone().with_watermark("k", Duration::ZERO).unwrap_err();
+    assert_eq!(no_time.condition(), Some("EVENT_TIME_IS_NOT_ON_TIMESTAMP_TYPE"));
+    let query = events
+        .with_watermark("ts", Duration::from_secs(300))
+        .unwrap()
+        .drop_duplicates_within_watermark(&["k"])
+        .unwrap()
+        .select(vec![col("k")])
+        .unwrap()
+        .write_stream("once")
+        .trigger(Trigger::AvailableNow)
+        .to(MemoryOutput)
+        .start()
+        .await
+        .unwrap();
+    let table = query.table().unwrap().clone();
+    query.await_termination().await.unwrap();
+    // The watermark of batch 2 is minute 25: `a`, first seen in minute 1, still counts in it and is forgotten at its end.
+    assert_eq!(values::rows(&table.rows()), vec![json!(["a"]), json!(["b"])]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sql_over_a_stream_with_a_watermark_puts_windows_out_when_they_end() {
+    let session = Session::builder().build().unwrap();
+    let stream = MemoryStream::new();
+    let settings = MemoryInput { stream: stream.clone(), schema: timed(&[], &[]).schema() };
+    let watermark = Watermark::new("ts", Duration::from_secs(300));
+    session.read_stream("events").from(settings).watermark(watermark).load().unwrap();
+    stream.push_rows(timed(&[1, 2, 16], &["a", "b", "a"]));
+    let query = session
+        .sql("SELECT unix_seconds(window.start) AS s, count(*) AS n FROM events GROUP BY window(ts, '10 minutes')")
+        .write_stream("windows")
+        .trigger(Trigger::AvailableNow)
+        .to(MemoryOutput)
+        .start()
+        .await
+        .unwrap();
+    let table = query.table().unwrap().clone();
+    query.await_termination().await.unwrap();
+    assert_eq!(values::rows(&table.rows()), vec![json!([0, 2])]);
 }

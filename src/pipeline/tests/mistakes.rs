@@ -86,7 +86,9 @@ fn unknown_keys_get_the_nearest_known_one() {
     );
     check_source(
         "    from: rate\n    refresh: when_changed",
-        expect![[r#"p.yaml:4:5: sources.s: unknown setting "refresh"; known here: from, format, on_malformed, watermark"#]],
+        expect![[
+            r#"p.yaml:4:5: sources.s: unknown setting "refresh"; known here: from, format, on_malformed, watermark, deduplicate"#
+        ]],
     );
     check_source(
         "    from: { file: { path: x } }\n    format: jsn",

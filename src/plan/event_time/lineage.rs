@@ -3,12 +3,16 @@
 //! The rules are Spark's, which marks the column and hands the mark on from column to column: a cast or any other computation
 //! loses it, `window` and `window_time` keep it, a union has that of its first input.
 
+use std::ops::Range;
+
 use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::{Aggregate, Distinct, Expr, Join, JoinType, LogicalPlan};
 
 use super::node::watermark_of;
+use crate::error::{Error, ErrorKind, Result};
 use crate::plan::spark::functions::time_window::{WindowFunction, window_function};
 use crate::plan::spark::relation::generate::node::Generate;
+use crate::plan::spark::relation::visible_name;
 
 /// How a column says when a row is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd)]
@@ -24,12 +28,22 @@ pub enum EventColumn {
     Window,
 }
 
+/// An event-time column, and how far its watermark stays behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd)]
+pub struct Traced {
+    /// What the column holds.
+    pub column: EventColumn,
+    /// The watermark's delay, in milliseconds.
+    pub delay_ms: i64,
+}
+
 /// What the column at `index` of `plan` has to do with event time, if it has.
-pub fn event_column(plan: &LogicalPlan, index: usize) -> Option<EventColumn> {
+pub fn event_column(plan: &LogicalPlan, index: usize) -> Option<Traced> {
     if let Some(watermark) = watermark_of(plan) {
         if plan.schema().maybe_index_of_column(watermark.column()) == Some(index) {
             let is_window = plan.schema().field(index).data_type().is_nested();
-            return Some(if is_window { EventColumn::Window } else { EventColumn::Instant });
+            let column = if is_window { EventColumn::Window } else { EventColumn::Instant };
+            return Some(Traced { column, delay_ms: watermark.watermark().delay_ms });
         }
         return event_column(only_input(plan)?, index);
     }
@@ -50,7 +64,8 @@ pub fn event_column(plan: &LogicalPlan, index: usize) -> Option<EventColumn> {
             match extension.node.as_any().downcast_ref::<Generate>() {
                 Some(generate) if generate.keep().contains(name) => of_column(&Column::new_unqualified(name), only_input(plan)?),
                 Some(generate) => of_expr(generate.list(), only_input(plan)?),
-                None => None,
+                // Whatever else stands here hands its input's columns on.
+                None => event_column(only_input(plan)?, index),
             }
         }
         _ => None,
@@ -64,12 +79,12 @@ fn only_input(plan: &LogicalPlan) -> Option<&LogicalPlan> {
     }
 }
 
-fn of_column(column: &Column, plan: &LogicalPlan) -> Option<EventColumn> {
+fn of_column(column: &Column, plan: &LogicalPlan) -> Option<Traced> {
     event_column(plan, plan.schema().maybe_index_of_column(column)?)
 }
 
 /// What `expr` over the rows of `plan` has to do with event time.
-pub fn of_expr(expr: &Expr, plan: &LogicalPlan) -> Option<EventColumn> {
+fn of_expr(expr: &Expr, plan: &LogicalPlan) -> Option<Traced> {
     match expr {
         Expr::Column(column) => of_column(column, plan),
         Expr::Alias(alias) => of_expr(&alias.expr, plan),
@@ -80,25 +95,56 @@ pub fn of_expr(expr: &Expr, plan: &LogicalPlan) -> Option<EventColumn> {
         },
         other => {
             let (function, of) = window_function(other)?;
-            match (function, of_expr(of, plan)?) {
+            let traced = of_expr(of, plan)?;
+            let column = match (function, traced.column) {
                 (WindowFunction::Start(spec) | WindowFunction::Starts(spec), EventColumn::Instant) => {
-                    Some(EventColumn::WindowStart { size_us: spec.size_us })
+                    EventColumn::WindowStart { size_us: spec.size_us }
                 }
                 (WindowFunction::Window { size_us }, EventColumn::WindowStart { size_us: same }) if size_us == same => {
-                    Some(EventColumn::Window)
+                    EventColumn::Window
                 }
-                (WindowFunction::Time, EventColumn::Window) => Some(EventColumn::Instant),
-                _ => None,
-            }
+                (WindowFunction::Time, EventColumn::Window) => EventColumn::Instant,
+                _ => return None,
+            };
+            Some(Traced { column, ..traced })
         }
     }
 }
 
-fn of_join(join: &Join, index: usize) -> Option<EventColumn> {
+fn of_join(join: &Join, index: usize) -> Option<Traced> {
     let left = join.left.schema().fields().len();
     match join.join_type {
         JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => event_column(&join.right, index),
         _ if index < left => event_column(&join.left, index),
         _ => event_column(&join.right, index - left),
     }
+}
+
+/// The event time among the columns `indices` of `plan`.
+///
+/// # Errors
+/// Kind `Config`, if there are several: nobody could say which of them decides.
+pub fn only_event_column(plan: &LogicalPlan, indices: Range<usize>) -> Result<Option<(usize, Traced)>> {
+    let mut found = indices.filter_map(|index| Some((index, event_column(plan, index)?)));
+    let first = found.next();
+    if let (Some((first, _)), Some((second, _))) = (first, found.next()) {
+        let name = |index: usize| visible_name(plan.schema().field(index).name()).to_owned();
+        let message = format!("more than one event time is available: {} and {}; keep one of them", name(first), name(second));
+        return Err(Error::spark(ErrorKind::Config, "MULTIPLE_EVENT_TIME_COLUMNS", message));
+    }
+    Ok(first)
+}
+
+/// The key of an aggregation that says when a group ends, if one does.
+///
+/// # Errors
+/// As [`only_event_column`].
+pub fn event_key(aggregate: &Aggregate) -> Result<Option<(usize, EventColumn)>> {
+    let node = LogicalPlan::Aggregate(aggregate.clone());
+    let keys = node.schema().fields().len() - aggregate.aggr_expr.len();
+    let found = only_event_column(&node, 0..keys)?;
+    if found.is_some() && matches!(aggregate.group_expr.as_slice(), [Expr::GroupingSet(_)]) {
+        return Err(Error::config("grouping sets over event time are written in SQL, as ROLLUP, CUBE or GROUPING SETS"));
+    }
+    Ok(found.map(|(index, traced)| (index, traced.column)))
 }

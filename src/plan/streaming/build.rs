@@ -104,7 +104,8 @@ pub(super) async fn physical(
     event_time: &Arc<EventTime>,
     ids: &[String],
 ) -> Result<Physical> {
-    let operators = Arc::new(OperatorPlanner { memory: memory.clone(), planned: Mutex::default() });
+    let operators =
+        Arc::new(OperatorPlanner { memory: memory.clone(), event_time: event_time.clone(), planned: Mutex::default() });
     let planner = DefaultPhysicalPlanner::with_extension_planners(vec![
         operators.clone(),
         Arc::new(GeneratePlanner),
@@ -128,6 +129,7 @@ fn in_order(node: Arc<dyn ExecutionPlan>) -> DataFusionResult<Transformed<Arc<dy
 /// Makes the physical nodes of stateful operators.
 struct OperatorPlanner {
     memory: Arc<StateMemory>,
+    event_time: Arc<EventTime>,
     planned: Mutex<Vec<Arc<Operator>>>,
 }
 
@@ -144,8 +146,14 @@ impl ExtensionPlanner for OperatorPlanner {
     ) -> DataFusionResult<Option<Arc<dyn ExecutionPlan>>> {
         let ([logical_input], [input]) = (logical_inputs, physical_inputs) else { return Ok(None) };
         for spec in OPERATORS {
-            let planning =
-                Planning { logical_input, input: input.clone(), session, subqueries: planning_ctx, memory: &self.memory };
+            let planning = Planning {
+                logical_input,
+                input: input.clone(),
+                session,
+                subqueries: planning_ctx,
+                memory: &self.memory,
+                event_time: &self.event_time,
+            };
             if let Some(Planned { node, operator }) = (spec.plan)(node, planning)? {
                 self.planned.lock().unwrap_or_else(PoisonError::into_inner).push(operator);
                 return Ok(Some(node));

@@ -130,7 +130,7 @@ impl StreamingPlan {
     /// Loads one operator's state from a snapshot (or nothing) followed by later changelogs, oldest first. Kind `Corrupt` if the
     /// bytes are damaged or belong to another plan, `Limit` if the state does not fit.
     pub fn restore(&mut self, operator: &str, changelog: &[Bytes]) -> Result<()> {
-        self.operator(operator)?.with_state(|state| state.restore(changelog))
+        self.operator(operator)?.restore(changelog)
     }
 
     /// Runs one batch on an overlay of the state.
@@ -181,7 +181,7 @@ impl StreamingPlan {
 
     fn end(&self, end: BatchEnd) {
         for operator in &self.operators {
-            if let Err(error) = operator.with_state(|state| state.end(end)) {
+            if let Err(error) = operator.end(end) {
                 // Only our own mistake can make this fail, and what the batch decided stands.
                 warn!(operator = operator.id(), error = error.chain(), "state was not tidied up");
             }

@@ -13,21 +13,19 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::format::{DecodeRequest, FormatOptions, LineLimits, OnMalformed, decoder};
+use crate::plan::Deduplication;
 use crate::plan::spark::types::{self, parse_schema};
 use crate::source::{LineChunk, LineEnd};
+use crate::watermark::{Tracker, WatermarkPolicy};
 
 /// What Spark refuses as a stream and this program refuses earlier, as a thing it does not know at all.
 const UNKNOWN_ANYWHERE: [&str; 4] = ["mono_id", "sample", "window_agg_complete", "window_update"];
 
-/// Whether a case needs event time or a join of streams, which are refused by name.
+/// Whether a case needs session windows or a join of streams, which are refused by name.
 fn needs_more(case: &Value) -> bool {
     let sql = case["sql"].as_str().unwrap().to_lowercase();
-    let sources = case["sources"].as_object().unwrap();
-    let watermark = sources.values().any(|source| !source["watermark"].is_null());
-    let event_time = watermark && case["output_mode"] == "append" && sql.contains("group by");
-    let deduplicated = sources.values().any(|source| !source["deduplicate"].is_null());
-    let joined = sources.len() > 1 && sql.contains(" join ") && (watermark || case["expect"]["error"].is_null());
-    event_time || deduplicated || joined || sql.contains("window(")
+    let joined = case["sources"].as_object().unwrap().len() > 1 && sql.contains(" join ");
+    sql.contains("session_window(") || (joined && case["expect"]["error"].is_null())
 }
 
 fn decoded(ddl: &str, lines: &[Value]) -> RecordBatch {
@@ -70,6 +68,16 @@ fn prepare(case: &Value) -> Prepared {
             metadata: Vec::new(),
         });
         batches.insert(name.clone(), rows);
+        if let Some(delay) = source["watermark"]["delay"].as_str() {
+            let column = source["watermark"]["column"].as_str().unwrap();
+            let watermark = Watermark::new(column, crate::pipeline::parse_duration(delay).unwrap());
+            catalog.watermarks.insert(name.to_lowercase(), watermark);
+        }
+        if !source["deduplicate"].is_null() {
+            let by = values(&source["deduplicate"]["by"]).iter().map(|column| column.as_str().unwrap().to_owned()).collect();
+            let within_watermark = source["deduplicate"]["within_watermark"] == json!(true);
+            catalog.deduplications.insert(name.to_lowercase(), Deduplication { by, within_watermark });
+        }
     }
     for (name, table) in case["tables"].as_object().into_iter().flatten() {
         let rows = decoded(table["schema"].as_str().unwrap(), &values(&table["rows"]));
@@ -90,7 +98,14 @@ async fn run_case(case: &Value, restart: bool) -> Result<Value> {
     let mut plan = StreamingPlan::new("q", &query, &catalog, &settings(mode)).await?;
     let mut logs: BTreeMap<String, Vec<Bytes>> = BTreeMap::new();
     let mut put_out = Vec::new();
-    for number in 0..batches.values().map(Vec::len).max().unwrap_or(0) {
+    let mut tracker = Tracker::new(WatermarkPolicy::Min, plan.watermarks(), 0, None);
+    let (mut watermark_ms, mut late_watermark_ms) = (0, 0);
+    let with_rows = batches.values().map(Vec::len).max().unwrap_or(0);
+    for number in 0.. {
+        // A batch without rows follows when state may have expired.
+        if number >= with_rows && !(plan.expires() && watermark_ms > late_watermark_ms) {
+            break;
+        }
         if restart {
             plan = StreamingPlan::new("q", &query, &catalog, &settings(mode)).await?;
             for (operator, log) in &logs {
@@ -101,9 +116,12 @@ async fn run_case(case: &Value, restart: bool) -> Result<Value> {
             let rows = batches[&scan.source].get(number).map(|rows| rows.project(&scan.projection).unwrap());
             (scan.source.clone(), rows.into_iter().collect())
         });
-        let input = BatchInput { rows: rows.collect(), batch_time_us: 0, watermark_ms: 0, late_watermark_ms: 0, seed: 0 };
+        let input = BatchInput { rows: rows.collect(), batch_time_us: 0, watermark_ms, late_watermark_ms, seed: 0 };
         let output = plan.run(input).await?;
         plan.commit();
+        plan.close();
+        tracker.observe(&output.event_time.observed, 0);
+        (late_watermark_ms, watermark_ms) = (watermark_ms, watermark_ms.max(tracker.reached_ms()));
         for (operator, bytes) in output.state {
             logs.entry(operator).or_default().push(bytes);
         }
@@ -257,6 +275,8 @@ async fn parity_cases_give_sparks_rows_and_refusals() {
     let folder = ["tests/golden", "../shared/golden"].iter().map(|path| root.join(path)).find(|path| path.is_dir());
     let mut files: Vec<PathBuf> =
         folder.expect("the parity cases are there").read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
+    let own = root.join("tests/streaming/event-time");
+    files.extend(own.read_dir().unwrap().map(|entry| entry.unwrap().path()));
     files.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     files.sort();
     check_all(files.iter().map(|path| read(path)).collect()).await;

@@ -1,4 +1,5 @@
 mod aggregates;
+mod differential;
 mod event_time;
 mod golden;
 
