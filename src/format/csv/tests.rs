@@ -120,7 +120,9 @@ fn settings_change_the_signs() {
     check(doubled, &three(), &[("1,\"x\"\"y\",2", "1|x\"y|2.0")]);
     let header = CsvOptions { header: true, ..CsvOptions::default() };
     assert_eq!(decoded(header.clone(), &three(), "a,b,d\n1,x,2\n"), ["1|x|2.0"]);
+    assert_eq!(decoded(header.clone(), &three(), "\u{feff}a,b,d\n1,x,2\n"), ["1|x|2.0"]);
     assert_eq!(decoded(header, &three(), "a,b,d"), [""; 0]);
+    assert_eq!(decoded(CsvOptions::default(), &three(), "\u{feff}1,x,2\n"), ["1|x|2.0"]);
 }
 
 #[test]

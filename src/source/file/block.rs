@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 
 use memchr::memchr2;
 
-use super::reader::{BOM, check, failed};
+use super::reader::{check, failed};
 use super::taken::Taken;
 use crate::error::Result;
 use crate::source::lines::{LastReturn, LineSplitter, Piece};
@@ -86,10 +86,7 @@ impl Block {
     /// Where the first line of the block begins, if one does.
     fn start(&self, handle: &File) -> io::Result<Option<u64>> {
         if self.is_first {
-            let mut start = [0; BOM.len()];
-            let is_marked =
-                self.from == 0 && self.end >= BOM.len() as u64 && handle.read_exact_at(&mut start, 0).is_ok() && start == BOM;
-            return Ok(Some(if is_marked { BOM.len() as u64 } else { self.from }));
+            return Ok(Some(self.from));
         }
         let mut bytes = [0; PEEK_BYTES];
         // The byte before the block, which may end a line, is part of it.
@@ -248,8 +245,7 @@ mod tests {
 
     /// The lines as one reader finds them.
     fn expected(file: &Taken, content: &[u8], from: usize) -> Vec<Line> {
-        let start = if from == 0 && content.starts_with(&BOM) { BOM.len() } else { from };
-        let mut reader = LineReader::new(&content[start..], start as u64, LINE_BYTES_MAX);
+        let mut reader = LineReader::new(&content[from..], from as u64, LINE_BYTES_MAX);
         let mut lines = Vec::new();
         while let Some(found) = reader.next_lines().unwrap() {
             let (bytes, position, end) = (found.bytes, found.position, found.end);

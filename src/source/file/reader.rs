@@ -12,7 +12,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::source::lines::{LineReader, Lines, after_lines, count_lines, fitting};
 use crate::source::{LineChunk, LineEnd, LinePart, ReadBuffer, SourceStats};
 
-pub(super) const BOM: [u8; 3] = *b"\xEF\xBB\xBF";
 
 /// A file being read, from wherever the reader before stopped.
 pub(super) struct TakenReader {
@@ -142,13 +141,7 @@ fn open_at(file: File, path: &str, position: u64, to: u64) -> io::Result<(Box<dy
         skip(&mut input, path, position)?;
         return Ok((Box::new(input.take(to.saturating_sub(position))), position));
     }
-    let mut start = Vec::with_capacity(BOM.len());
-    (&mut input).take(to.min(BOM.len() as u64)).read_to_end(&mut start)?;
-    if start == BOM {
-        return Ok((Box::new(input.take(to - BOM.len() as u64)), BOM.len() as u64));
-    }
-    let rest = to - start.len() as u64;
-    Ok((Box::new(io::Cursor::new(start).chain(input.take(rest))), 0))
+    Ok((Box::new(input.take(to)), 0))
 }
 
 fn skip(input: &mut Box<dyn Read + Send>, path: &str, bytes: u64) -> io::Result<()> {
