@@ -12,7 +12,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::source::lines::{LineReader, Lines, after_lines, count_lines, fitting};
 use crate::source::{LineChunk, LineEnd, LinePart, ReadBuffer, SourceStats};
 
-
 /// A file being read, from wherever the reader before stopped.
 pub(super) struct TakenReader {
     file: Taken,
