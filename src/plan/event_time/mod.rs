@@ -1,6 +1,6 @@
 //! Event time in a plan: where a watermark stands, and what its nodes and the stateful operators share while a batch runs.
 //!
-//! A declared watermark is a node of the plan ([`node`]) that looks at its event-time column and passes every row on. What it saw
+//! A declared watermark is a node of the plan (`node`) that looks at its event-time column and passes every row on. What it saw
 //! goes to the engine, which decides the watermark of the next batch (`crate::watermark`); what was decided comes back with the
 //! next batch's input ([`EventTime`]).
 

@@ -1,7 +1,7 @@
 //! State in memory: pages of rows that are changed in place, and an index over their keys.
 //!
 //! A key is put into a row once and keeps it. Columns of fixed width are arrays over the rows of a page, so that a get gathers and a
-//! put scatters column by column; columns of no fixed width are kept in a [`log`] of Arrow pages, and their row knows the place.
+//! put scatters column by column; columns of no fixed width are kept in a `log` of Arrow pages, and their row knows the place.
 //! The batch under way remembers what its puts replaced: a commit costs nothing per key held, an abort puts back what was touched.
 //! A snapshot shares the pages, which are copied one by one when they change while it is being written.
 
