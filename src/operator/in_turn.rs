@@ -16,6 +16,7 @@ use datafusion::physical_plan::{
 use futures::{StreamExt, TryStreamExt};
 
 use super::arrivals::Arrivals;
+use super::node::only_input;
 
 /// `input` in one partition.
 pub fn in_turn(input: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
@@ -79,11 +80,10 @@ impl ExecutionPlan for InTurnExec {
 
     fn replace_children(
         self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
         _options: ReplaceChildrenOptions,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let input = children.pop().filter(|_| children.is_empty());
-        let input = input.ok_or_else(|| DataFusionError::Internal("InTurnExec has one input".to_owned()))?;
+        let input = only_input("InTurnExec", children)?;
         Ok(Arc::new(Self { input, arrivals: self.arrivals.clone(), properties: self.properties.clone() }))
     }
 

@@ -81,11 +81,10 @@ impl ExecutionPlan for PerBatchExec {
 
     fn replace_children(
         self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
         _options: ReplaceChildrenOptions,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let input = children.pop().filter(|_| children.is_empty());
-        let input = input.ok_or_else(|| DataFusionError::Internal("a per-batch node has one input".to_owned()))?;
+        let input = only_input("a per-batch node", children)?;
         Ok(Arc::new(Self { work: self.work.clone(), input, properties: self.properties.clone() }))
     }
 
@@ -104,6 +103,12 @@ impl ExecutionPlan for PerBatchExec {
         let stream = futures::stream::once(rows).try_flatten();
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream)))
     }
+}
+
+/// The new input of `node`, which has a single one.
+pub fn only_input(node: &str, mut children: Vec<Arc<dyn ExecutionPlan>>) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+    let input = children.pop().filter(|_| children.is_empty());
+    input.ok_or_else(|| DataFusionError::Internal(format!("{node} has one input")))
 }
 
 /// All rows of a plan, partition after partition.

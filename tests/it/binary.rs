@@ -245,6 +245,11 @@ impl Running {
         self.until(&format!("{query} is {state}"), || (self.state_of(query) == state).then_some(()));
     }
 
+    /// Whether the query of [`grinding`] is in its batch.
+    pub(crate) fn grinds(&self) -> bool {
+        self.get_json("/queries/heavy")["status"]["message"] == "Processing new data"
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
@@ -320,4 +325,34 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> (u16, String) {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{path} answers {answer:?}"));
     assert!(!head.to_ascii_lowercase().contains("transfer-encoding"), "{head}");
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+/// One batch that grinds for minutes: every row beside every row of a table.
+pub(crate) const HEAVY: &str = r#"
+version: 1
+name: heavy
+checkpoint: checkpoint
+sources:
+  rows:
+    from: { file: { path: in } }
+    format: { json: { schema: "v BIGINT" } }
+tables:
+  other: { from: { file: { path: other.json } }, format: { json: { schema: "w BIGINT" } } }
+queries:
+  heavy:
+    sql: SELECT v, w FROM rows JOIN other ON v * w % 7 > 8
+    trigger: available_now
+    to: { file: { path: out }, format: json }
+"#;
+
+/// `HEAVY` in the middle of its batch.
+pub(crate) fn grinding() -> (Folder, Running) {
+    let folder = Folder::with(HEAVY);
+    let lines = |name: &str| (0..30_000).map(|n| format!("{{\"{name}\":{n}}}\n")).collect::<String>();
+    folder.write("in/rows.json", lines("v"));
+    folder.write("other.json", lines("w"));
+    let running = folder.start_pipeline(&[]);
+    running.says("query started");
+    running.until("the batch runs", || running.grinds().then_some(()));
+    (folder, running)
 }

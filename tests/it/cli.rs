@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::binary::{Ended, Folder, Running};
+use super::binary::{Ended, Folder, grinding};
 
 /// Counts per key of files, printed as JSON; it needs no checkpoint.
 const COUNTS: &str = r#"
@@ -237,39 +237,6 @@ fn signals_end_it_cleanly_and_lose_nothing() {
         let expected = (0..sent).map(|n| (format!("{{\"n\":{n}}}"), 1)).collect();
         assert_eq!(folder.lines("out"), expected);
     }
-}
-
-/// One batch that grinds for minutes: every row beside every row of a table.
-const HEAVY: &str = r#"
-version: 1
-name: cli
-checkpoint: checkpoint
-sources:
-  rows:
-    from: { file: { path: in } }
-    format: { json: { schema: "v BIGINT" } }
-tables:
-  other: { from: { file: { path: other.json } }, format: { json: { schema: "w BIGINT" } } }
-queries:
-  heavy:
-    sql: SELECT v, w FROM rows JOIN other ON v * w % 7 > 8
-    trigger: available_now
-    to: { file: { path: out }, format: json }
-"#;
-
-/// `HEAVY` in the middle of its batch.
-fn grinding() -> (Folder, Running) {
-    let folder = Folder::with(HEAVY);
-    let lines = |name: &str| (0..30_000).map(|n| format!("{{\"{name}\":{n}}}\n")).collect::<String>();
-    folder.write("in/rows.json", lines("v"));
-    folder.write("other.json", lines("w"));
-    let running = folder.start_pipeline(&[]);
-    running.says("query started");
-    running.until("the batch runs", || {
-        let status = running.get_json("/queries/heavy")["status"].clone();
-        (status["message"] == "Processing new data").then_some(())
-    });
-    (folder, running)
 }
 
 #[test]

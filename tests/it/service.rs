@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::binary::{Folder, Running, get};
+use super::binary::{Folder, HEAVY, Running, get, grinding};
 
 /// Right rows to files, the others to a dead letter.
 const PIPELINE: &str = r#"
@@ -217,31 +217,9 @@ fn a_taken_default_port_is_no_obstacle_and_an_asked_one_is() {
     running.stop();
 }
 
-/// Every row beside every row of a table: a batch that takes far longer than the test.
-const HEAVY: &str = r#"
-version: 1
-name: service
-sources:
-  rows:
-    from: { file: { path: in } }
-    format: { json: { schema: "v BIGINT" } }
-tables:
-  other: { from: { file: { path: other.json } }, format: { json: { schema: "w BIGINT" } } }
-queries:
-  heavy:
-    sql: SELECT v, w FROM rows JOIN other ON v * w % 7 > 8
-    to: { discard: {} }
-"#;
-
 #[test]
 fn control_answers_while_a_batch_grinds() {
-    let folder = Folder::with(HEAVY);
-    let lines = |name: &str| (0..30_000).map(|n| format!("{{\"{name}\":{n}}}\n")).collect::<String>();
-    folder.write("in/rows.json", lines("v"));
-    folder.write("other.json", lines("w"));
-    let running = folder.start_pipeline(&[]);
-    let grinds = || running.get_json("/queries/heavy")["status"]["message"] == "Processing new data";
-    running.until("the batch runs", || grinds().then_some(()));
+    let (_folder, running) = grinding();
     let address = running.http();
     let mut times: Vec<Duration> = (0..60)
         .map(|call| {
@@ -251,7 +229,7 @@ fn control_answers_while_a_batch_grinds() {
             started.elapsed()
         })
         .collect();
-    assert!(grinds(), "the batch was over too soon to tell");
+    assert!(running.grinds(), "the batch was over too soon to tell");
     times.sort();
     println!("control calls beside a batch: median {:?}, worst {:?}", times[30], times[59]);
     // Far above what they take on a machine of their own: the cores are shared with the batch and with other tests.

@@ -20,6 +20,7 @@ use futures::TryStreamExt;
 
 use super::shared::{EventTime, Observed, SetAside, SetAsideKind};
 use crate::error::{Error, Result};
+use crate::operator::node::only_input;
 use crate::plan::spark::relation::visible_name;
 
 /// Passes its input on.
@@ -84,13 +85,10 @@ impl ExecutionPlan for WatermarkExec {
 
     fn replace_children(
         self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
         _options: ReplaceChildrenOptions,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let (Some(input), true) = (children.pop(), children.is_empty()) else {
-            return Err(DataFusionError::Internal("a watermark has one input".to_owned()));
-        };
-        Ok(Arc::new(Self::over(self.observer.clone(), input)))
+        Ok(Arc::new(Self::over(self.observer.clone(), only_input("a watermark", children)?)))
     }
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> DataFusionResult<Arc<dyn ExecutionPlan>> {

@@ -23,6 +23,7 @@ use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 use futures::{StreamExt, stream};
 
 use super::node::{Generate, Options};
+use crate::operator::node::only_input;
 
 /// Rows of one output batch at most.
 const ROWS_MAX: usize = 8192;
@@ -195,12 +196,10 @@ impl ExecutionPlan for GenerateExec {
 
     fn replace_children(
         self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
         _options: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let (Some(input), true) = (children.pop(), children.is_empty()) else {
-            return Err(DataFusionError::Internal("a generator takes one input".into()));
-        };
+        let input = only_input("a generator", children)?;
         let this = self.as_ref();
         Ok(Arc::new(Self::new(input, this.keep.clone(), this.list.clone(), this.options, this.schema.clone())))
     }
