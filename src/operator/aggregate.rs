@@ -10,23 +10,19 @@
 //! taken out before the partial aggregation, and its state is removed. Complete mode keeps every group for ever.
 
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::{concat_batches, take};
-use arrow::datatypes::{Field, FieldRef, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use datafusion::common::{DFSchemaRef, DataFusionError, Result as DataFusionResult};
-use datafusion::logical_expr::{
-    Aggregate, Distinct, EmitTo, Expr, GroupsAccumulator, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore,
-};
-use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregateBuilder};
-use datafusion::physical_expr::{GroupsAccumulatorAdapter, create_physical_expr};
+use datafusion::logical_expr::{Aggregate, Distinct, Expr, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore};
+use datafusion::physical_expr::create_physical_expr;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 
 use super::arrivals::{Arrivals, LateGroups};
 use super::expiry::{ExpiredKeys, Expiry};
+use super::functions::{Functions, partial};
 use super::grouping::physical_group_by;
 use super::in_turn::InTurnExec;
 use super::lateness::Lateness;
@@ -134,20 +130,12 @@ fn plan(node: &dyn UserDefinedLogicalNode, planning: Planning<'_>) -> Result<Opt
 fn plan_node(node: &StatefulAggregate, planning: Planning<'_>) -> DataFusionResult<Planned> {
     let Aggregate { group_expr, aggr_expr, schema, .. } = &node.aggregate;
     let Planning { logical_input, input, session, subqueries, memory, event_time } = planning;
-    let properties = session.execution_props();
-    let group_by = physical_group_by(group_expr, logical_input.schema(), properties, subqueries)?;
-    let (mut functions, mut filters) = (Vec::new(), Vec::new());
-    for expr in aggr_expr {
-        let lowered =
-            LoweredAggregateBuilder::new(expr, logical_input.schema(), &input.schema(), properties, subqueries).build()?;
-        functions.push(lowered.aggregate);
-        filters.push(lowered.filter);
-    }
-    let input_schema = input.schema();
+    let (properties, input_schema) = (session.execution_props(), logical_input.schema());
+    let group_by = physical_group_by(group_expr, input_schema, properties, subqueries)?;
     let late = match node.ends {
         None => None,
         Some((key, column)) => {
-            let physical = |expr: &Expr| create_physical_expr(expr, logical_input.schema(), properties, subqueries);
+            let physical = |expr: &Expr| create_physical_expr(expr, input_schema, properties, subqueries);
             let lateness = Lateness {
                 operator: node.id.clone(),
                 field: visible_name(schema.field(key).name()).to_owned(),
@@ -161,51 +149,31 @@ fn plan_node(node: &StatefulAggregate, planning: Planning<'_>) -> DataFusionResu
     let arrivals = Arc::new(Arrivals::new(late));
     // One partition, so that each key comes out of the partial aggregation once.
     let input = Arc::new(InTurnExec::new(input, arrivals.clone()));
-    let partial = AggregateExec::try_new(AggregateMode::Partial, group_by, functions, filters, input, input_schema)?;
-    // The aggregation may have replaced a function by its reverse; its own are the ones that understand its states.
-    let functions = partial.aggr_expr().to_vec();
+    let (partial, functions) = partial(aggr_expr, group_by, input, input_schema, properties, subqueries)?;
     let schema = schema.inner().clone();
     let keys = schema.fields().len() - functions.len();
-    let (state, ranges) = state_fields(&functions)?;
     // State outlives changes to the query that renumber its columns.
     let key_fields =
         schema.fields()[..keys].iter().map(|field| Arc::new(field.as_ref().clone().with_name(visible_name(field.name()))));
-    let state = StateSchema::new(key_fields.collect(), state);
-    let parameters = functions.iter().map(|f| f.fun().name().to_owned()).collect();
+    let state = StateSchema::new(key_fields.collect(), functions.state_fields().to_vec());
+    let parameters = functions.names().collect();
     let on_watermark = match (node.mode, node.ends) {
         (OutputMode::Complete, _) => OnWatermark::Nothing,
         (OutputMode::Append | OutputMode::Update, None) => OnWatermark::Run,
         (OutputMode::Append | OutputMode::Update, Some((index, column))) => OnWatermark::Evict(Expiry { index, column }),
     };
     let operator = Operator::new(&SPEC, &node.id, state, parameters, on_watermark, memory)?;
-    let partial_schema = partial.schema();
     let merge = Merge {
         operator: operator.clone(),
         mode: node.mode,
         arrivals,
         event_time: event_time.clone(),
-        partial_schema,
+        partial_schema: partial.schema(),
         schema: schema.clone(),
         keys,
         functions,
-        ranges,
     };
     Ok(Planned { node: Arc::new(PerBatchExec::new(Arc::new(merge), Arc::new(partial), schema)), operator })
-}
-
-/// State columns of all functions in order, and which of them are each function's. They are named by position, so that a renamed
-/// alias does not change the state's schema.
-fn state_fields(functions: &[Arc<AggregateFunctionExpr>]) -> DataFusionResult<(Vec<FieldRef>, Vec<Range<usize>>)> {
-    let (mut fields, mut ranges) = (Vec::<FieldRef>::new(), Vec::new());
-    for (position, function) in functions.iter().enumerate() {
-        let start = fields.len();
-        for (part, field) in function.state_fields()?.iter().enumerate() {
-            let name = format!("{}_{position}_{part}", function.fun().name());
-            fields.push(Arc::new(Field::new(name, field.data_type().clone(), true)));
-        }
-        ranges.push(start..fields.len());
-    }
-    Ok((fields, ranges))
 }
 
 /// Partial states of one batch + stored states → new states and rows.
@@ -218,8 +186,7 @@ struct Merge {
     partial_schema: SchemaRef,
     schema: SchemaRef,
     keys: usize,
-    functions: Vec<Arc<AggregateFunctionExpr>>,
-    ranges: Vec<Range<usize>>,
+    functions: Functions,
 }
 
 impl PerBatch for Merge {
@@ -315,51 +282,15 @@ impl Merge {
         let unordered = |e| Error::internal("could not order a batch's groups").because(e);
         let batch: Vec<ArrayRef> = in_order(batch).map_err(unordered)?;
         let groups: Vec<usize> = (0..rows).collect();
-        let mut merged = Vec::with_capacity(batch.len());
-        for (function, range) in self.functions.iter().zip(&self.ranges) {
-            let mut accumulator = self.accumulator(function)?;
-            // What is stored came first: FIRST, LAST and the collecting functions depend on it.
-            let stored = &found.state[range.clone()];
-            accumulator.merge_batch(stored, &groups[..found.held], found.held).map_err(data_error)?;
-            accumulator.merge_batch(&batch[range.clone()], &groups, rows).map_err(data_error)?;
-            merged.extend(accumulator.state(EmitTo::All).map_err(data_error)?);
-        }
+        // What is stored came first: FIRST, LAST and the collecting functions depend on it.
+        let merged = self.functions.merge(&[(&found.state, &groups[..found.held]), (&batch, &groups)], rows)?;
         Ok((in_order(keys).map_err(unordered)?, merged))
     }
 
     /// Turns states into rows.
     fn finish(&self, keys: &[ArrayRef], states: &[ArrayRef], rows: usize) -> Result<RecordBatch> {
-        let mut columns = keys.to_vec();
-        let groups: Vec<usize> = (0..rows).collect();
-        for (function, range) in self.functions.iter().zip(&self.ranges) {
-            if let [value] = &states[range.clone()]
-                && is_own_state(function)
-            {
-                columns.push(value.clone());
-                continue;
-            }
-            let mut accumulator = self.accumulator(function)?;
-            accumulator.merge_batch(&states[range.clone()], &groups, rows).map_err(data_error)?;
-            columns.push(accumulator.evaluate(EmitTo::All).map_err(data_error)?);
-        }
-        record_batch(self.schema.clone(), columns, rows)
+        record_batch(self.schema.clone(), [keys, &self.functions.results(states, rows)?].concat(), rows)
     }
-
-    fn accumulator(&self, function: &Arc<AggregateFunctionExpr>) -> Result<Box<dyn GroupsAccumulator>> {
-        // Without keys the partial aggregation uses plain accumulators: their states are theirs to read.
-        if self.keys > 0 && function.groups_accumulator_supported() {
-            return function.create_groups_accumulator().map_err(data_error);
-        }
-        let function = function.clone();
-        Ok(Box::new(GroupsAccumulatorAdapter::new(move || function.create_accumulator())))
-    }
-}
-
-/// Whether the result is the only column of the state, as it is for counts and extremes.
-fn is_own_state(function: &AggregateFunctionExpr) -> bool {
-    let result = function.field();
-    let same = |state: &[FieldRef]| matches!(state, [state] if state.data_type() == result.data_type());
-    ["count", "min", "max"].contains(&function.fun().name()) && function.state_fields().is_ok_and(|state| same(&state))
 }
 
 fn remove(held: &mut Held, keys: &[ExpiredKeys], counts: &mut BatchCounts) -> Result<()> {
@@ -373,8 +304,4 @@ fn record_batch(schema: SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Resul
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     RecordBatch::try_new_with_options(schema, columns, &options)
         .map_err(|e| Error::internal("an aggregation yielded columns of other types than planned").because(e))
-}
-
-fn data_error(error: DataFusionError) -> Error {
-    from_datafusion(error, ErrorKind::Data)
 }

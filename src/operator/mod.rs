@@ -23,6 +23,7 @@ use crate::state::{BatchEnd, OperatorState, StateMemory, StateSchema};
 
 pub mod aggregate;
 mod arrivals;
+mod functions;
 mod grouping;
 pub mod in_turn;
 pub mod deduplicate;
