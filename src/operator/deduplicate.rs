@@ -69,6 +69,22 @@ impl Deduplicate {
         let node = Self { by, within_watermark, event_time, id: None, input };
         Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
     }
+
+    /// The event time, if rows are only judged by it: it neither is a key nor says when keys end.
+    pub fn event_time_beside_keys(&self) -> Option<&Column> {
+        let (column, _) = self.event_time.as_ref()?;
+        (!self.within_watermark && !self.by.contains(column)).then_some(column)
+    }
+
+    /// Where a column stands in the input, and so in the output.
+    pub fn input_index(&self, column: &Column) -> Option<usize> {
+        self.input.schema().maybe_index_of_column(column)
+    }
+
+    /// The same, judging no row as late.
+    pub fn without_event_time(&self) -> Self {
+        Self { event_time: None, ..self.clone() }
+    }
 }
 
 fn claim_for_ever(node: &LogicalPlan, claim: &Claim<'_>) -> Result<Claimed> {

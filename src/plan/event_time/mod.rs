@@ -9,6 +9,7 @@ mod filters;
 mod lineage;
 mod node;
 mod shared;
+mod unread;
 
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ pub use filters::below_watermarks;
 pub use lineage::{EventColumn, Traced, event_column, event_key, only_event_column};
 pub use node::{WatermarkNode, WatermarkPlanner};
 pub use shared::{EventTime, EventTimeReport, Observed, SetAside, SetAsideKind};
+pub use unread::without_unread;
 
 use super::catalog::is_streaming;
 use super::spark::types::{self, sql_name};

@@ -26,7 +26,7 @@ use tracing::warn;
 pub use self::result::ResultPlan;
 use super::batch_time::BatchTime;
 use super::catalog::{BatchRows, scan_requests, stream_of};
-use super::event_time::{self, EventTime, EventTimeReport, Watermark, below_watermarks};
+use super::event_time::{self, EventTime, EventTimeReport, Watermark, below_watermarks, without_unread};
 use super::explain::Explained;
 use super::spark::relation::{optimise, plan_query};
 use super::{
@@ -83,6 +83,7 @@ impl StreamingPlan {
             QueryText::Sql(_) => optimise(incremental)?,
             QueryText::Plan(_) => session.optimize(&incremental).map_err(|e| from_datafusion(e, ErrorKind::Config))?,
         };
+        let optimized = without_unread(optimized)?;
         let memory = StateMemory::new(settings.state_memory_bytes_max);
         let event_time = Arc::new(EventTime::default());
         let built = build::physical(&optimized, &session, &memory, &event_time, &ids).await?;

@@ -1,0 +1,78 @@
+//! A deduplication judges rows by an event time that somebody reads.
+//!
+//! Spark takes out columns that nothing reads before it looks for the event time of a deduplication, so a query that does not
+//! select it has no late rows there. Results depend on it, hence the same here.
+
+use std::collections::BTreeSet;
+
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::{Extension, LogicalPlan};
+
+use crate::error::{ErrorKind, Result, from_datafusion};
+use crate::operator::deduplicate::Deduplicate;
+
+/// An optimised plan whose deduplications no longer look at event times that are neither among their keys nor read above them.
+pub fn without_unread(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let mut has_any = false;
+    let walked = plan.apply(|node| {
+        has_any |= deduplication(node).is_some();
+        Ok(if has_any { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    walked.map_err(|e| from_datafusion(e, ErrorKind::Internal))?;
+    if !has_any {
+        return Ok(plan);
+    }
+    let all = columns_of(&plan);
+    rewritten(plan, &all)
+}
+
+fn deduplication(plan: &LogicalPlan) -> Option<&Deduplicate> {
+    let LogicalPlan::Extension(extension) = plan else { return None };
+    extension.node.as_any().downcast_ref()
+}
+
+fn columns_of(plan: &LogicalPlan) -> BTreeSet<usize> {
+    (0..plan.schema().fields().len()).collect()
+}
+
+/// `plan`, of whose columns only `read` are.
+fn rewritten(plan: LogicalPlan, read: &BTreeSet<usize>) -> Result<LogicalPlan> {
+    let unread = |node: &&Deduplicate| {
+        let column = node.event_time_beside_keys();
+        column.is_some_and(|column| node.input_index(column).is_some_and(|index| !read.contains(&index)))
+    };
+    let plan = match deduplication(&plan).filter(unread) {
+        Some(node) => LogicalPlan::Extension(Extension { node: std::sync::Arc::new(node.without_event_time()) }),
+        None => plan,
+    };
+    let reads = inputs_read(&plan, read);
+    let inputs = plan.inputs().into_iter().zip(&reads).map(|(input, read)| rewritten(input.clone(), read));
+    let inputs = inputs.collect::<Result<Vec<_>>>()?;
+    plan.with_new_exprs(plan.expressions(), inputs).map_err(|e| from_datafusion(e, ErrorKind::Internal))
+}
+
+/// Which columns of each input are read, if `read` are of the plan's own.
+fn inputs_read(plan: &LogicalPlan, read: &BTreeSet<usize>) -> Vec<BTreeSet<usize>> {
+    let named = |input: &LogicalPlan| -> BTreeSet<usize> {
+        let expressions = plan.expressions();
+        let columns = expressions.iter().flat_map(|expr| expr.column_refs());
+        columns.filter_map(|column| input.schema().maybe_index_of_column(column)).collect()
+    };
+    match plan {
+        LogicalPlan::Projection(_) | LogicalPlan::Aggregate(_) => plan.inputs().into_iter().map(named).collect(),
+        LogicalPlan::Filter(_) | LogicalPlan::Sort(_) | LogicalPlan::Limit(_) | LogicalPlan::SubqueryAlias(_) => {
+            plan.inputs().into_iter().map(|input| &named(input) | read).collect()
+        }
+        LogicalPlan::Extension(extension) => {
+            let of_output = extension.node.necessary_children_exprs(&read.iter().copied().collect::<Vec<_>>());
+            match of_output {
+                Some(needed) => {
+                    let needed = needed.into_iter().map(BTreeSet::from_iter);
+                    plan.inputs().into_iter().zip(needed).map(|(input, needed)| &named(input) | &needed).collect()
+                }
+                None => plan.inputs().into_iter().map(columns_of).collect(),
+            }
+        }
+        _ => plan.inputs().into_iter().map(columns_of).collect(),
+    }
+}
