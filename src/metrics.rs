@@ -34,6 +34,8 @@ pub struct Metrics {
     state_limit: IntGaugeVec,
     running: IntGaugeVec,
     sources: SourceSeries,
+    tables_refreshed: IntCounterVec,
+    tables_refused: IntCounterVec,
     /// Brings series up to date whose values live elsewhere.
     refresh: Arc<Mutex<Vec<Refresh>>>,
 }
@@ -165,6 +167,16 @@ impl Metrics {
                     "What limits.state_memory allows the stateful operators of a query.",
                 )?,
                 sources: SourceSeries::new()?,
+                tables_refreshed: counter(
+                    "tidemill_table_refreshes_total",
+                    "Times that a static table was read again.",
+                    &["pipeline", "table"],
+                )?,
+                tables_refused: counter(
+                    "tidemill_table_refresh_failures_total",
+                    "Times that the changed files of a static table could not be used.",
+                    &["pipeline", "table"],
+                )?,
                 refresh: Arc::default(),
                 running: gauge("tidemill_query_running", "1 while a query runs, 0 once it has stopped or failed.")?,
             })
@@ -189,6 +201,8 @@ impl Metrics {
         registry.register(Box::new(self.state_rows.clone()))?;
         registry.register(Box::new(self.state_bytes.clone()))?;
         registry.register(Box::new(self.state_limit.clone()))?;
+        registry.register(Box::new(self.tables_refreshed.clone()))?;
+        registry.register(Box::new(self.tables_refused.clone()))?;
         for series in self.sources.all() {
             registry.register(Box::new(series.clone()))?;
         }
@@ -302,6 +316,16 @@ impl QueryMetrics {
     /// Adds rows committed to `sink`.
     pub fn rows_written(&self, sink: &str, rows: u64) {
         self.all.rows_written.with_label_values(&[self.pipeline.as_str(), &self.query, sink]).inc_by(rows);
+    }
+
+    /// A static table was read again.
+    pub fn table_refreshed(&self, table: &str) {
+        self.all.tables_refreshed.with_label_values(&[self.pipeline.as_str(), table]).inc();
+    }
+
+    /// The changed files of a static table could not be used.
+    pub fn table_refused(&self, table: &str) {
+        self.all.tables_refused.with_label_values(&[self.pipeline.as_str(), table]).inc();
     }
 
     /// Adds rows dropped for `reason`.

@@ -15,7 +15,7 @@ use crate::checkpoint::CheckpointRoot;
 use crate::checkpoint::storage::{LocalVfs, SharedVfs};
 use crate::error::{Error, Result};
 use crate::format::csv::CsvOptions;
-use crate::format::{DecodeRequest, FormatOptions, MetadataColumn, OnMalformed};
+use crate::format::{DecodeRequest, FormatOptions, LineLimits, MetadataColumn, OnMalformed};
 use crate::pipeline::{
     self, Address, ConsoleFormat, CsvSpec, FileSource, FormatSpec, Pipeline, QuerySpec, SinkConnector, SinkSpec, SocketEndpoint,
     SocketSource, SourceConnector, SourceSpec, Trigger,
@@ -282,7 +282,7 @@ pub(super) fn line_format(format: &FormatSpec) -> Result<(SchemaRef, FormatOptio
 }
 
 /// A request for every declared column of a static table.
-pub(super) fn decode_all_columns(pipeline: &Pipeline, name: &str, schema: &SchemaRef) -> DecodeRequest {
+pub(super) fn decode_all_columns(time_zone: &Arc<str>, limits: LineLimits, name: &str, schema: &SchemaRef) -> DecodeRequest {
     DecodeRequest {
         schema: schema.clone(),
         projection: (0..schema.fields().len()).collect(),
@@ -291,8 +291,8 @@ pub(super) fn decode_all_columns(pipeline: &Pipeline, name: &str, schema: &Schem
         on_malformed: OnMalformed::Permissive,
         keep_malformed: false,
         source: name.into(),
-        time_zone: pipeline.time_zone.clone(),
-        limits: pipeline.limits.lines,
+        time_zone: time_zone.clone(),
+        limits,
     }
 }
 
@@ -319,7 +319,7 @@ fn rows_of(pipeline: &Pipeline, query: &QuerySpec, spec: &SourceSpec, scan: &Sca
         filter: scan.filter.iter().filter(|condition| condition.column < schema.fields().len()).cloned().collect(),
         on_malformed: spec.on_malformed,
         keep_malformed: query.dead_letter.is_some(),
-        ..decode_all_columns(pipeline, &spec.name, &schema)
+        ..decode_all_columns(&pipeline.time_zone, pipeline.limits.lines, &spec.name, &schema)
     };
     Ok(SourceRows::Lines(Arc::new(Decoders::new(options, request)?)))
 }

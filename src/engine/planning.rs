@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use futures::future::select_all;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::Step;
 use super::query::{Next, Query};
+use super::tables::Look;
 use super::trigger::{is_bounded, next_tick_us};
 use crate::checkpoint::{BatchId, PlannedBatch};
 use crate::error::Result;
@@ -41,10 +42,12 @@ impl Query {
             // What is decided here about sources that are silent goes to the log with the plan.
             let watermark_ms = self.watermark_ms.max(self.tracker.reached_without_idle_ms(batch_time_us));
             if is_first_and_empty || sources.values().any(|range| range.start != range.end) {
+                self.refresh_tables(stop).await;
                 return self.log_plan(batch, batch_time_us, watermark_ms, sources);
             }
             if self.parts.trigger != Trigger::Once && watermark_ms > self.late_watermark_ms && self.parts.plan.expires() {
                 self.parts.monitor.running("No new data but cleaning up state", true);
+                self.refresh_tables(stop).await;
                 return self.log_plan(batch, batch_time_us, watermark_ms, sources);
             }
             if is_bounded(self.parts.trigger) {
@@ -58,6 +61,39 @@ impl Query {
             self.parts.monitor.running("Waiting for data to arrive", false);
             self.wait_for_data(now_us, stop).await?;
         }
+    }
+
+    /// Looks whether the files of static tables have changed; the batch that is being planned is the first to see their new rows. Never
+    /// fails: what cannot be read leaves the rows as they were.
+    async fn refresh_tables(&mut self, stop: &CancellationToken) {
+        if self.parts.tables.is_empty() {
+            return;
+        }
+        let (query, metrics, now_us) = (&self.parts.name, &self.parts.metrics, self.parts.clock.now_us());
+        for table in &self.parts.tables {
+            let name = table.name();
+            let looking = table.clone();
+            // A file system may take its time: neither other queries nor a stop wait for it.
+            let looked = tokio::select! {
+                looked = tokio::task::spawn_blocking(move || looking.look(now_us)) => looked,
+                () = stop.cancelled() => return,
+            };
+            match looked {
+                Ok(Look::Same) => {}
+                Ok(Look::Replaced(rows)) => {
+                    info!(query, table = name, rows, "table read again");
+                    metrics.table_refreshed(name);
+                }
+                Ok(Look::Refused { reason, is_known }) => {
+                    if !is_known {
+                        warn!(query, table = name, reason, "table not read again; its rows stay as they were");
+                    }
+                    metrics.table_refused(name);
+                }
+                Err(panic) => warn!(query, table = name, error = %panic, "table not looked at"),
+            }
+        }
+        self.parts.plan.use_latest_tables();
     }
 
     async fn ranges(&mut self, batch: BatchId) -> Result<BTreeMap<String, OffsetRange>> {

@@ -13,6 +13,7 @@ use super::feed::Decoders;
 use super::report::BatchReport;
 use super::snapshots::Snapshots;
 use super::status::QueryMonitor;
+use super::tables::WatchedTable;
 use super::{StopAfter, micro_batch};
 use crate::checkpoint::{BatchId, Checkpoint, FirstStep, PlannedBatch, PreparedBatch, Recovered};
 use crate::clock::Clock;
@@ -86,6 +87,8 @@ pub struct QueryParts {
     pub watermark_policy: WatermarkPolicy,
     /// What a batch runs.
     pub plan: StreamingPlan,
+    /// The static tables that are looked at before each batch.
+    pub(super) tables: Vec<Arc<WatchedTable>>,
     /// Where rows come from.
     pub sources: Vec<QuerySource>,
     /// Where results go, in commit order.

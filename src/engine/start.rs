@@ -17,10 +17,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{error, info};
 
+use super::StopAfter;
 use super::connect::Connector;
 use super::query::{Query, QueryParts};
 use super::status::QueryMonitor;
-use super::{StopAfter, tables};
+use super::tables::{self, WatchedTable};
 use crate::checkpoint::storage::{LocalVfs, SharedVfs};
 use crate::checkpoint::{self, Checkpoint, CheckpointRoot, Identity};
 use crate::clock::Clock;
@@ -110,6 +111,14 @@ impl MemoryTables {
 pub struct PlannedQuery {
     spec: QuerySpec,
     plan: StreamingPlan,
+    /// The tables it reads that are read again when their files change.
+    tables: Vec<Arc<WatchedTable>>,
+}
+
+/// Everything that the queries of a pipeline may name.
+pub struct Declared {
+    catalog: Catalog,
+    watched: Vec<Arc<WatchedTable>>,
 }
 
 impl PlannedQuery {
@@ -138,10 +147,10 @@ impl PlannedQuery {
 
 /// Plans every query of `pipeline`; reads its static tables, and opens nothing else.
 pub async fn plan_all(pipeline: &Pipeline) -> Result<Vec<PlannedQuery>> {
-    let catalog = catalog(pipeline)?;
+    let declared = declared(pipeline)?;
     let (mut planned, mut refused) = (Vec::new(), Vec::new());
     for spec in &pipeline.queries {
-        match plan_one(pipeline, spec, &catalog).await {
+        match plan_one(pipeline, spec, &declared).await {
             Ok(query) => planned.push(query),
             Err(error) => refused.push(error),
         }
@@ -159,7 +168,7 @@ pub async fn plan_all(pipeline: &Pipeline) -> Result<Vec<PlannedQuery>> {
 }
 
 /// Everything that the queries of `pipeline` may name; reads its static tables.
-pub fn catalog(pipeline: &Pipeline) -> Result<Catalog> {
+pub fn declared(pipeline: &Pipeline) -> Result<Declared> {
     for source in &pipeline.sources {
         if let Some(format) = &source.format {
             super::connect::line_format(format)
@@ -179,13 +188,15 @@ pub fn catalog(pipeline: &Pipeline) -> Result<Catalog> {
     let of_sources = pipeline.sources.iter().map(|source| (&source.name, &source.deduplicate));
     let deduplications = of_sources.chain(pipeline.views.iter().map(|view| (&view.name, &view.deduplicate)));
     let deduplications = deduplications.filter_map(|(name, deduplicate)| Some((name.to_lowercase(), deduplicate.clone()?)));
-    Ok(Catalog {
+    let (tables, watched) = tables::read_all(pipeline)?;
+    let catalog = Catalog {
         deduplications: deduplications.collect(),
         watermarks: watermarks.collect(),
         streams,
-        tables: tables::read_all(pipeline)?,
+        tables,
         views: pipeline.views.iter().map(|view| (view.name.clone(), view.sql.clone())).collect(),
-    })
+    };
+    Ok(Declared { catalog, watched })
 }
 
 /// The plan that reads all declared columns of a source.
@@ -204,13 +215,15 @@ pub fn scan_of(spec: &SourceSpec) -> Result<LogicalPlan> {
 }
 
 /// Plans one query and checks that its sinks can take its rows.
-pub async fn plan_one(pipeline: &Pipeline, spec: &QuerySpec, catalog: &Catalog) -> Result<PlannedQuery> {
+pub async fn plan_one(pipeline: &Pipeline, spec: &QuerySpec, declared: &Declared) -> Result<PlannedQuery> {
     let place = spec.position.map(|position| format!(" (its SQL starts at line {position})")).unwrap_or_default();
     let named = |error: Error| Error::new(error.kind(), format!("query {:?}{place} cannot run", spec.name)).because(error);
     let settings = plan_settings(pipeline, spec);
-    let plan = StreamingPlan::new(&spec.name, &spec.text, catalog, &settings).await.map_err(named)?;
+    let plan = StreamingPlan::new(&spec.name, &spec.text, &declared.catalog, &settings).await.map_err(named)?;
     super::connect::check_sinks(spec, &plan, &settings).await.map_err(named)?;
-    Ok(PlannedQuery { spec: spec.clone(), plan })
+    let tables = plan.replaceable_tables().filter_map(|name| declared.watched.iter().find(|table| table.name() == name).cloned());
+    let tables = tables.collect();
+    Ok(PlannedQuery { spec: spec.clone(), plan, tables })
 }
 
 /// Refuses file sources whose path is not there, as a start does; all at once.
@@ -426,7 +439,7 @@ async fn run_one(
 ) -> Result<()> {
     let Host { root, connector, resources, .. } = host;
     let identity = planned.identity(&pipeline.time_zone)?;
-    let PlannedQuery { spec, plan } = planned;
+    let PlannedQuery { spec, plan, tables } = planned;
     let (checkpoint, recovered) = Checkpoint::open(&root, &spec.name, &identity)?;
     let sources = connector.open_sources(&pipeline, &spec, &plan).await?;
     let (sinks, dead_letter) = connector.open_sinks(&pipeline, &spec, &plan).await?;
@@ -438,6 +451,7 @@ async fn run_one(
         trigger: spec.trigger,
         watermark_policy: spec.watermark_policy,
         plan,
+        tables,
         sources,
         sinks,
         dead_letter,

@@ -7,7 +7,7 @@ use super::problem::{Place, Problems};
 use super::scalar::{Scalar, quoted};
 use super::spec::{
     CheckpointRoot, CleanSource, ConsoleFormat, ConsoleSink, CsvSpec, FileFormat, FileSink, FileSource, FormatSpec, Limits,
-    Pipeline, QuerySpec, RateSource, SinkConnector, SinkSpec, SocketEndpoint, SocketSource, SourceConnector, SourceSpec,
+    Pipeline, QuerySpec, RateSource, Refresh, SinkConnector, SinkSpec, SocketEndpoint, SocketSource, SourceConnector, SourceSpec,
     TableSpec, ViewSpec,
 };
 use super::text::Text;
@@ -188,7 +188,11 @@ fn table(name: &str, values: &Values, problems: &mut Problems) -> Option<TableSp
     let (_, file) = values.map("from")?.branch.as_ref()?;
     let path = file.path("path")?;
     check::glob(&path, file, problems);
-    Some(TableSpec { name: name.to_owned(), path, format: format? })
+    let refresh = match values.choice("refresh")? {
+        "when_changed" => Refresh::WhenChanged,
+        _ => Refresh::Never,
+    };
+    Some(TableSpec { name: name.to_owned(), path, format: format?, refresh })
 }
 
 fn view(name: &str, values: &Values) -> Option<ViewSpec> {

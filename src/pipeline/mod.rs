@@ -34,7 +34,7 @@ pub use schema::json_schema;
 pub use size::{parse_size, show_size};
 pub use spec::{
     CheckpointRoot, CleanSource, ConsoleFormat, ConsoleSink, CsvSpec, FileFormat, FileSink, FileSource, FormatSpec, Limits,
-    MemorySource, Pipeline, Position, QuerySpec, RateSource, SinkConnector, SinkSpec, SocketEndpoint, SocketSource,
+    MemorySource, Pipeline, Position, QuerySpec, RateSource, Refresh, SinkConnector, SinkSpec, SocketEndpoint, SocketSource,
     SourceConnector, SourceSpec, TableSpec, Trigger, ViewSpec,
 };
 pub use text::{Address, FilePath, Text};

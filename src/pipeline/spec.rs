@@ -191,7 +191,17 @@ impl Default for CsvSpec {
     }
 }
 
-/// A table that is read once at start.
+/// When a static table's files are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Refresh {
+    /// Once, at start.
+    #[default]
+    Never,
+    /// At start, and again before a batch that finds them changed.
+    WhenChanged,
+}
+
+/// A table that is read at start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableSpec {
     /// Its name in SQL.
@@ -200,6 +210,8 @@ pub struct TableSpec {
     pub path: FilePath,
     /// How its files become rows.
     pub format: FormatSpec,
+    /// Whether they are read again.
+    pub refresh: Refresh,
 }
 
 /// A named query text, inlined where it is named.

@@ -39,7 +39,7 @@ pub(super) static ROOT: Table = plain(
             "Zone of zoneless text and of date functions; fixed in the checkpoint.",
         ),
         setting("sources", Kind::Named(&SOURCE), Required, "Streams, by the name that SQL gives them."),
-        setting("tables", Kind::Named(&TABLE), Optional, "Static tables, by name; read once at start."),
+        setting("tables", Kind::Named(&TABLE), Optional, "Static tables, by name; read at start."),
         setting("views", Kind::Named(&VIEW), Optional, "Named SQL, by name; inlined into each query that names it."),
         setting("queries", Kind::Named(&QUERY), Required, "What to compute, by name."),
         setting("limits", Kind::Table(&LIMITS), Optional, "What the process may use."),
@@ -275,10 +275,17 @@ static CSV_IN: Table = plain(
 
 static TABLE: Table = plain(
     "A table",
-    "`tables.<name>`: read once at start and joined by name.",
+    "`tables.<name>`: read at start and joined by name.",
     &[
         setting("from", Kind::Table(&TABLE_FROM), Required, "Where its rows lie."),
         setting("format", Kind::Table(&TABLE_FORMAT), Required, "How its files become rows."),
+        setting(
+            "refresh",
+            Kind::Choice(&["never", "when_changed"]),
+            Default("never"),
+            "Whether its files are read again: never, or before a batch that finds them changed. Files that are not right leave the \
+             rows as they were.",
+        ),
     ],
 );
 

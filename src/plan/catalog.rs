@@ -1,4 +1,4 @@
-//! What SQL reads: the leaf of a stream, which yields the current batch's rows, and static tables.
+//! What SQL reads of streams: a leaf that yields the current batch's rows.
 //!
 //! A streaming leaf is a `TableScan` of a [`StreamScan`]. Its physical scan holds no rows: each execution takes them from the
 //! [`BatchRows`] of the task context, so one physical plan serves every batch. A scan names the columns it needs, and
@@ -14,7 +14,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::datasource::{DefaultTableSource, MemTable, provider_as_source};
+use datafusion::datasource::{DefaultTableSource, provider_as_source};
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown, TableScan, TableSource, TableType};
@@ -29,14 +29,17 @@ use futures::stream::BoxStream;
 
 use super::condition::condition;
 use super::spark::types;
-use super::{InputRows, ScanRequest, StaticTable, StreamTable};
+use super::{InputRows, ScanRequest, StreamTable};
 use crate::error::{Error, ErrorKind, Result, from_datafusion};
 use crate::format::{Condition, MetadataColumn};
 
-/// The current batch's rows of each source, their columns as in its [`ScanRequest`]. Put into the session configuration of the
-/// task context with `SessionConfig::with_extension`.
+/// The current batch's rows of each source, their columns as in its [`ScanRequest`], and of tables whose rows may change between two
+/// batches. Put into the session configuration of the task context with `SessionConfig::with_extension`.
 #[derive(Debug, Default)]
-pub struct BatchRows(BTreeMap<String, ScanRows>);
+pub struct BatchRows {
+    streams: BTreeMap<String, ScanRows>,
+    tables: BTreeMap<Arc<str>, Arc<Vec<RecordBatch>>>,
+}
 
 /// What scans of one source take.
 enum ScanRows {
@@ -62,11 +65,22 @@ impl BatchRows {
             InputRows::Held(rows) => (source, ScanRows::Held(rows)),
             InputRows::Streamed { rows, .. } => (source, ScanRows::Streamed(Mutex::new(Some(rows)))),
         });
-        Self(taken.collect())
+        Self { streams: taken.collect(), tables: BTreeMap::new() }
+    }
+
+    /// The same with the rows of tables.
+    #[must_use]
+    pub fn with_tables(self, tables: BTreeMap<Arc<str>, Arc<Vec<RecordBatch>>>) -> Self {
+        Self { tables, ..self }
+    }
+
+    /// The rows of a table that may change.
+    pub(super) fn table(&self, name: &str) -> Option<Arc<Vec<RecordBatch>>> {
+        self.tables.get(name).cloned()
     }
 
     fn take(&self, source: &str) -> Result<BoxStream<'static, Result<RecordBatch>>> {
-        match self.0.get(source) {
+        match self.streams.get(source) {
             None => Ok(futures::stream::empty().boxed()),
             Some(ScanRows::Held(rows)) => Ok(futures::stream::iter(rows.clone().into_iter().map(Ok)).boxed()),
             Some(ScanRows::Streamed(rows)) => {
@@ -224,13 +238,6 @@ impl Wanted {
 /// A stream as a plan's leaf.
 pub fn stream_source(table: &StreamTable) -> Arc<dyn TableSource> {
     provider_as_source(Arc::new(StreamScan::new(table)))
-}
-
-/// A static table as a plan's leaf.
-pub fn static_source(table: &StaticTable) -> Result<Arc<dyn TableSource>> {
-    let provider = MemTable::try_new(table.schema.clone(), vec![table.rows.clone()])
-        .map_err(|error| from_datafusion(error, ErrorKind::Internal))?;
-    Ok(provider_as_source(Arc::new(provider)))
 }
 
 #[async_trait]

@@ -15,6 +15,7 @@ use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
 use self::event_time::{EventTimeReport, Watermark};
+pub use self::static_table::{ReplaceableRows, TableRows};
 use crate::error::Result;
 use crate::format::{Condition, MetadataColumn};
 
@@ -22,6 +23,7 @@ pub mod batch_time;
 pub mod event_time;
 pub mod spark;
 pub mod catalog;
+pub mod static_table;
 mod condition;
 pub mod output_mode;
 pub mod streaming;
@@ -71,7 +73,7 @@ pub struct StreamTable {
     pub metadata: Vec<MetadataColumn>,
 }
 
-/// A table that was read once at start.
+/// A static table.
 #[derive(Debug, Clone)]
 pub struct StaticTable {
     /// Its name in SQL.
@@ -79,7 +81,7 @@ pub struct StaticTable {
     /// Its columns.
     pub schema: SchemaRef,
     /// Its rows.
-    pub rows: Vec<RecordBatch>,
+    pub rows: TableRows,
 }
 
 /// Everything a query's SQL may name.

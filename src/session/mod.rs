@@ -47,7 +47,7 @@ pub use read::{DropDuplicates, File, MemoryInput, Rate, ReadStream, Socket, Sour
 pub use write::{Console, Discard, FileOutput, MemoryOutput, SinkSettings, WriteQuery, WriteStream};
 
 pub use crate::format::OnMalformed;
-pub use crate::pipeline::{Limits, Trigger};
+pub use crate::pipeline::{Limits, Refresh, Trigger};
 pub use crate::plan::event_time::Watermark;
 pub use crate::plan::{OutputMode, Scope};
 pub use crate::watermark::WatermarkPolicy;
@@ -162,12 +162,17 @@ impl Session {
         ReadStream::new(self.clone(), name)
     }
 
-    /// Declares a static table, read once when the first query that names it starts.
+    /// Declares a static table, read when a query starts.
     pub fn read_table(&self, name: &str, path: impl Into<PathBuf>, format: FormatSpec) -> Result<()> {
+        self.read_table_with(name, path, format, Refresh::Never)
+    }
+
+    /// The same, for a table that may be read again when its files change.
+    pub fn read_table_with(&self, name: &str, path: impl Into<PathBuf>, format: FormatSpec, refresh: Refresh) -> Result<()> {
         let path = crate::pipeline::FilePath::plain(path);
         let mut state = self.state();
         state.check_free(name)?;
-        state.pipeline.tables.push(TableSpec { name: name.to_owned(), path, format });
+        state.pipeline.tables.push(TableSpec { name: name.to_owned(), path, format, refresh });
         Ok(())
     }
 

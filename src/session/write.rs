@@ -196,8 +196,8 @@ impl WriteQuery {
             pipeline.queries.push(self.query.clone());
             Arc::new(pipeline)
         };
-        let catalog = start::catalog(&pipeline)?;
-        let planned = start::plan_one(&pipeline, &self.query, &catalog).await?;
+        let declared = start::declared(&pipeline)?;
+        let planned = start::plan_one(&pipeline, &self.query, &declared).await?;
         let host = {
             let mut state = session.state();
             if state.pipeline.queries.iter().any(|query| query.name == *name) {

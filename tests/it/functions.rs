@@ -91,7 +91,7 @@ fn table(document: &Value) -> StaticTable {
     let schema = Arc::new(parse_schema(document["schema"].as_str().unwrap()).unwrap());
     let lines: StringArray = document["rows"].as_array().unwrap().iter().map(|row| Some(row.to_string())).collect();
     let decoded = decode_values(&lines, &DataType::Struct(schema.fields().clone()), &ValueOptions::default()).unwrap();
-    StaticTable { name: "t".into(), schema, rows: vec![RecordBatch::from(decoded.as_struct())] }
+    StaticTable { name: "t".into(), schema, rows: vec![RecordBatch::from(decoded.as_struct())].into() }
 }
 
 async fn check(entry: &Value, expr: &str, catalog: &Catalog) -> Outcome {

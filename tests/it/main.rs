@@ -7,6 +7,7 @@ mod values;
 mod files;
 mod functions;
 mod recovery;
+mod refresh;
 mod session;
 mod docs;
 mod parity;

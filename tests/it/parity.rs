@@ -162,7 +162,12 @@ fn pipeline(case: &Value, folder: &Path) -> Result<Pipeline> {
     for (name, table) in case.get("tables").and_then(Value::as_object).into_iter().flatten() {
         let path = folder.join(format!("{name}.table.json"));
         write_lines(&path, &table["rows"]);
-        tables.push(TableSpec { name: name.clone(), path: FilePath::plain(path), format: json_format(&table["schema"])? });
+        tables.push(TableSpec {
+            name: name.clone(),
+            path: FilePath::plain(path),
+            format: json_format(&table["schema"])?,
+            refresh: Refresh::Never,
+        });
     }
     let query = QuerySpec {
         name: "case".to_owned(),

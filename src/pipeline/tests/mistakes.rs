@@ -86,9 +86,7 @@ fn unknown_keys_get_the_nearest_known_one() {
     );
     check_source(
         "    from: rate\n    refresh: when_changed",
-        expect![[
-            r#"p.yaml:4:5: sources.s: unknown setting "refresh"; known here: from, format, on_malformed, watermark, deduplicate"#
-        ]],
+        expect![[r#"p.yaml:4:5: sources.s: unknown setting "refresh"; it belongs to: A table"#]],
     );
     check_source(
         "    from: { file: { path: x } }\n    format: jsn",

@@ -29,6 +29,7 @@ use super::catalog::{BatchRows, scan_requests, stream_of};
 use super::event_time::{self, EventTime, EventTimeReport, Watermark, below_watermarks, without_unread};
 use super::explain::Explained;
 use super::spark::relation::{optimise, plan_query};
+use super::static_table::TablesInUse;
 use super::{
     BatchInput, BatchOutput, Catalog, InputRows, OperatorFingerprint, PlanSettings, QueryText, ScanRequest, Scope, output_mode,
 };
@@ -54,6 +55,7 @@ pub struct StreamingPlan {
     watermarks: Vec<(String, Watermark)>,
     event_time: Arc<EventTime>,
     memory: Arc<StateMemory>,
+    tables: TablesInUse,
     explained: Explained,
 }
 
@@ -89,8 +91,10 @@ impl StreamingPlan {
         let built = build::physical(&optimized, &session, &memory, &event_time, &ids).await?;
         let explained = Explained::new(&written, &optimized, &built.plan);
         let scans = requests(&written, &optimized)?;
+        let tables = TablesInUse::of(&written)?;
         let runner = Runner::new(name, &session, batch_time, built.plan, &names);
-        Ok(Self { runner, scans, scope: settings.scope, operators: built.operators, watermarks, event_time, memory, explained })
+        let operators = built.operators;
+        Ok(Self { runner, scans, scope: settings.scope, operators, watermarks, event_time, memory, tables, explained })
     }
 
     /// Columns of the output, named as the user sees them.
@@ -101,6 +105,18 @@ impl StreamingPlan {
     /// What a batch must bring, one entry per source.
     pub fn scans(&self) -> &[ScanRequest] {
         &self.scans
+    }
+
+    /// The static tables it reads whose rows may be replaced, by name.
+    pub fn replaceable_tables(&self) -> impl Iterator<Item = &str> {
+        self.tables.names()
+    }
+
+    /// From the next run on, static tables have the rows that they have now; until it is called again, whatever becomes of them.
+    pub fn use_latest_tables(&mut self) {
+        if self.tables.use_latest() {
+            self.runner.forget_static_sides();
+        }
     }
 
     /// The watermarks that move the query's, each with its id; outer ones first.
@@ -150,7 +166,8 @@ impl StreamingPlan {
                 event_time: EventTimeReport::default(),
             });
         }
-        let ran = self.runner.run(BatchRows::new(input.rows), input.batch_time_us).await;
+        let rows = BatchRows::new(input.rows).with_tables(self.tables.rows());
+        let ran = self.runner.run(rows, input.batch_time_us).await;
         ran.and_then(|rows| self.output(rows)).inspect_err(|_| self.abort())
     }
 
@@ -249,6 +266,8 @@ struct Runner {
     session: SessionState,
     batch_time: BatchTime,
     runs: u64,
+    /// Whether hash tables made of static tables are from rows that have changed.
+    static_sides_changed: bool,
 }
 
 impl Runner {
@@ -257,13 +276,28 @@ impl Runner {
         let planned = plan.schema();
         let fields = planned.fields().iter().zip(names);
         let fields: Vec<Field> = fields.map(|(field, name)| Field::new(name, field.data_type().clone(), true)).collect();
-        Self { name: name.to_owned(), schema: Arc::new(Schema::new(fields)), plan, session: session.clone(), batch_time, runs: 0 }
+        Self {
+            name: name.to_owned(),
+            schema: Arc::new(Schema::new(fields)),
+            plan,
+            session: session.clone(),
+            batch_time,
+            runs: 0,
+            static_sides_changed: false,
+        }
+    }
+
+    /// The next run makes the hash tables of static tables anew.
+    fn forget_static_sides(&mut self) {
+        self.static_sides_changed = true;
     }
 
     /// Rows of one batch; at least one, possibly empty, record batch.
     async fn run(&mut self, rows: BatchRows, batch_time_us: i64) -> Result<Vec<RecordBatch>> {
         self.batch_time.set_us(batch_time_us);
-        self.plan = static_side::rerun(&self.plan, self.runs).map_err(|e| from_datafusion(e, ErrorKind::Internal))?;
+        let rerun = static_side::rerun(&self.plan, self.runs, self.static_sides_changed);
+        self.plan = rerun.map_err(|e| from_datafusion(e, ErrorKind::Internal))?;
+        self.static_sides_changed = false;
         self.runs += 1;
         let config = self.session.config().clone().with_extension(Arc::new(rows));
         // Functions are in the plan; the context's tables of them are for plans that arrive as bytes.

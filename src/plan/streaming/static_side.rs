@@ -1,4 +1,4 @@
-//! Joins of a stream with a static table: the hash table is made from the static side, once.
+//! Joins of a stream with a static table: the hash table is made from the static side, once, and again when that has other rows.
 //!
 //! DataFusion's hash join keeps the table of its left side in the node: a node that is rebuilt with `replace_children` and unchanged
 //! properties takes it along, one that is `reset_state` forgets it. So the static side goes to the left at planning time, and
@@ -45,9 +45,9 @@ impl PhysicalOptimizerRule for StaticBuildSide {
     }
 }
 
-/// `plan` ready for its run number `run`.
-pub(super) fn rerun(plan: &Arc<dyn ExecutionPlan>, run: u64) -> Result<Arc<dyn ExecutionPlan>> {
-    let keep = !run.is_multiple_of(RUNS_PER_BUILD);
+/// `plan` ready for its run number `run`; whether static tables have `changed` since the one before.
+pub(super) fn rerun(plan: &Arc<dyn ExecutionPlan>, run: u64, changed: bool) -> Result<Arc<dyn ExecutionPlan>> {
+    let keep = !changed && !run.is_multiple_of(RUNS_PER_BUILD);
     let fresh = plan.clone().transform_up(|node| {
         let fresh = match node.downcast_ref::<HashJoinExec>() {
             Some(join) if keep && keeps_table(join) => {

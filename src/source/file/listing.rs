@@ -12,7 +12,7 @@ use globset::{GlobBuilder, GlobMatcher};
 use crate::error::{Attempt, Error, ErrorKind, Result};
 
 /// A file as a listing saw it. Ordered as files are read: by modification time, then by path.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Found {
     pub(super) mtime_ns: i64,
     pub(super) path: String,

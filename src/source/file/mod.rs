@@ -14,7 +14,7 @@ mod taken;
 mod tests;
 
 pub use clean::CleanSource;
-pub use reader::{read_table, table_files};
+pub use reader::{TableFiles, read_table, table_files};
 
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};

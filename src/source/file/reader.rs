@@ -1,6 +1,7 @@
 //! Reads the lines of taken files, and finds out how many of them fit a limit.
 
 use std::fs::{File, Metadata};
+use std::hash::{Hash, Hasher};
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -195,6 +196,32 @@ pub fn read_table(path: &Path, line_bytes_max: usize) -> Result<impl Iterator<It
             }
         })
     }))
+}
+
+/// What tells the files of a table from those of another time: their paths, sizes, modification times and inodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TableFiles {
+    /// How many there are.
+    pub count: usize,
+    /// What they hold together.
+    pub bytes: u64,
+    /// A hash of all of it.
+    identity: u64,
+}
+
+impl TableFiles {
+    /// Those that are at `path` now.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] when there is nothing at `path`.
+    pub fn at(path: &Path) -> Result<Self> {
+        let files = super::listing::Place::new(path)?.list(None, &|_| false)?;
+        let mut hash = twox_hash::XxHash3_64::new();
+        for found in &files {
+            found.hash(&mut hash);
+        }
+        Ok(Self { count: files.len(), bytes: files.iter().map(|found| found.size).sum(), identity: hash.finish() })
+    }
 }
 
 /// The files that are at `path` now, in reading order, for formats that are not lines.

@@ -9,7 +9,8 @@ use super::columns::{Access, Attribute, Relation, place, same_name, written};
 use super::planner::{Env, Planner, aliased, broken};
 use super::{event_time, generate, join};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::catalog::{static_source, stream_source};
+use crate::plan::catalog::stream_source;
+use crate::plan::static_table::static_source;
 
 impl<'a> Planner<'a> {
     /// Everything between FROM and WHERE but lateral views: comma-separated tables are cross joined.

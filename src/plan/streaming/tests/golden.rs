@@ -81,7 +81,7 @@ fn prepare(case: &Value) -> Prepared {
     }
     for (name, table) in case["tables"].as_object().into_iter().flatten() {
         let rows = decoded(table["schema"].as_str().unwrap(), &values(&table["rows"]));
-        catalog.tables.push(StaticTable { name: name.clone(), schema: rows.schema(), rows: vec![rows] });
+        catalog.tables.push(StaticTable { name: name.clone(), schema: rows.schema(), rows: vec![rows].into() });
     }
     Prepared { catalog, batches }
 }

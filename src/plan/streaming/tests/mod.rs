@@ -25,7 +25,7 @@ fn users() -> StaticTable {
     let name: ArrayRef = Arc::new(StringArray::from(vec!["John", "Jill", "Zed"]));
     let city: ArrayRef = Arc::new(StringArray::from(vec!["Oslo", "Rome", "Bern"]));
     let rows = RecordBatch::try_new(schema.clone(), vec![name, city]).unwrap();
-    StaticTable { name: "u".into(), schema, rows: vec![rows] }
+    StaticTable { name: "u".into(), schema, rows: vec![rows].into() }
 }
 
 type Row = (Option<&'static str>, Option<f64>, Option<i64>);

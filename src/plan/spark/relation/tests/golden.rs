@@ -80,7 +80,7 @@ async fn difference(case: &Value) -> Option<String> {
     for (name, table) in case["tables"].as_object().into_iter().flatten() {
         let schema = schema(table);
         let rows = rows(&schema, &lines(&table["rows"]));
-        catalog.tables.push(StaticTable { name: name.clone(), schema, rows });
+        catalog.tables.push(StaticTable { name: name.clone(), schema, rows: rows.into() });
     }
     let planned = match plan_query(sql, &catalog, &settings()) {
         Ok(planned) => planned,

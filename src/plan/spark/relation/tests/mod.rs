@@ -111,7 +111,7 @@ fn stream(name: &str, rows: &RecordBatch) -> StreamTable {
 pub(super) fn catalog() -> Catalog {
     Catalog {
         streams: vec![stream("t", &t()), stream("n", &n())],
-        tables: vec![StaticTable { name: "u".into(), schema: u().schema(), rows: vec![u()] }],
+        tables: vec![StaticTable { name: "u".into(), schema: u().schema(), rows: vec![u()].into() }],
         views: vec![
             ("flagged".into(), "SELECT id, k FROM t WHERE v > 10".into()),
             ("twice".into(), "SELECT * FROM flagged UNION ALL SELECT * FROM flagged".into()),
