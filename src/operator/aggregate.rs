@@ -129,7 +129,7 @@ fn plan(node: &dyn UserDefinedLogicalNode, planning: Planning<'_>) -> Result<Opt
 
 fn plan_node(node: &StatefulAggregate, planning: Planning<'_>) -> DataFusionResult<Planned> {
     let Aggregate { group_expr, aggr_expr, schema, .. } = &node.aggregate;
-    let Planning { logical_input, input, session, subqueries, memory, event_time } = planning;
+    let Planning { logical_input, input, session, subqueries, memory, event_time, .. } = planning;
     let (properties, input_schema) = (session.execution_props(), logical_input.schema());
     let group_by = physical_group_by(group_expr, input_schema, properties, subqueries)?;
     let late = match node.ends {
@@ -173,7 +173,7 @@ fn plan_node(node: &StatefulAggregate, planning: Planning<'_>) -> DataFusionResu
         keys,
         functions,
     };
-    Ok(Planned { node: Arc::new(PerBatchExec::new(Arc::new(merge), Arc::new(partial), schema)), operator })
+    Ok(Planned { node: Arc::new(PerBatchExec::new(Arc::new(merge), Arc::new(partial), schema)), operators: vec![operator] })
 }
 
 /// Partial states of one batch + stored states → new states and rows.

@@ -196,7 +196,10 @@ fn plan(spec: &'static OperatorSpec, node: &dyn UserDefinedLogicalNode, planning
     let on_watermark = expiry.map_or(OnWatermark::Run, OnWatermark::Evict);
     let operator = Operator::new(spec, id, state, Vec::new(), on_watermark, planning.memory)?;
     let work = Distinct { operator: operator.clone(), keys, late, first_seen, event_time: planning.event_time.clone() };
-    Ok(Some(Planned { node: Arc::new(PerBatchExec::new(Arc::new(work), planning.input, input_schema)), operator }))
+    Ok(Some(Planned {
+        node: Arc::new(PerBatchExec::new(Arc::new(work), planning.input, input_schema)),
+        operators: vec![operator],
+    }))
 }
 
 /// Where a key's time to live begins.

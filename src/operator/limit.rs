@@ -106,7 +106,7 @@ fn plan(node: &dyn UserDefinedLogicalNode, planning: Planning<'_>) -> Result<Opt
     let operator = Operator::new(&SPEC, &node.id, state, Vec::new(), OnWatermark::Nothing, planning.memory)?;
     let schema = planning.input.schema();
     let cut = Cut { operator: operator.clone(), rows_max: node.rows_max };
-    Ok(Some(Planned { node: Arc::new(PerBatchExec::new(Arc::new(cut), planning.input, schema)), operator }))
+    Ok(Some(Planned { node: Arc::new(PerBatchExec::new(Arc::new(cut), planning.input, schema)), operators: vec![operator] }))
 }
 
 #[derive(Debug)]

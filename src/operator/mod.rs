@@ -32,6 +32,7 @@ pub mod expiry;
 pub mod limit;
 pub mod node;
 pub mod push_down;
+pub mod watermarks;
 
 /// One kind of stateful operator.
 #[derive(Debug)]
@@ -78,13 +79,15 @@ pub struct Planning<'a> {
     pub logical_input: &'a LogicalPlan,
     /// The input as a physical plan.
     pub input: Arc<dyn ExecutionPlan>,
+    /// The second input of a node that has two, as both.
+    pub second: Option<(&'a LogicalPlan, Arc<dyn ExecutionPlan>)>,
     /// The planner's session.
     pub session: &'a dyn Session,
     /// Where physical expressions find the results of scalar subqueries.
     pub subqueries: &'a PhysicalPlanningContext,
     /// The memory of the query's state.
     pub memory: &'a Arc<StateMemory>,
-    /// What a running batch says about event time.
+    /// What a running batch says about event time, as this operator sees it.
     pub event_time: &'a Arc<EventTime>,
 }
 
@@ -92,8 +95,8 @@ pub struct Planning<'a> {
 pub struct Planned {
     /// The node.
     pub node: Arc<dyn ExecutionPlan>,
-    /// Its state, which the query's plan commits and restores.
-    pub operator: Arc<Operator>,
+    /// Its state, which the query's plan commits and restores; one with several stores is as many operators.
+    pub operators: Vec<Arc<Operator>>,
 }
 
 /// One operator at run time: what its physical node and the query's plan share.
@@ -101,6 +104,8 @@ pub struct Planned {
 pub struct Operator {
     spec: &'static OperatorSpec,
     fingerprint: OperatorFingerprint,
+    /// The operator that this is one of several stores of.
+    part_of: Option<String>,
     runs_on_watermark: bool,
     inner: Mutex<Inner>,
 }
@@ -160,9 +165,20 @@ impl Operator {
         Ok(Arc::new(Self {
             spec,
             fingerprint,
+            part_of: None,
             runs_on_watermark: on_watermark != OnWatermark::Nothing,
             inner: Mutex::new(inner),
         }))
+    }
+
+    /// Whether `self` and `other` are stores of one operator: they have the same id but for its last part, the store's name.
+    pub fn belongs_with(&self, other: &Self) -> bool {
+        self.part_of.is_some() && self.part_of == other.part_of
+    }
+
+    /// The id that the plan knows it by.
+    pub fn planned_id(&self) -> &str {
+        self.part_of.as_deref().unwrap_or(self.id())
     }
 
     /// Its id within the query.

@@ -27,17 +27,41 @@ pub trait PerBatch: fmt::Debug + Send + Sync + 'static {
     fn run(&self, rows: Vec<RecordBatch>) -> Result<Vec<RecordBatch>>;
 }
 
-/// The node. It takes its input's partitions in order and has one partition itself.
+/// What a [`PerBatchExec`] does with one batch's rows of two inputs.
+pub trait PerBatchOfTwo: fmt::Debug + Send + Sync + 'static {
+    /// The line in a plan.
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+    /// The rows to yield for the rows of both inputs, which may be none at all.
+    fn run(&self, left: Vec<RecordBatch>, right: Vec<RecordBatch>) -> Result<Vec<RecordBatch>>;
+}
+
+/// The work of a node, with as many inputs as it has.
+#[derive(Debug, Clone)]
+enum Work {
+    One(Arc<dyn PerBatch>),
+    Two(Arc<dyn PerBatchOfTwo>),
+}
+
+/// The node. It takes its inputs' partitions in order and has one partition itself.
 #[derive(Debug)]
 pub struct PerBatchExec {
-    work: Arc<dyn PerBatch>,
-    input: Arc<dyn ExecutionPlan>,
+    work: Work,
+    inputs: Vec<Arc<dyn ExecutionPlan>>,
     properties: Arc<PlanProperties>,
 }
 
 impl PerBatchExec {
     /// `work` over `input`, yielding rows of `schema`.
     pub fn new(work: Arc<dyn PerBatch>, input: Arc<dyn ExecutionPlan>, schema: SchemaRef) -> Self {
+        Self::over(Work::One(work), vec![input], schema)
+    }
+
+    /// `work` over two inputs, yielding rows of `schema`.
+    pub fn of_two(work: Arc<dyn PerBatchOfTwo>, inputs: [Arc<dyn ExecutionPlan>; 2], schema: SchemaRef) -> Self {
+        Self::over(Work::Two(work), inputs.into(), schema)
+    }
+
+    fn over(work: Work, inputs: Vec<Arc<dyn ExecutionPlan>>, schema: SchemaRef) -> Self {
         let properties = PlanProperties::new(
             // No claim about order, constants or distinctness is made: state mixes what batches had in common.
             EquivalenceProperties::new(schema),
@@ -45,13 +69,16 @@ impl PerBatchExec {
             EmissionType::Final,
             Boundedness::Bounded,
         );
-        Self { work, input, properties: Arc::new(properties) }
+        Self { work, inputs, properties: Arc::new(properties) }
     }
 }
 
 impl DisplayAs for PerBatchExec {
     fn fmt_as(&self, _kind: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.work.describe(f)
+        match &self.work {
+            Work::One(work) => work.describe(f),
+            Work::Two(work) => work.describe(f),
+        }
     }
 }
 
@@ -65,11 +92,11 @@ impl ExecutionPlan for PerBatchExec {
     }
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
+        self.inputs.iter().collect()
     }
 
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        vec![false]
+        vec![false; self.inputs.len()]
     }
 
     fn apply_expressions(
@@ -84,8 +111,10 @@ impl ExecutionPlan for PerBatchExec {
         children: Vec<Arc<dyn ExecutionPlan>>,
         _options: ReplaceChildrenOptions,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let input = only_input("a per-batch node", children)?;
-        Ok(Arc::new(Self { work: self.work.clone(), input, properties: self.properties.clone() }))
+        if children.len() != self.inputs.len() {
+            return Err(DataFusionError::Internal("a per-batch node keeps the number of its inputs".to_owned()));
+        }
+        Ok(Arc::new(Self { work: self.work.clone(), inputs: children, properties: self.properties.clone() }))
     }
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
@@ -94,10 +123,18 @@ impl ExecutionPlan for PerBatchExec {
     }
 
     fn execute(&self, _partition: usize, context: Arc<TaskContext>) -> DataFusionResult<SendableRecordBatchStream> {
-        let (work, input) = (self.work.clone(), self.input.clone());
+        let (work, inputs) = (self.work.clone(), self.inputs.clone());
         let rows = async move {
-            let rows = collect_partitions(&input, &context).await?;
-            let rows = work.run(rows)?;
+            let mut collected = Vec::with_capacity(inputs.len());
+            for input in &inputs {
+                collected.push(collect_partitions(input, &context).await?);
+            }
+            let mut collected = collected.into_iter();
+            let mut next = || collected.next().unwrap_or_default();
+            let rows = match &work {
+                Work::One(work) => work.run(next())?,
+                Work::Two(work) => work.run(next(), next())?,
+            };
             Ok::<_, DataFusionError>(futures::stream::iter(rows.into_iter().map(Ok)))
         };
         let stream = futures::stream::once(rows).try_flatten();

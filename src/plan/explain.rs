@@ -1,7 +1,9 @@
 //! What a query's plan looks like to a person.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
@@ -14,12 +16,21 @@ pub struct Explained {
     logical: String,
     incremental: String,
     physical: String,
+    /// How far the watermark that each operator sees lies behind the query's, if it sees one.
+    lags_ms: BTreeMap<String, Option<i64>>,
 }
 
 impl Explained {
-    /// `written` as the query says, `incremental` with stateful nodes and optimised, `physical` as it runs.
-    pub fn new(written: &LogicalPlan, incremental: &LogicalPlan, physical: &Arc<dyn ExecutionPlan>) -> Self {
+    /// `written` as the query says, `incremental` with stateful nodes and optimised, `physical` as it runs; `lags_ms` says how far
+    /// the watermark that each operator sees lies behind the query's.
+    pub fn new(
+        written: &LogicalPlan,
+        incremental: &LogicalPlan,
+        physical: &Arc<dyn ExecutionPlan>,
+        lags_ms: BTreeMap<String, Option<i64>>,
+    ) -> Self {
         Self {
+            lags_ms,
             logical: written.display_indent().to_string(),
             incremental: incremental.display_indent().to_string(),
             physical: displayable(physical.as_ref()).indent(false).to_string(),
@@ -46,12 +57,21 @@ impl Explained {
         }
         for OperatorFingerprint { id, keys, state, parameters } in operators {
             push(&mut text, format_args!("{id}\n  keys: {}\n  state: {}\n", columns(keys), columns(state)));
+            match self.lags_ms.get(id).copied().flatten() {
+                None => {}
+                Some(0) => text.push_str("  sees: the query's watermark\n"),
+                Some(lag_ms) => push(&mut text, format_args!("  sees: the query's watermark - {}\n", duration(lag_ms))),
+            }
             if !parameters.is_empty() {
                 push(&mut text, format_args!("  functions: {}\n", parameters.join(", ")));
             }
         }
         text
     }
+}
+
+fn duration(ms: i64) -> String {
+    humantime::format_duration(Duration::from_millis(ms.unsigned_abs())).to_string()
 }
 
 fn columns(columns: &[(String, String)]) -> String {

@@ -243,3 +243,17 @@ pub struct OperatorProgress {
     #[serde(default)]
     pub custom_metrics: BTreeMap<String, u64>,
 }
+
+impl OperatorProgress {
+    /// Takes in what another store of the same operator did, at the same time.
+    pub fn add_store(&mut self, other: &Self) {
+        self.num_rows_total += other.num_rows_total;
+        self.num_rows_updated += other.num_rows_updated;
+        self.num_rows_removed += other.num_rows_removed;
+        self.num_rows_dropped_by_watermark += other.num_rows_dropped_by_watermark;
+        self.memory_used_bytes += other.memory_used_bytes;
+        self.all_updates_time_ms = self.all_updates_time_ms.max(other.all_updates_time_ms);
+        self.all_removals_time_ms = self.all_removals_time_ms.max(other.all_removals_time_ms);
+        self.commit_time_ms += other.commit_time_ms;
+    }
+}

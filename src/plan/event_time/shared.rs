@@ -2,18 +2,34 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::RecordBatch;
 
 /// Shared by a plan and its nodes; values are set before a batch runs and reports are taken after it.
-#[derive(Debug, Default)]
+///
+/// Each operator has its own view ([`behind`](Self::behind)): a join holds its rows back, so operators above it see a watermark that
+/// lies that far behind the query's.
+#[derive(Debug)]
 pub struct EventTime {
+    batch: Arc<Batch>,
+    /// How far the watermark that is seen lies behind the query's; `None` if there is none to see.
+    lag_ms: Option<i64>,
+}
+
+#[derive(Debug, Default)]
+struct Batch {
     batch_time_us: AtomicI64,
     watermark_ms: AtomicI64,
     late_watermark_ms: AtomicI64,
     keeps_rows: AtomicBool,
     report: Mutex<EventTimeReport>,
+}
+
+impl Default for EventTime {
+    fn default() -> Self {
+        Self { batch: Arc::default(), lag_ms: Some(0) }
+    }
 }
 
 /// Event times that a watermark saw in a batch. A null counts as 1970, as it does in Spark.
@@ -91,32 +107,52 @@ pub struct SetAside {
 }
 
 impl EventTime {
+    /// The same batches, as an operator sees them whose watermark lies `lag_ms` behind the query's, or who has none.
+    pub fn behind(&self, lag_ms: Option<i64>) -> Arc<Self> {
+        Arc::new(Self { batch: self.batch.clone(), lag_ms })
+    }
+
+    /// How far the watermark that is seen here lies behind the query's, in milliseconds; `None` if there is none to see.
+    pub fn lag_ms(&self) -> Option<i64> {
+        self.lag_ms
+    }
+
+    /// The query's watermark as it is seen here: one that has not moved yet is 1970, and none is older.
+    fn seen(&self, watermark: &AtomicI64) -> i64 {
+        let query_ms = watermark.load(Ordering::Acquire);
+        match self.lag_ms {
+            Some(0) => query_ms,
+            Some(lag_ms) => query_ms.saturating_sub(lag_ms).max(0),
+            None => 0,
+        }
+    }
+
     /// Sets what the next run is told, and forgets the reports of the last one.
     pub fn begin(&self, batch_time_us: i64, watermark_ms: i64, late_watermark_ms: i64) {
-        self.batch_time_us.store(batch_time_us, Ordering::Release);
-        self.watermark_ms.store(watermark_ms, Ordering::Release);
-        self.late_watermark_ms.store(late_watermark_ms, Ordering::Release);
+        self.batch.batch_time_us.store(batch_time_us, Ordering::Release);
+        self.batch.watermark_ms.store(watermark_ms, Ordering::Release);
+        self.batch.late_watermark_ms.store(late_watermark_ms, Ordering::Release);
         *self.report() = EventTimeReport::default();
     }
 
     /// Whether rows that are set aside are wanted, not only their number.
     pub fn keep_rows(&self, keep: bool) {
-        self.keeps_rows.store(keep, Ordering::Release);
+        self.batch.keeps_rows.store(keep, Ordering::Release);
     }
 
     /// The batch's time, in microseconds since 1970.
     pub fn batch_time_us(&self) -> i64 {
-        self.batch_time_us.load(Ordering::Acquire)
+        self.batch.batch_time_us.load(Ordering::Acquire)
     }
 
     /// The watermark by which state expires, in milliseconds since 1970.
     pub fn watermark_ms(&self) -> i64 {
-        self.watermark_ms.load(Ordering::Acquire)
+        self.seen(&self.batch.watermark_ms)
     }
 
     /// The watermark by which rows are late: that of the batch before, in milliseconds since 1970.
     pub fn late_watermark_ms(&self) -> i64 {
-        self.late_watermark_ms.load(Ordering::Acquire)
+        self.seen(&self.batch.late_watermark_ms)
     }
 
     /// Takes in what the watermark `id` saw.
@@ -134,7 +170,7 @@ impl EventTime {
             SetAsideKind::Late => report.rows_late += rows,
             SetAsideKind::Future => report.rows_future += rows,
         }
-        if self.keeps_rows.load(Ordering::Acquire) && rows > 0 {
+        if self.batch.keeps_rows.load(Ordering::Acquire) && rows > 0 {
             report.set_aside.push(aside);
         }
     }
@@ -146,6 +182,6 @@ impl EventTime {
 
     fn report(&self) -> MutexGuard<'_, EventTimeReport> {
         // Reports of a run that panicked are forgotten by the next one.
-        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+        self.batch.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

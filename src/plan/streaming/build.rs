@@ -23,6 +23,7 @@ use super::static_side::StaticBuildSide;
 use crate::error::{ErrorKind, Result, from_datafusion};
 use crate::operator::in_turn::in_turn;
 use crate::operator::push_down::PushDownFilter;
+use crate::operator::watermarks::input_lag_ms;
 use crate::operator::{Claim, OPERATORS, Operator, Planned, Planning};
 use crate::plan::OutputMode;
 use crate::plan::batch_time::BatchTime;
@@ -93,7 +94,14 @@ pub(super) fn make_stateful(plan: LogicalPlan, mode: OutputMode) -> Result<(Logi
 pub(super) struct Physical {
     pub plan: Arc<dyn ExecutionPlan>,
     /// Downstream operators first.
-    pub operators: Vec<Arc<Operator>>,
+    pub operators: Vec<SeenBy>,
+}
+
+/// An operator, and how far the watermark it sees lies behind the query's, if it sees one.
+#[derive(Debug)]
+pub(super) struct SeenBy {
+    pub operator: Arc<Operator>,
+    pub lag_ms: Option<i64>,
 }
 
 /// Plans an optimised plan whose stateful operators are `ids`.
@@ -114,7 +122,7 @@ pub(super) async fn physical(
     let plan = planner.create_physical_plan(optimized, session).await.map_err(|e| from_datafusion(e, ErrorKind::Config))?;
     let plan = plan.transform_up(in_order).map_err(|e| from_datafusion(e, ErrorKind::Internal))?.data;
     let mut operators = std::mem::take(&mut *operators.planned.lock().unwrap_or_else(PoisonError::into_inner));
-    operators.sort_by_key(|operator| ids.iter().position(|id| id == operator.id()));
+    operators.sort_by_key(|seen| ids.iter().position(|id| id == seen.operator.planned_id()));
     Ok(Physical { plan, operators })
 }
 
@@ -130,7 +138,7 @@ fn in_order(node: Arc<dyn ExecutionPlan>) -> DataFusionResult<Transformed<Arc<dy
 struct OperatorPlanner {
     memory: Arc<StateMemory>,
     event_time: Arc<EventTime>,
-    planned: Mutex<Vec<Arc<Operator>>>,
+    planned: Mutex<Vec<SeenBy>>,
 }
 
 #[async_trait]
@@ -144,18 +152,25 @@ impl ExtensionPlanner for OperatorPlanner {
         session: &dyn Session,
         planning_ctx: &PhysicalPlanningContext,
     ) -> DataFusionResult<Option<Arc<dyn ExecutionPlan>>> {
-        let ([logical_input], [input]) = (logical_inputs, physical_inputs) else { return Ok(None) };
+        let (logical_input, input, second) = match (logical_inputs, physical_inputs) {
+            ([logical], [input]) => (logical, input, None),
+            ([logical, other], [input, second]) => (logical, input, Some((*other, second))),
+            _ => return Ok(None),
+        };
+        let event_time = self.event_time.behind(input_lag_ms(logical_inputs));
         for spec in OPERATORS {
             let planning = Planning {
                 logical_input,
                 input: input.clone(),
+                second: second.map(|(logical, input)| (logical, input.clone())),
                 session,
                 subqueries: planning_ctx,
                 memory: &self.memory,
-                event_time: &self.event_time,
+                event_time: &event_time,
             };
-            if let Some(Planned { node, operator }) = (spec.plan)(node, planning)? {
-                self.planned.lock().unwrap_or_else(PoisonError::into_inner).push(operator);
+            if let Some(Planned { node, operators }) = (spec.plan)(node, planning)? {
+                let mut planned = self.planned.lock().unwrap_or_else(PoisonError::into_inner);
+                planned.extend(operators.into_iter().map(|operator| SeenBy { operator, lag_ms: event_time.lag_ms() }));
                 return Ok(Some(node));
             }
         }

@@ -31,7 +31,8 @@ use super::explain::Explained;
 use super::spark::relation::{optimise, plan_query};
 use super::static_table::TablesInUse;
 use super::{
-    BatchInput, BatchOutput, Catalog, InputRows, OperatorFingerprint, PlanSettings, QueryText, ScanRequest, Scope, output_mode,
+    BatchInput, BatchOutput, Catalog, InputRows, OperatorFingerprint, OperatorProgress, PlanSettings, QueryText, ScanRequest,
+    Scope, output_mode,
 };
 use crate::error::{Error, ErrorKind, Result, from_datafusion};
 use crate::operator::Operator;
@@ -89,11 +90,12 @@ impl StreamingPlan {
         let memory = StateMemory::new(settings.state_memory_bytes_max);
         let event_time = Arc::new(EventTime::default());
         let built = build::physical(&optimized, &session, &memory, &event_time, &ids).await?;
-        let explained = Explained::new(&written, &optimized, &built.plan);
+        let lags = built.operators.iter().map(|seen| (seen.operator.id().to_owned(), seen.lag_ms)).collect();
+        let explained = Explained::new(&written, &optimized, &built.plan, lags);
         let scans = requests(&written, &optimized)?;
         let tables = TablesInUse::of(&written)?;
         let runner = Runner::new(name, &session, batch_time, built.plan, &names);
-        let operators = built.operators;
+        let operators = built.operators.into_iter().map(|seen| seen.operator).collect();
         Ok(Self { runner, scans, scope: settings.scope, operators, watermarks, event_time, memory, tables, explained })
     }
 
@@ -172,12 +174,18 @@ impl StreamingPlan {
     }
 
     fn output(&self, rows: Vec<RecordBatch>) -> Result<BatchOutput> {
-        let (mut state, mut operators) = (Vec::new(), Vec::new());
+        let (mut state, mut operators) = (Vec::new(), Vec::<OperatorProgress>::new());
+        let mut before: Option<&Operator> = None;
         for operator in &self.operators {
             let started = Instant::now();
             let changelog = operator.with_state(|state| state.changelog())?;
             state.extend(changelog.map(|bytes| (operator.id().to_owned(), bytes)));
-            operators.push(operator.progress(started.elapsed()));
+            let progress = operator.progress(started.elapsed());
+            match operators.last_mut() {
+                Some(whole) if before.is_some_and(|before| before.belongs_with(operator)) => whole.add_store(&progress),
+                _ => operators.push(progress),
+            }
+            before = Some(operator);
         }
         Ok(BatchOutput { rows, state, operators, event_time: self.event_time.take_report() })
     }
