@@ -4,7 +4,7 @@
 //! latest event time it saw minus its delay; the query's is the smallest of them (or the largest), is used from the next batch on,
 //! and never goes back. What is decided is in the checkpoint log: a batch that is run again sees the same watermark.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,9 @@ pub struct Reached {
     pub policy: WatermarkPolicy,
     /// What each watermark has reached, in milliseconds since 1970; those that have seen no row are not in it.
     pub nodes: BTreeMap<String, i64>,
+    /// Those that have seen no row.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub silent: BTreeSet<String>,
 }
 
 /// The watermarks of a query as they move.
@@ -108,7 +111,8 @@ impl Tracker {
     /// What a checkpoint must remember.
     pub fn reached(&self) -> Reached {
         let nodes = self.nodes.iter().filter_map(|node| Some((node.id.clone(), node.reached_ms?)));
-        Reached { policy: self.policy, nodes: nodes.collect() }
+        let silent = self.nodes.iter().filter(|node| node.reached_ms.is_none()).map(|node| node.id.clone());
+        Reached { policy: self.policy, nodes: nodes.collect(), silent: silent.collect() }
     }
 }
 

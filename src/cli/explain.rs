@@ -10,7 +10,7 @@ pub(super) fn execute(arguments: &FileArguments) -> Result<()> {
     let plans = super::run::compute_runtime()?.block_on(start::plan_all(&pipeline))?;
     let mut text = String::new();
     for planned in &plans {
-        text.push_str(&format!("== Query {} ==\n{}\n", planned.name(), planned.plan().explain()));
+        text.push_str(&format!("== Query {} ==\n{}\n", planned.name(), planned.explain()));
     }
     super::print(&text)
 }

@@ -5,8 +5,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use tidemill::checkpoint::storage::LocalVfs;
-use tidemill::checkpoint::{FirstStep, Inspection, inspect, list_queries};
+use tidemill::checkpoint::{FirstStep, Inspection, LastBatch, inspect, list_queries};
+use tidemill::engine::progress::iso_millis;
+use tidemill::engine::summary::EventTimeSummary;
 use tidemill::sink::console;
+use tidemill::watermark::WatermarkPolicy;
 use tidemill::{Error, Result, state};
 
 /// Arguments of `inspect`.
@@ -52,10 +55,13 @@ impl Inspect {
             FirstStep::CommitSinks(planned, _) => format!("commit batch {} to its sinks", planned.batch),
         };
         let _ = writeln!(text, "a start would: {step}");
+        let mut event_time = EventTimeSummary::default();
         if let Some(last) = &recovered.last {
             for (source, range) in &last.planned.sources {
                 let _ = writeln!(text, "offset of {source}: {}", range.end.as_json());
             }
+            event_time = EventTimeSummary::of(&last.summary);
+            describe_watermarks(last, &event_time, text);
         }
         let _ =
             writeln!(text, "-- Log (last {} of {} frames) --", self.frames.min(inspection.frames.len()), inspection.frames.len());
@@ -71,8 +77,39 @@ impl Inspect {
             let keys = inspection.identity.operators.get(operator).and_then(|o| o["keys"].as_array()).map_or(0, Vec::len);
             let Some(rows) = state::rows_of_changelogs(pages, keys)? else { continue };
             let _ = writeln!(text, "-- State of {operator}: {} rows --", rows.num_rows());
-            text.push_str(&console::show(&rows, self.rows, &inspection.identity.time_zone)?);
+            let shown = match event_time.endings.get(operator) {
+                Some(ending) => {
+                    let schema = rows.schema();
+                    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+                    let _ = writeln!(text, "expires when the watermark reaches {}; soonest first", ending.describe(&names));
+                    ending.soonest_first(&rows, self.rows)?
+                }
+                None => rows.slice(0, rows.num_rows().min(self.rows)),
+            };
+            text.push_str(&console::show(&shown, self.rows, &inspection.identity.time_zone)?);
+            if shown.num_rows() < rows.num_rows() {
+                let _ = writeln!(text, "{} more", rows.num_rows() - shown.num_rows());
+            }
         }
         Ok(())
+    }
+}
+
+/// The query's watermark, and what each source or view with one has come to.
+fn describe_watermarks(last: &LastBatch, event_time: &EventTimeSummary, text: &mut String) {
+    let Some(reached) = &event_time.watermarks else { return };
+    let at = |ms: i64| iso_millis(ms.saturating_mul(1000));
+    let of = match (reached.nodes.len() + reached.silent.len(), reached.policy) {
+        (..2, _) => "",
+        (_, WatermarkPolicy::Min) => ", the smallest of:",
+        (_, WatermarkPolicy::Max) => ", the largest of:",
+    };
+    let _ = writeln!(text, "watermark: {}{of}", at(last.next_watermark_ms));
+    let _ = writeln!(text, "late: rows that ended before {}", at(last.planned.watermark_ms));
+    for (id, reached_ms) in &reached.nodes {
+        let _ = writeln!(text, "  {id}: {}", at(*reached_ms));
+    }
+    for id in &reached.silent {
+        let _ = writeln!(text, "  {id}: no row yet");
     }
 }

@@ -47,7 +47,7 @@ impl Query {
             outputs: staged,
             state: output.state.into_iter().map(|(operator, bytes)| crate::checkpoint::StateChange { operator, bytes }).collect(),
             next_watermark_ms,
-            summary: report.summary(&tracker),
+            summary: report.summary(&tracker, &self.endings),
             inputs: read.checksums,
         };
         let started = Instant::now();

@@ -18,6 +18,7 @@ mod tables;
 pub mod start;
 mod trigger;
 pub mod progress;
+pub mod summary;
 pub mod status;
 
 use std::fmt;

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -13,6 +12,7 @@ use super::feed::Decoders;
 use super::report::BatchReport;
 use super::snapshots::Snapshots;
 use super::status::QueryMonitor;
+use super::summary::EventTimeSummary;
 use super::tables::WatchedTable;
 use super::{StopAfter, micro_batch};
 use crate::checkpoint::{BatchId, Checkpoint, FirstStep, PlannedBatch, PreparedBatch, Recovered};
@@ -20,18 +20,16 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::MetadataColumn;
 use crate::metrics::QueryMetrics;
+use crate::operator::ending::Ending;
 use crate::pipeline::Trigger;
 use crate::plan::streaming::{ResultPlan, StreamingPlan};
 use crate::sink::{Contains, Sink};
 use crate::source::socket::NEVER_CONNECTED;
 use crate::source::{Offset, ReadLimit, Source};
-use crate::watermark::{Reached, Tracker, WatermarkPolicy};
+use crate::watermark::{Tracker, WatermarkPolicy};
 
 /// First and longest pause between tries of a step that failed for a reason outside.
 const RETRY_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-
-/// Where a prepared batch's summary holds how far the watermarks have come.
-pub(super) const REACHED: &str = "watermarks";
 
 /// How a source's chunks become rows.
 #[derive(Debug, Clone)]
@@ -122,6 +120,8 @@ pub struct Query {
     /// Next commit number per sink.
     pub(super) sink_numbers: BTreeMap<String, u64>,
     pub(super) tracker: Tracker,
+    /// How the state of each operator ends.
+    pub(super) endings: BTreeMap<String, Ending>,
     pub(super) watermark_ms: i64,
     pub(super) late_watermark_ms: i64,
     pub(super) last_batch_time_us: i64,
@@ -166,6 +166,7 @@ impl Query {
             positions: BTreeMap::new(),
             sink_numbers: std::mem::take(&mut parts.recovered.sink_numbers),
             tracker,
+            endings: parts.plan.endings(),
             watermark_ms: 0,
             late_watermark_ms: 0,
             last_batch_time_us: 0,
@@ -333,8 +334,7 @@ impl Query {
 
 /// The query's watermarks, as far as the checkpoint says they had come.
 fn tracker(parts: &QueryParts) -> Tracker {
-    let summary = parts.recovered.last.as_ref().map(|last| &last.summary[REACHED]);
-    let before = summary.and_then(|reached| Reached::deserialize(reached).ok());
+    let before = parts.recovered.last.as_ref().and_then(|last| EventTimeSummary::of(&last.summary).watermarks);
     let tracker = Tracker::new(parts.watermark_policy, parts.plan.watermarks(), parts.clock.now_us(), before.as_ref());
     if tracker.policy() != parts.watermark_policy {
         let policy = tracker.policy();

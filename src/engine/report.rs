@@ -8,8 +8,10 @@ use tracing::{debug, warn};
 
 use super::feed::SourceCounts;
 use super::progress::{Ledger, Progress, SinkProgress, SourceProgress, iso_millis, per_second};
-use super::query::{Query, REACHED};
+use super::query::Query;
+use super::summary::{EventTimeSummary, summary};
 use crate::checkpoint::{BatchId, PlannedBatch};
+use crate::operator::ending::Ending;
 use crate::plan::event_time::{Observed, Watermark};
 use crate::plan::{BatchOutput, OperatorProgress};
 use crate::sink::Guarantee;
@@ -98,12 +100,9 @@ impl BatchReport {
     }
 
     /// The part that a restart after `prepared` needs to publish the batch.
-    pub(super) fn summary(&self, tracker: &Tracker) -> serde_json::Value {
-        let mut summary = serde_json::json!({ "ledger": self.ledger, "operators": self.operators });
-        if !tracker.is_empty() {
-            summary[REACHED] = serde_json::json!(tracker.reached());
-        }
-        summary
+    pub(super) fn summary(&self, tracker: &Tracker, endings: &BTreeMap<String, Ending>) -> serde_json::Value {
+        let watermarks = (!tracker.is_empty()).then(|| tracker.reached());
+        summary(&self.ledger, &self.operators, EventTimeSummary { watermarks, endings: endings.clone() })
     }
 }
 

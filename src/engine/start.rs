@@ -132,6 +132,11 @@ impl PlannedQuery {
         &self.plan
     }
 
+    /// Its plans, and what it keeps for how long, as text.
+    pub fn explain(&self) -> String {
+        self.plan.explain(self.spec.watermark_policy)
+    }
+
     /// What its checkpoint remembers of it.
     fn identity(&self, time_zone: &str) -> Result<Identity> {
         let mut operators = BTreeMap::new();

@@ -9,6 +9,7 @@ use arrow::buffer::{NullBuffer, ScalarBuffer};
 use arrow::compute::{SortOptions, concat, sort_to_indices, take};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::error::ArrowError;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::plan::event_time::EventColumn;
@@ -20,7 +21,7 @@ const FAN_IN: usize = 8;
 const RUN_OVERHEAD_BYTES: usize = 256;
 
 /// Where the time at which a row of state expires comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expiry {
     /// The column, among key columns and then state columns.
     pub index: usize,

@@ -29,6 +29,7 @@ pub mod in_turn;
 pub mod deduplicate;
 mod lateness;
 pub mod expiry;
+pub mod ending;
 pub mod limit;
 pub mod node;
 pub mod push_down;
@@ -194,6 +195,11 @@ impl Operator {
     /// Whether it has something to do when the watermark moves, even without rows.
     pub fn expires(&self) -> bool {
         self.runs_on_watermark
+    }
+
+    /// Where the time at which its rows expire comes from, if they do.
+    pub fn expiry(&self) -> Option<Expiry> {
+        self.lock().held.expiring.as_ref().map(ExpiryIndex::expiry)
     }
 
     /// Works on its state outside of a batch, or at the end of one.

@@ -148,6 +148,74 @@ fn inspect_shows_log_offsets_and_state_also_of_a_running_process() {
     assert_ends(&folder.run(&["inspect", "nowhere"]), 2, "nowhere");
 }
 
+/// Windows per page over visits, each visit once.
+const WINDOWS: &str = r#"
+checkpoint: checkpoint
+sources:
+  visits:
+    from: { file: { path: in } }
+    format: { json: { schema: "ts TIMESTAMP, page STRING" } }
+    watermark: { column: ts, delay: 5 minutes }
+    deduplicate: { by: page, within_watermark: true }
+  other:
+    from: { file: { path: other } }
+    format: { json: { schema: "ts TIMESTAMP, page STRING" } }
+    watermark: { column: ts, delay: 0s }
+queries:
+  windows:
+    sql: SELECT window(ts, '10 minutes').start AS since, page, count(*) AS n FROM visits GROUP BY window(ts, '10 minutes'), page
+    trigger: available_now
+    to: { discard: {} }
+  both:
+    sql: SELECT page FROM visits UNION ALL SELECT page FROM other
+    watermark_policy: max
+    trigger: available_now
+    to: { discard: {} }
+  kept:
+    sql: SELECT page, count(*) AS n FROM other GROUP BY page
+    output_mode: update
+    trigger: available_now
+    to: { discard: {} }
+"#;
+
+#[test]
+fn event_time_is_explained_and_open_windows_are_listed_with_their_end() {
+    let folder = Folder::with(WINDOWS);
+    let visits = [("00:01", "a"), ("00:33", "b"), ("00:21", "c"), ("00:38", "d")];
+    let lines: String =
+        visits.iter().map(|(at, page)| format!("{{\"ts\":\"2026-01-01T{at}:00Z\",\"page\":\"{page}\"}}\n")).collect();
+    folder.write("in/1.json", &lines);
+    folder.write("other/.nothing", "");
+    let ended = folder.run(&["explain", "pipeline.yaml"]);
+    assert_ends(&ended, 0, "");
+    for part in [
+        "  sees: visits.ts - 5m\n  expires: when the watermark reaches window.end (window_start + 10m)\n",
+        "  sees: visits.ts - 5m\n  expires: when the watermark reaches expires\n",
+        "== Watermark ==\nthe largest of visits.ts - 5m, other.ts\n",
+        "  sees: other.ts\n  expires: never: it is not bound to event time\n",
+    ] {
+        assert!(ended.stdout.contains(part), "no {part:?} in:\n{}", ended.stdout);
+    }
+    assert_ends(&folder.start_pipeline(&[]).end(), 0, "");
+    let shown = folder.run(&["inspect", "checkpoint", "--rows", "1"]);
+    assert_ends(&shown, 0, "");
+    for part in [
+        "watermark: 2026-01-01T00:33:00.000Z\nlate: rows that ended before 2026-01-01T00:33:00.000Z\n  visits: 2026-01-01T00:33:00.000Z\n",
+        "-- State of aggregate-0: 2 rows --\nexpires when the watermark reaches window.end (window_start + 10m); soonest first\n",
+        "|2026-01-01 00:40:00|2026-01-01 00:30:00|",
+        "-- State of deduplicate_within_watermark-0: 2 rows --\n",
+        "|expires            |page|\n",
+        "|2026-01-01 00:38:00|b   |\n",
+        "1 more\n",
+        "watermark: 2026-01-01T00:33:00.000Z, the largest of:\n",
+        "  other: no row yet\n",
+    ] {
+        assert!(shown.stdout.contains(part), "no {part:?} in:\n{}", shown.stdout);
+    }
+    let all = folder.run(&["inspect", "checkpoint", "--query", "windows"]);
+    assert!(!all.stdout.contains(" more\n"), "{}", all.stdout);
+}
+
 #[test]
 fn demo_runs_in_an_empty_folder() {
     let folder = Folder::new();

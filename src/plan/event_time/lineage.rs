@@ -5,8 +5,10 @@
 
 use std::ops::Range;
 
+use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::{Aggregate, Distinct, Expr, Join, JoinType, LogicalPlan};
+use serde::{Deserialize, Serialize};
 
 use super::node::watermark_of;
 use crate::error::{Error, ErrorKind, Result};
@@ -15,7 +17,8 @@ use crate::plan::spark::relation::generate::node::Generate;
 use crate::plan::spark::relation::visible_name;
 
 /// How a column says when a row is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EventColumn {
     /// It is the event time itself.
     Instant,
@@ -26,6 +29,20 @@ pub enum EventColumn {
     },
     /// It is a window, a struct with `end`.
     Window,
+}
+
+impl EventColumn {
+    /// Whether a column of this type can be one.
+    pub fn is_of(self, data_type: &DataType) -> bool {
+        let is_time = |data_type: &DataType| matches!(data_type, DataType::Timestamp(TimeUnit::Microsecond, _));
+        match (self, data_type) {
+            (Self::Instant | Self::WindowStart { .. }, other) => is_time(other),
+            (Self::Window, DataType::Struct(fields)) => {
+                fields.iter().any(|field| field.name() == "end" && is_time(field.data_type()))
+            }
+            (Self::Window, _) => false,
+        }
+    }
 }
 
 /// An event-time column, and how far its watermark stays behind.

@@ -8,7 +8,7 @@ mod build;
 mod result;
 mod static_side;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -27,7 +27,7 @@ pub use self::result::ResultPlan;
 use super::batch_time::BatchTime;
 use super::catalog::{BatchRows, scan_requests, stream_of};
 use super::event_time::{self, EventTime, EventTimeReport, Watermark, below_watermarks, without_unread};
-use super::explain::Explained;
+use super::explain::{Explained, Keeper, Kept};
 use super::spark::relation::{optimise, plan_query};
 use super::static_table::TablesInUse;
 use super::{
@@ -36,9 +36,11 @@ use super::{
 };
 use crate::error::{Error, ErrorKind, Result, from_datafusion};
 use crate::operator::Operator;
+use crate::operator::ending::Ending;
 use crate::operator::node::collect_partitions;
 use crate::operator::push_down::key_filters;
 use crate::state::{BatchEnd, Snapshot, StateMemory};
+use crate::watermark::WatermarkPolicy;
 
 /// One query, planned.
 ///
@@ -53,6 +55,8 @@ pub struct StreamingPlan {
     scope: Scope,
     /// Downstream first.
     operators: Vec<Arc<Operator>>,
+    /// How far the watermark that each operator sees lies behind the query's, if it sees one.
+    lags_ms: BTreeMap<String, Option<i64>>,
     watermarks: Vec<(String, Watermark)>,
     event_time: Arc<EventTime>,
     memory: Arc<StateMemory>,
@@ -90,13 +94,13 @@ impl StreamingPlan {
         let memory = StateMemory::new(settings.state_memory_bytes_max);
         let event_time = Arc::new(EventTime::default());
         let built = build::physical(&optimized, &session, &memory, &event_time, &ids).await?;
-        let lags = built.operators.iter().map(|seen| (seen.operator.id().to_owned(), seen.lag_ms)).collect();
-        let explained = Explained::new(&written, &optimized, &built.plan, lags);
+        let lags_ms = built.operators.iter().map(|seen| (seen.operator.id().to_owned(), seen.lag_ms)).collect();
+        let explained = Explained::new(&written, &optimized, &built.plan);
         let scans = requests(&written, &optimized)?;
         let tables = TablesInUse::of(&written)?;
         let runner = Runner::new(name, &session, batch_time, built.plan, &names);
         let operators = built.operators.into_iter().map(|seen| seen.operator).collect();
-        Ok(Self { runner, scans, scope: settings.scope, operators, watermarks, event_time, memory, tables, explained })
+        Ok(Self { runner, scans, scope: settings.scope, operators, lags_ms, watermarks, event_time, memory, tables, explained })
     }
 
     /// Columns of the output, named as the user sees them.
@@ -141,9 +145,30 @@ impl StreamingPlan {
         self.operators.iter().map(|operator| operator.fingerprint().clone()).collect()
     }
 
-    /// The logical, incremental and physical plan, and what each part keeps in state.
-    pub fn explain(&self) -> String {
-        self.explained.text(&self.scans, &self.fingerprints())
+    /// How the state of those operators ends that forget, by operator.
+    pub fn endings(&self) -> BTreeMap<String, Ending> {
+        let endings = self.operators.iter().filter_map(|operator| {
+            let lag_ms = self.lag_ms(operator).unwrap_or(0);
+            Some((operator.id().to_owned(), Ending { expiry: operator.expiry()?, lag_ms }))
+        });
+        endings.collect()
+    }
+
+    fn lag_ms(&self, operator: &Operator) -> Option<i64> {
+        self.lags_ms.get(operator.id()).copied().flatten()
+    }
+
+    /// The logical, incremental and physical plan, which watermark the query has under `policy`, and what each operator keeps for how
+    /// long.
+    pub fn explain(&self, policy: WatermarkPolicy) -> String {
+        let operators = self.operators.iter().map(|operator| Keeper {
+            fingerprint: operator.fingerprint(),
+            expires: operator.expires(),
+            lag_ms: self.lag_ms(operator),
+        });
+        let operators = operators.collect::<Vec<_>>();
+        let kept = Kept { watermarks: &self.watermarks, policy, operators: &operators, endings: &self.endings() };
+        self.explained.text(&self.scans, &kept)
     }
 
     /// Loads one operator's state from a snapshot (or nothing) followed by later changelogs, oldest first. Kind `Corrupt` if the

@@ -103,7 +103,7 @@ async fn check(sql: &str, mode: OutputMode, batches: &[&[Row]], expected: &[&str
     for batch in batches {
         got.push(step(&mut straight, batch).await);
     }
-    assert_eq!(got, expected, "{sql}\n{}", straight.explain());
+    assert_eq!(got, expected, "{sql}\n{}", straight.explain(WatermarkPolicy::Min));
     restarted(sql, mode, batches, expected).await;
 }
 
@@ -475,7 +475,7 @@ async fn the_static_side_of_a_join_is_read_once() {
             Ok(TreeNodeRecursion::Continue)
         })
         .unwrap();
-    assert_eq!(rows_built, [3], "{}", plan.explain());
+    assert_eq!(rows_built, [3], "{}", plan.explain(WatermarkPolicy::Min));
 }
 
 #[tokio::test]
