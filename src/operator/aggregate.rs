@@ -31,7 +31,8 @@ use super::{BatchCounts, Claim, Claimed, Held, OnWatermark, Operator, OperatorSp
 use crate::error::{Error, ErrorKind, Result, from_datafusion};
 use crate::plan::OutputMode;
 use crate::plan::catalog::is_streaming;
-use crate::plan::event_time::{EventColumn, EventTime, event_key};
+use crate::plan::event_time::{EventColumn, EventTime, event_key, session_key};
+use crate::plan::spark::functions::session_window::Gap;
 use crate::plan::spark::relation::visible_name;
 use crate::state::{Found, OperatorState, StateSchema};
 
@@ -39,6 +40,15 @@ use crate::state::{Found, OperatorState, StateSchema};
 pub static SPEC: OperatorSpec = OperatorSpec { kind: "aggregate", spark_name: "stateStoreSave", claim, plan };
 
 fn claim(node: &LogicalPlan, claim: &Claim<'_>) -> Result<Claimed> {
+    claimed(node, claim, false)
+}
+
+/// The node that takes the place of an aggregation or DISTINCT over a stream, if it is one of sessions or is none, as asked for.
+pub(super) fn claimed(node: &LogicalPlan, claim: &Claim<'_>, of_sessions: bool) -> Result<Claimed> {
+    let session = session_key(node);
+    if session.is_some() != of_sessions {
+        return Ok(None);
+    }
     let aggregate = match node {
         LogicalPlan::Aggregate(aggregate) if is_streaming(&aggregate.input) => aggregate.clone(),
         LogicalPlan::Distinct(Distinct::All(input)) if is_streaming(input) => {
@@ -48,20 +58,23 @@ fn claim(node: &LogicalPlan, claim: &Claim<'_>) -> Result<Claimed> {
         _ => return Ok(None),
     };
     let ends = match claim.mode {
-        OutputMode::Append | OutputMode::Update => event_key(&aggregate)?,
-        OutputMode::Complete => None,
+        // Sessions that are kept take no late rows either.
+        OutputMode::Complete if !of_sessions => None,
+        OutputMode::Append | OutputMode::Update | OutputMode::Complete => event_key(&aggregate)?,
     };
-    Ok(Some(Arc::new(StatefulAggregate { id: claim.id.to_owned(), mode: claim.mode, ends, aggregate })))
+    Ok(Some(Arc::new(StatefulAggregate { id: claim.id.to_owned(), mode: claim.mode, ends, session, aggregate })))
 }
 
 /// The logical node.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct StatefulAggregate {
-    id: String,
-    mode: OutputMode,
+pub(super) struct StatefulAggregate {
+    pub(super) id: String,
+    pub(super) mode: OutputMode,
     /// The key that says when a group ends.
-    ends: Option<(usize, EventColumn)>,
-    aggregate: Aggregate,
+    pub(super) ends: Option<(usize, EventColumn)>,
+    /// The key that is a session, and its gap.
+    pub(super) session: Option<(usize, Gap)>,
+    pub(super) aggregate: Aggregate,
 }
 
 // Nodes have no order, but the trait asks for one.
@@ -122,7 +135,8 @@ impl UserDefinedLogicalNodeCore for StatefulAggregate {
 }
 
 fn plan(node: &dyn UserDefinedLogicalNode, planning: Planning<'_>) -> Result<Option<Planned>> {
-    let Some(node) = node.as_any().downcast_ref::<StatefulAggregate>() else { return Ok(None) };
+    let node = node.as_any().downcast_ref::<StatefulAggregate>().filter(|node| node.session.is_none());
+    let Some(node) = node else { return Ok(None) };
     let planned = plan_node(node, planning).map_err(|e| from_datafusion(e, ErrorKind::Config))?;
     Ok(Some(planned))
 }
@@ -199,11 +213,7 @@ impl PerBatch for Merge {
         if self.keys > 0 && self.arrivals.rows() == 0 {
             partial.clear();
         }
-        let partial = match &partial[..] {
-            [one] => one.clone(),
-            many => concat_batches(&self.partial_schema, many)
-                .map_err(|e| Error::internal("could not put a batch's groups together").because(e))?,
-        };
+        let partial = one_batch(&self.partial_schema, partial)?;
         self.merge(&partial)
     }
 }
@@ -300,7 +310,16 @@ fn remove(held: &mut Held, keys: &[ExpiredKeys], counts: &mut BatchCounts) -> Re
     Ok(())
 }
 
-fn record_batch(schema: SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+/// All of a batch's groups together.
+pub(super) fn one_batch(schema: &SchemaRef, mut partial: Vec<RecordBatch>) -> Result<RecordBatch> {
+    match partial.len() {
+        1 => Ok(partial.swap_remove(0)),
+        _ => concat_batches(schema, &partial).map_err(|e| Error::internal("could not put a batch's groups together").because(e)),
+    }
+}
+
+/// Columns that an aggregation made.
+pub(super) fn record_batch(schema: SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     RecordBatch::try_new_with_options(schema, columns, &options)
         .map_err(|e| Error::internal("an aggregation yielded columns of other types than planned").because(e))

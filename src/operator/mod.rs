@@ -1,6 +1,6 @@
 //! What remembers between batches.
 //!
-//! Before a query's plan is optimised, each batch node over a stream that must remember something (aggregate, distinct, limit) is
+//! Before a query's plan is optimised, each batch node over a stream that must remember something (aggregate, sessions, distinct, limit) is
 //! offered to [`OPERATORS`], and the one that claims it puts its own logical node in its place: rules made for batches leave that
 //! alone. The physical node it becomes is built once; each execution reads its input of one batch, fetches the state of the keys
 //! that the input touches, writes the new state to the overlay and emits what the output mode asks for.
@@ -15,6 +15,7 @@ use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
 use datafusion::physical_plan::ExecutionPlan;
 
 use self::expiry::{Expiry, ExpiryIndex};
+use self::session::open::OpenSessions;
 use crate::error::Result;
 use crate::plan::event_time::EventTime;
 use crate::plan::{OperatorFingerprint, OperatorProgress, OutputMode};
@@ -32,7 +33,9 @@ pub mod expiry;
 pub mod ending;
 pub mod limit;
 pub mod node;
+mod numbering;
 pub mod push_down;
+pub mod session;
 pub mod watermarks;
 
 /// One kind of stateful operator.
@@ -52,7 +55,8 @@ pub struct OperatorSpec {
 pub type Claimed = Option<Arc<dyn UserDefinedLogicalNode>>;
 
 /// Every stateful operator there is. A new one is its own file and one line here.
-pub const OPERATORS: &[&OperatorSpec] = &[&aggregate::SPEC, &deduplicate::SPEC, &deduplicate::WITHIN_WATERMARK, &limit::SPEC];
+pub const OPERATORS: &[&OperatorSpec] =
+    &[&aggregate::SPEC, &session::SPEC, &deduplicate::SPEC, &deduplicate::WITHIN_WATERMARK, &limit::SPEC];
 
 /// What it means to an operator that the watermark has moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +128,8 @@ pub struct Held {
     pub state: OperatorState,
     /// When keys expire, if they do.
     pub expiring: Option<ExpiryIndex>,
+    /// Which sessions a key has, if keys are sessions.
+    pub sessions: Option<OpenSessions>,
 }
 
 /// What an operator did in the batch under way.
@@ -162,7 +168,7 @@ impl Operator {
             OnWatermark::Evict(expiry) => Some(ExpiryIndex::new(expiry, memory.account(id))),
             OnWatermark::Nothing | OnWatermark::Run => None,
         };
-        let inner = Inner { held: Held { state, expiring }, batch: BatchCounts::default() };
+        let inner = Inner { held: Held { state, expiring, sessions: None }, batch: BatchCounts::default() };
         Ok(Arc::new(Self {
             spec,
             fingerprint,
@@ -209,21 +215,35 @@ impl Operator {
 
     /// Loads its state from changelogs, oldest first, the first of them possibly a snapshot.
     pub fn restore(&self, changelogs: &[Bytes]) -> Result<()> {
-        let Held { state, expiring } = &mut self.lock().held;
+        let Held { state, expiring, sessions } = &mut self.lock().held;
         state.restore(changelogs)?;
-        let Some(expiring) = expiring else { return Ok(()) };
+        if expiring.is_none() && sessions.is_none() {
+            return Ok(());
+        }
         let keys = state.schema().keys().len();
         for page in state.freeze() {
             let page = page?;
-            expiring.add(&page.columns()[..keys], &expiring.expiry().times(page.columns()))?;
+            if let Some(expiring) = expiring {
+                expiring.add(&page.columns()[..keys], &expiring.expiry().times(page.columns()))?;
+            }
+            if let Some(sessions) = sessions {
+                sessions.restore(&page)?;
+            }
         }
-        expiring.end(BatchEnd::Commit)
+        expiring.as_mut().map_or(Ok(()), |expiring| expiring.end(BatchEnd::Commit))?;
+        sessions.as_mut().map_or(Ok(()), |sessions| sessions.end(BatchEnd::Commit))
+    }
+
+    /// Keeps an index of the sessions in its state, which is empty yet.
+    fn keep_sessions(&self, sessions: OpenSessions) {
+        self.lock().held.sessions = Some(sessions);
     }
 
     /// Merges or drops what the batch under way changed, or tidies up behind it.
     pub fn end(&self, end: BatchEnd) -> Result<()> {
-        let Held { state, expiring } = &mut self.lock().held;
+        let Held { state, expiring, sessions } = &mut self.lock().held;
         state.end(end)?;
+        sessions.as_mut().map_or(Ok(()), |sessions| sessions.end(end))?;
         expiring.as_mut().map_or(Ok(()), |expiring| expiring.end(end))
     }
 
@@ -246,7 +266,8 @@ impl Operator {
     pub fn progress(&self, changelog: Duration) -> OperatorProgress {
         let inner = self.lock();
         let size = inner.held.state.size();
-        let index_bytes = inner.held.expiring.as_ref().map_or(0, ExpiryIndex::bytes);
+        let index_bytes = inner.held.expiring.as_ref().map_or(0, ExpiryIndex::bytes)
+            + inner.held.sessions.as_ref().map_or(0, OpenSessions::bytes);
         let duplicates = inner.batch.rows_duplicate.map(|rows| ("numDroppedDuplicateRows".to_owned(), rows as u64));
         OperatorProgress {
             operator_name: self.spec.spark_name.to_owned(),

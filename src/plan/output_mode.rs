@@ -8,7 +8,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Aggregate, Distinct, Expr, Join, LogicalPlan, SkipType};
 
 use super::catalog::is_streaming;
-use super::event_time::event_column;
+use super::event_time::{event_column, session_key};
 use super::{OutputMode, PlanSettings, Scope};
 use crate::error::{Error, ErrorKind, Result, from_datafusion};
 use crate::operator::deduplicate::Deduplicate;
@@ -53,9 +53,9 @@ fn streaming_aggregates(plan: &LogicalPlan) -> usize {
     count
 }
 
-/// Whether the outermost aggregation over a stream, if there is one, groups by event time, so that its groups end.
-fn is_final_some_day(plan: &LogicalPlan) -> bool {
-    let mut ends = None;
+/// The outermost aggregation over a stream.
+fn outermost_aggregate(plan: &LogicalPlan) -> Option<&LogicalPlan> {
+    let mut found = None;
     let walked = plan.apply(|node| {
         let is_aggregate = match node {
             LogicalPlan::Aggregate(aggregate) => is_streaming(&aggregate.input),
@@ -65,11 +65,17 @@ fn is_final_some_day(plan: &LogicalPlan) -> bool {
         if !is_aggregate {
             return Ok(TreeNodeRecursion::Continue);
         }
-        ends = Some((0..node.schema().fields().len()).any(|index| event_column(node, index).is_some()));
+        found = Some(node);
         Ok(TreeNodeRecursion::Stop)
     });
     debug_assert!(walked.is_ok(), "the visitor never fails");
-    ends.unwrap_or(true)
+    found
+}
+
+/// Whether the outermost aggregation over a stream, if there is one, groups by event time, so that its groups end.
+fn is_final_some_day(plan: &LogicalPlan) -> bool {
+    outermost_aggregate(plan)
+        .is_none_or(|node| (0..node.schema().fields().len()).any(|index| event_column(node, index).is_some()))
 }
 
 fn unnamed(message: impl Into<String>) -> Error {
@@ -118,6 +124,9 @@ impl Checker {
             OutputMode::Append if !is_final_some_day(plan) => {
                 Err(unsupported_mode("append", "streaming aggregations without watermark"))
             }
+            OutputMode::Update if outermost_aggregate(plan).is_some_and(|node| session_key(node).is_some()) => {
+                Err(unsupported_mode("update", "session window streaming aggregations"))
+            }
             OutputMode::Complete if aggregates == 0 => Err(unsupported_mode("complete", "no streaming aggregations")),
             OutputMode::Append | OutputMode::Update | OutputMode::Complete => Ok(()),
         }
@@ -140,14 +149,35 @@ impl Checker {
     fn check_nodes(&self, plan: &LogicalPlan) -> Result<()> {
         let mut refused = Ok(());
         let mut visit = |node: &LogicalPlan| {
-            refused = match self.scope {
+            refused = self.check_sessions(node).and_then(|()| match self.scope {
                 Scope::Query => self.check_node(node),
                 Scope::MicroBatch => self.check_micro_batch_node(node),
-            };
+            });
             refused.is_ok()
         };
         walk_up(plan, &mut visit);
         refused
+    }
+
+    fn check_sessions(&self, node: &LogicalPlan) -> Result<()> {
+        if session_key(node).is_none() {
+            return Ok(());
+        }
+        if self.scope == Scope::MicroBatch {
+            return Err(Error::config("session_window needs state that outlives a batch, which scope micro_batch does not keep"));
+        }
+        if !is_streaming(node) {
+            return Err(Error::config("session_window is not supported over a table, only over a stream"));
+        }
+        let keys = match node {
+            LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.len(),
+            _ => node.schema().fields().len(),
+        };
+        if keys == 1 {
+            let message = "Global aggregation with session window in streaming query is not supported.";
+            return Err(Error::spark(ErrorKind::Config, "_LEGACY_ERROR_TEMP_3068", message));
+        }
+        Ok(())
     }
 
     fn check_micro_batch_node(&self, node: &LogicalPlan) -> Result<()> {

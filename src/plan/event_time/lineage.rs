@@ -1,7 +1,7 @@
 //! Which columns of a plan are event times: a watermark's column, the windows over it, and whatever merely renames these.
 //!
 //! The rules are Spark's, which marks the column and hands the mark on from column to column: a cast or any other computation
-//! loses it, `window` and `window_time` keep it, a union has that of its first input.
+//! loses it, `window`, `session_window` and `window_time` keep it, a union has that of its first input.
 
 use std::ops::Range;
 
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::node::watermark_of;
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::spark::functions::session_window::{Gap, SessionFunction, session_function};
 use crate::plan::spark::functions::time_window::{WindowFunction, window_function};
 use crate::plan::spark::relation::generate::node::Generate;
 use crate::plan::spark::relation::visible_name;
@@ -56,37 +57,67 @@ pub struct Traced {
 
 /// What the column at `index` of `plan` has to do with event time, if it has.
 pub fn event_column(plan: &LogicalPlan, index: usize) -> Option<Traced> {
+    match origin(plan, index)? {
+        Origin::Watermark(traced) => Some(traced),
+        Origin::Computed(expr, input) => of_computed(expr, input),
+    }
+}
+
+/// Where a column comes from.
+enum Origin<'a> {
+    /// It is the column of a watermark.
+    Watermark(Traced),
+    /// This expression over the rows of a plan computes it.
+    Computed(&'a Expr, &'a LogicalPlan),
+}
+
+/// Where the column at `index` of `plan` comes from, past whatever merely hands it on.
+fn origin(plan: &LogicalPlan, index: usize) -> Option<Origin<'_>> {
     if let Some(watermark) = watermark_of(plan) {
         if plan.schema().maybe_index_of_column(watermark.column()) == Some(index) {
             let is_window = plan.schema().field(index).data_type().is_nested();
             let column = if is_window { EventColumn::Window } else { EventColumn::Instant };
-            return Some(Traced { column, delay_ms: watermark.watermark().delay_ms });
+            return Some(Origin::Watermark(Traced { column, delay_ms: watermark.watermark().delay_ms }));
         }
-        return event_column(only_input(plan)?, index);
+        return origin(only_input(plan)?, index);
     }
     match plan {
-        LogicalPlan::Projection(projection) => of_expr(projection.expr.get(index)?, &projection.input),
+        LogicalPlan::Projection(projection) => origin_of_expr(projection.expr.get(index)?, &projection.input),
         LogicalPlan::Aggregate(Aggregate { group_expr, input, .. }) => match group_expr.as_slice() {
-            [Expr::GroupingSet(set)] => of_expr(set.distinct_expr().get(index)?, input),
-            keys => of_expr(keys.get(index)?, input),
+            [Expr::GroupingSet(set)] => origin_of_expr(set.distinct_expr().get(index)?, input),
+            keys => origin_of_expr(keys.get(index)?, input),
         },
-        LogicalPlan::Distinct(Distinct::All(input)) => event_column(input, index),
+        LogicalPlan::Distinct(Distinct::All(input)) => origin(input, index),
         LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => {
-            event_column(only_input(plan)?, index)
+            origin(only_input(plan)?, index)
         }
-        LogicalPlan::Union(union) => event_column(union.inputs.first()?, index),
-        LogicalPlan::Join(join) => of_join(join, index),
+        LogicalPlan::Union(union) => origin(union.inputs.first()?, index),
+        LogicalPlan::Join(join) => origin_in_join(join, index),
         LogicalPlan::Extension(extension) => {
             let name = plan.schema().field(index).name();
             match extension.node.as_any().downcast_ref::<Generate>() {
-                Some(generate) if generate.keep().contains(name) => of_column(&Column::new_unqualified(name), only_input(plan)?),
-                Some(generate) => of_expr(generate.list(), only_input(plan)?),
+                Some(generate) if generate.keep().contains(name) => {
+                    origin_of_column(&Column::new_unqualified(name), only_input(plan)?)
+                }
+                Some(generate) => origin_of_expr(generate.list(), only_input(plan)?),
                 // Whatever else stands here hands its input's columns on.
-                None => event_column(only_input(plan)?, index),
+                None => origin(only_input(plan)?, index),
             }
         }
         _ => None,
     }
+}
+
+fn origin_of_expr<'a>(expr: &'a Expr, plan: &'a LogicalPlan) -> Option<Origin<'a>> {
+    match expr {
+        Expr::Column(column) => origin_of_column(column, plan),
+        Expr::Alias(alias) => origin_of_expr(&alias.expr, plan),
+        computed => Some(Origin::Computed(computed, plan)),
+    }
+}
+
+fn origin_of_column<'a>(column: &Column, plan: &'a LogicalPlan) -> Option<Origin<'a>> {
+    origin(plan, plan.schema().maybe_index_of_column(column)?)
 }
 
 fn only_input(plan: &LogicalPlan) -> Option<&LogicalPlan> {
@@ -96,44 +127,64 @@ fn only_input(plan: &LogicalPlan) -> Option<&LogicalPlan> {
     }
 }
 
-fn of_column(column: &Column, plan: &LogicalPlan) -> Option<Traced> {
-    event_column(plan, plan.schema().maybe_index_of_column(column)?)
-}
-
-/// What `expr` over the rows of `plan` has to do with event time.
 fn of_expr(expr: &Expr, plan: &LogicalPlan) -> Option<Traced> {
-    match expr {
-        Expr::Column(column) => of_column(column, plan),
-        Expr::Alias(alias) => of_expr(&alias.expr, plan),
-        // A key that is null in the grouping sets that it is not part of.
-        Expr::Case(case) if case.expr.is_none() => match (&case.when_then_expr[..], case.else_expr.as_deref()) {
-            ([(_, then)], Some(Expr::Literal(null, _))) if ScalarValue::is_null(null) => of_expr(then, plan),
-            _ => None,
-        },
-        other => {
-            let (function, of) = window_function(other)?;
-            let traced = of_expr(of, plan)?;
-            let column = match (function, traced.column) {
-                (WindowFunction::Start(spec) | WindowFunction::Starts(spec), EventColumn::Instant) => {
-                    EventColumn::WindowStart { size_us: spec.size_us }
-                }
-                (WindowFunction::Window { size_us }, EventColumn::WindowStart { size_us: same }) if size_us == same => {
-                    EventColumn::Window
-                }
-                (WindowFunction::Time, EventColumn::Window) => EventColumn::Instant,
-                _ => return None,
-            };
-            Some(Traced { column, ..traced })
-        }
+    match origin_of_expr(expr, plan)? {
+        Origin::Watermark(traced) => Some(traced),
+        Origin::Computed(expr, input) => of_computed(expr, input),
     }
 }
 
-fn of_join(join: &Join, index: usize) -> Option<Traced> {
+/// What an expression over the rows of `plan`, other than a column, has to do with event time.
+fn of_computed(expr: &Expr, plan: &LogicalPlan) -> Option<Traced> {
+    // A key that is null in the grouping sets that it is not part of.
+    if let Expr::Case(case) = expr {
+        return match (case.expr.is_none(), &case.when_then_expr[..], case.else_expr.as_deref()) {
+            (true, [(_, then)], Some(Expr::Literal(null, _))) if ScalarValue::is_null(null) => of_expr(then, plan),
+            _ => None,
+        };
+    }
+    if let Some((SessionFunction::OfRow(_), of)) = session_function(expr) {
+        let traced = of_expr(of, plan).filter(|traced| traced.column == EventColumn::Instant)?;
+        return Some(Traced { column: EventColumn::Window, ..traced });
+    }
+    let (function, of) = window_function(expr)?;
+    let traced = of_expr(of, plan)?;
+    let column = match (function, traced.column) {
+        (WindowFunction::Start(spec) | WindowFunction::Starts(spec), EventColumn::Instant) => {
+            EventColumn::WindowStart { size_us: spec.size_us }
+        }
+        (WindowFunction::Window { size_us }, EventColumn::WindowStart { size_us: same }) if size_us == same => {
+            EventColumn::Window
+        }
+        (WindowFunction::Time, EventColumn::Window) => EventColumn::Instant,
+        _ => return None,
+    };
+    Some(Traced { column, ..traced })
+}
+
+/// The key of an aggregation, or column of a DISTINCT, that is a session, and its gap. Rows are not grouped by such a key but put
+/// together where their sessions touch.
+pub fn session_key(node: &LogicalPlan) -> Option<(usize, Gap)> {
+    let keys = match node {
+        LogicalPlan::Aggregate(aggregate) => node.schema().fields().len() - aggregate.aggr_expr.len(),
+        LogicalPlan::Distinct(Distinct::All(input)) => input.schema().fields().len(),
+        _ => return None,
+    };
+    (0..keys).find_map(|index| match origin(node, index)? {
+        Origin::Computed(expr, _) => match session_function(expr)?.0 {
+            SessionFunction::OfRow(gap) => Some((index, gap)),
+            _ => None,
+        },
+        Origin::Watermark(_) => None,
+    })
+}
+
+fn origin_in_join(join: &Join, index: usize) -> Option<Origin<'_>> {
     let left = join.left.schema().fields().len();
     match join.join_type {
-        JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => event_column(&join.right, index),
-        _ if index < left => event_column(&join.left, index),
-        _ => event_column(&join.right, index - left),
+        JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => origin(&join.right, index),
+        _ if index < left => origin(&join.left, index),
+        _ => origin(&join.right, index - left),
     }
 }
 

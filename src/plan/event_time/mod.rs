@@ -19,7 +19,7 @@ use datafusion::common::{Column, ExprSchema};
 use datafusion::logical_expr::{Extension, LogicalPlan};
 
 pub use filters::below_watermarks;
-pub use lineage::{EventColumn, Traced, event_column, event_key, only_event_column};
+pub use lineage::{EventColumn, Traced, event_column, event_key, only_event_column, session_key};
 pub use node::{WatermarkNode, WatermarkPlanner};
 pub use shared::{EventTime, EventTimeReport, Observed, SetAside, SetAsideKind};
 pub use unread::without_unread;

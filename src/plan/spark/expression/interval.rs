@@ -103,40 +103,74 @@ pub(in crate::plan::spark) fn from_text(text: &str) -> Result<Expr> {
     units(text).map(|typed| typed.expr)
 }
 
+/// An interval of calendar months, calendar days and microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CalendarInterval {
+    /// Months.
+    pub months: i64,
+    /// Days, of whatever length.
+    pub days: i64,
+    /// Microseconds.
+    pub us: i64,
+}
+
+/// The interval that `text` says, of any fields together; nothing if it says none.
+pub(in crate::plan::spark) fn calendar_interval(text: &str) -> Option<CalendarInterval> {
+    let Fields { months, days, us } = fields(text).ok()?;
+    let (months, days, us) = (months.unwrap_or(0), days.unwrap_or(0), us.unwrap_or(0));
+    (i32::try_from(months).is_ok() && i32::try_from(days).is_ok()).then_some(CalendarInterval { months, days, us })
+}
+
+/// What a text says of each kind of field.
+#[derive(Default)]
+struct Fields {
+    months: Option<i64>,
+    days: Option<i64>,
+    us: Option<i64>,
+}
+
 /// `1 day -2 hours`, any case, units in the singular or plural.
-fn units(text: &str) -> Result<Typed> {
+fn fields(text: &str) -> Result<Fields> {
     let lower = text.to_lowercase();
     let lower = lower.trim().strip_prefix("interval ").unwrap_or(&lower);
     let words: Vec<&str> = lower.split_whitespace().collect();
     if words.is_empty() || words.len() % 2 == 1 {
         return Err(malformed(text));
     }
-    let (mut months, mut us) = (None::<i64>, None::<i64>);
-    let mut only_days = true;
+    let mut fields = Fields::default();
     for pair in words.chunks_exact(2) {
         let unit = pair[1].strip_suffix('s').unwrap_or(pair[1]);
         let (whole, fraction_us) = number(text, pair[0], unit)?;
-        let months_each = match unit {
-            "year" => Some(12),
-            "month" => Some(1),
-            _ => None,
+        let (sum, each) = match unit {
+            "year" => (&mut fields.months, 12),
+            "month" => (&mut fields.months, 1),
+            "week" => (&mut fields.days, 7),
+            "day" => (&mut fields.days, 1),
+            _ => match UNITS.iter().find(|(name, _)| *name == unit) {
+                Some((_, each)) => (&mut fields.us, *each),
+                None => {
+                    return Err(invalid("INVALID_INTERVAL_FORMAT.INVALID_UNIT", text, &format!("there is no unit {}", pair[1])));
+                }
+            },
         };
-        if let Some(each) = months_each {
-            let sum = whole.checked_mul(each).and_then(|n| n.checked_add(months.unwrap_or(0)));
-            months = Some(sum.ok_or_else(|| overflow(text))?);
-        } else if let Some((_, each)) = UNITS.iter().find(|(name, _)| *name == unit) {
-            only_days &= matches!(unit, "week" | "day");
-            let sum =
-                whole.checked_mul(*each).and_then(|n| n.checked_add(fraction_us)).and_then(|n| n.checked_add(us.unwrap_or(0)));
-            us = Some(sum.ok_or_else(|| overflow(text))?);
-        } else {
-            return Err(invalid("INVALID_INTERVAL_FORMAT.INVALID_UNIT", text, &format!("there is no unit {}", pair[1])));
-        }
+        let more = whole.checked_mul(each).and_then(|n| n.checked_add(fraction_us)).and_then(|n| n.checked_add(sum.unwrap_or(0)));
+        *sum = Some(more.ok_or_else(|| overflow(text))?);
     }
-    match (months, us) {
-        (Some(months), None) => year_month(text, months),
-        (None, Some(us)) if only_days => Ok(literal(ScalarValue::DurationSecond(Some(us / 1_000_000)))),
-        (None, Some(us)) => Ok(literal(ScalarValue::DurationMicrosecond(Some(us)))),
+    Ok(fields)
+}
+
+/// The same as a literal, which has months or days and parts of these.
+fn units(text: &str) -> Result<Typed> {
+    match fields(text)? {
+        Fields { months: Some(months), days: None, us: None } => year_month(text, months),
+        Fields { months: None, days: Some(days), us: None } => {
+            let seconds = days.checked_mul(86_400).filter(|seconds| seconds.checked_mul(1_000_000).is_some());
+            Ok(literal(ScalarValue::DurationSecond(Some(seconds.ok_or_else(|| overflow(text))?))))
+        }
+        Fields { months: None, days, us } => {
+            let total = days.unwrap_or(0).checked_mul(DAY_US).and_then(|n| n.checked_add(us.unwrap_or(0)));
+            Ok(literal(ScalarValue::DurationMicrosecond(Some(total.ok_or_else(|| overflow(text))?))))
+        }
         _ => Err(invalid("_LEGACY_ERROR_TEMP_0029", text, "year-month and day-time fields cannot be mixed")),
     }
 }

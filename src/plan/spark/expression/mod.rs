@@ -25,7 +25,7 @@ use arithmetic::Arithmetic;
 use comparison::Comparison;
 
 pub use coercion::{common_type, implicit_cast};
-pub(in crate::plan::spark) use interval::from_text as interval_from_text;
+pub(in crate::plan::spark) use interval::{CalendarInterval, calendar_interval, from_text as interval_from_text};
 pub use name::spark_column_name;
 
 /// Gives `ast` its meaning where it stands. Everything that is wrong about it is found here, with Spark's condition; what is Spark's

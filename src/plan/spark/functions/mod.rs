@@ -21,6 +21,7 @@ mod datetime;
 mod collection;
 mod json;
 mod aggregate;
+pub mod session_window;
 pub mod time_window;
 
 pub(super) use collection::array_with;
@@ -65,6 +66,7 @@ static FAMILIES: &[&[FunctionSpec]] = &[
     json::FUNCTIONS,
     aggregate::FUNCTIONS,
     time_window::FUNCTIONS,
+    session_window::FUNCTIONS,
     super::relation::FUNCTIONS,
 ];
 

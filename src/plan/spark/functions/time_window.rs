@@ -114,7 +114,8 @@ fn window_time(mut c: Call<'_>) -> Result<Typed> {
     time_of(&c, window)
 }
 
-fn time_of(c: &Call<'_>, window: Typed) -> Result<Typed> {
+/// The last instant in `window`.
+pub(super) fn time_of(c: &Call<'_>, window: Typed) -> Result<Typed> {
     let time = match &window.data_type {
         DataType::Struct(fields) => {
             match fields.iter().map(|field| (field.name().as_str(), field.data_type())).collect::<Vec<_>>()[..] {
@@ -261,7 +262,8 @@ fn each(times: &ArrayRef, value: impl Fn(i64) -> i64) -> TimestampMicrosecondArr
 
 /// The refusal of a window where no rows can be made of it.
 pub fn misplaced() -> Error {
-    let message = "window(…) can stand in SELECT, GROUP BY, HAVING and ORDER BY; compute it in a subquery to use it elsewhere";
+    let message = "window(…) and session_window(…) can stand in SELECT, GROUP BY, HAVING and ORDER BY; compute them in a subquery to use \
+                   them elsewhere";
     Error::spark(ErrorKind::Config, "UNSUPPORTED_EXPR_FOR_OPERATOR", message)
 }
 

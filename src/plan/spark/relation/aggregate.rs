@@ -13,6 +13,7 @@ use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, LogicalPlan, Operator, Subquery, binary_expr, lit, when};
 use datafusion::scalar::ScalarValue;
 
+use super::super::functions::time_window::{WindowFunction, window_function};
 use super::super::{Typed, is_fallible};
 use super::columns::column;
 use super::generate;
@@ -87,6 +88,10 @@ impl<'a> Aggregation<'a> {
         }
         if let Some(asked) = grouping::asked(&node) {
             return done(self.set_bits(asked)?);
+        }
+        if matches!(window_function(&node), Some((WindowFunction::Time, _))) {
+            // Spark computes it before it groups, even where its window is a key.
+            return Err(self.missing("window_time"));
         }
         match node {
             Expr::AggregateFunction(call) => done(self.call(call)?),
@@ -255,7 +260,7 @@ impl<'a> Aggregation<'a> {
             }
             let value = Typed { expr: key.expr.clone(), data_type: key.data_type.clone(), nullable: true };
             let mut expr = widen::key(value).expr;
-            if self.sets.is_some() {
+            if self.sets.iter().flatten().any(|set| !set.contains(&index)) {
                 expr = when(self.in_set(index), expr).otherwise(null_of(&key.data_type)?).map_err(broken)?;
             }
             computed.push(expr.alias(&key.id));

@@ -75,7 +75,7 @@ impl Planner<'_> {
                 key.expr = window.computed(key.expr.clone())?;
             }
             if let Some(grouping) = &mut grouping {
-                window.group(&mut grouping.keys)?;
+                window.group(grouping)?;
             }
             having = having.map(|having| window.computed(having)).transpose()?;
         }

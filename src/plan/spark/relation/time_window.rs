@@ -1,15 +1,16 @@
 //! `window(time, size, …)` in a SELECT: its rows get a column with the start of their window, or one row per window.
 //!
 //! Everywhere in the SELECT the window then stands for what is computed from that start, and GROUP BY groups by the start alone:
-//! one number instead of a struct of two.
+//! one number instead of a struct of two. `session_window(time, gap)` gives rows a column with the session that each alone is.
 
 use std::ops::ControlFlow;
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::logical_expr::{Expr, Filter, LogicalPlan};
+use datafusion::logical_expr::{Expr, Filter, LogicalPlan, lit};
 use sqlparser::ast::{self, Visit, Visitor};
 
 use super::super::Typed;
+use super::super::functions::session_window::{Gap, of_row};
 use super::super::functions::time_window::{WindowFunction, WindowSpec, from_start, misplaced, starts_of, window_function};
 use super::columns::{Access, Attribute, Relation, column};
 use super::planner::{Env, Planner, broken};
@@ -23,8 +24,8 @@ pub(super) struct TimeWindow {
     marker: Expr,
     /// The column that SQL calls `window`.
     named: Expr,
-    /// The column with its start.
-    start: Attribute,
+    /// The column that stands for it in GROUP BY: its start, or the session of a row.
+    key: Attribute,
     /// What both stand for.
     value: Expr,
 }
@@ -67,11 +68,11 @@ pub(super) fn added(
             let time = time.clone();
             with_starts(planner, input, marker, spec, time)
         }
-        _ => Err(Error::internal("a window that is none")),
+        _ => with_sessions(planner, input, marker),
     }
 }
 
-/// Calls of `window` in the parts of a SELECT, but not in its subqueries.
+/// Calls of `window` and `session_window` in the parts of a SELECT, but not in its subqueries.
 #[derive(Default)]
 struct Calls {
     depth: usize,
@@ -101,7 +102,8 @@ impl Visitor for Calls {
 
 fn is_window(expr: &ast::Expr) -> bool {
     let ast::Expr::Function(function) = expr else { return false };
-    matches!(function.name.0.as_slice(), [ast::ObjectNamePart::Identifier(name)] if name.value.eq_ignore_ascii_case("window"))
+    let [ast::ObjectNamePart::Identifier(name)] = function.name.0.as_slice() else { return false };
+    ["window", "session_window"].iter().any(|window| name.value.eq_ignore_ascii_case(window))
 }
 
 fn with_starts(
@@ -143,7 +145,32 @@ fn with_starts(
     let named = column(&attribute.id);
     let mut columns = input.columns;
     columns.push(attribute);
-    Ok((Relation { plan, columns }, Some(TimeWindow { marker, named, start, value: window.expr })))
+    Ok((Relation { plan, columns }, Some(TimeWindow { marker, named, key: start, value: window.expr })))
+}
+
+/// A column with the session that each row alone is; rows that are in none are left out.
+fn with_sessions(planner: &Planner<'_>, input: Relation, marker: Expr) -> Result<(Relation, Option<TimeWindow>)> {
+    let (session, gap) = of_row(&marker).ok_or_else(|| Error::internal("a window that is none"))?;
+    let id = planner.fresh("session_window");
+    // Spark sees that a gap of null leaves nothing, so that no row moves the watermark either.
+    let plan = match gap {
+        Gap::Null => LogicalPlan::Filter(Filter::try_new(lit(false), input.plan.into()).map_err(broken)?),
+        Gap::Fixed(_) | Gap::PerRow => input.plan,
+    };
+    let plan = with_column(planner, plan, session.expr, &id)?;
+    let plan = LogicalPlan::Filter(Filter::try_new(column(&id).is_not_null(), plan.into()).map_err(broken)?);
+    let key = Attribute {
+        name: "session_window".to_owned(),
+        qualifier: None,
+        id,
+        data_type: session.data_type,
+        nullable: false,
+        access: Access::Named,
+    };
+    let named = column(&key.id);
+    let mut columns = input.columns;
+    columns.push(key.clone());
+    Ok((Relation { plan, columns }, Some(TimeWindow { marker, value: named.clone(), named, key })))
 }
 
 fn with_column(planner: &Planner<'_>, plan: LogicalPlan, expr: Expr, id: &str) -> Result<LogicalPlan> {
@@ -163,13 +190,18 @@ impl TimeWindow {
     }
 
     /// Groups by the start where the window is grouped by.
-    pub(super) fn group(&self, keys: &mut [grouping::Key]) -> Result<()> {
-        for key in keys {
+    pub(super) fn group(&self, grouping: &mut grouping::Grouping) -> Result<()> {
+        for (index, key) in grouping.keys.iter_mut().enumerate() {
             key.expr = self.computed(key.expr.clone())?;
-            if key.expr == self.value {
-                key.expr = column(&self.start.id);
-                key.data_type = self.start.data_type.clone();
+            if key.expr != self.value {
+                continue;
             }
+            let is_in_all = grouping.sets.iter().flatten().all(|set| set.contains(&index));
+            if !is_in_all && of_row(&self.marker).is_some() {
+                return Err(Error::config("session_window must be in all grouping sets: without it rows are in no session"));
+            }
+            key.expr = column(&self.key.id);
+            key.data_type = self.key.data_type.clone();
         }
         Ok(())
     }
@@ -177,6 +209,6 @@ impl TimeWindow {
 
 /// Refuses a window in a place where no rows can be made of it.
 pub(super) fn refuse(expr: &Expr) -> Result<()> {
-    let is_marker = |node: &Expr| matches!(window_function(node), Some((WindowFunction::Marker(_), _)));
+    let is_marker = |node: &Expr| matches!(window_function(node), Some((WindowFunction::Marker(_), _))) || of_row(node).is_some();
     if expr.exists(|node| Ok(is_marker(node))).map_err(broken)? { Err(misplaced()) } else { Ok(()) }
 }

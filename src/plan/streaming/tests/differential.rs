@@ -148,6 +148,37 @@ fn model_of_deduplication(delay: i64, batches: &[Batch]) -> Vec<String> {
     lines
 }
 
+/// Start, end and key of a session, with the count and sum of its rows, each taken in by itself.
+fn model_of_sessions(gap_of: impl Fn(i64) -> i64, delay: i64, batches: &[Batch]) -> Vec<String> {
+    let mut open: Vec<(u8, i64, i64, i64, i64)> = Vec::new();
+    let mut ended = Vec::new();
+    for ((events, _), (now, late)) in batches.iter().zip(watermarks(delay, batches)) {
+        for (time, key, value) in events {
+            let (Some(time), gap) = (time, gap_of(*value)) else { continue };
+            if gap <= 0 || time + gap <= late {
+                continue;
+            }
+            let mut session = (*key, *time, time + gap, 1, *value);
+            let touches = |a: &(u8, i64, i64, i64, i64), b: &(u8, i64, i64, i64, i64)| a.0 == b.0 && a.1 <= b.2 && b.1 <= a.2;
+            while let Some(at) = open.iter().position(|other| touches(&session, other)) {
+                let other = open.swap_remove(at);
+                session.1 = session.1.min(other.1);
+                session.2 = session.2.max(other.2);
+                session.3 += other.3;
+                session.4 += other.4;
+            }
+            open.push(session);
+        }
+        ended.extend(open.extract_if(.., |session| session.2 <= now));
+    }
+    // The row that closes all others has a key of its own.
+    ended.extend(open.into_iter().filter(|session| session.0 != CLOSING_KEY));
+    let mut lines: Vec<String> =
+        ended.into_iter().map(|(key, start, end, count, sum)| format!("{start} {end} {key} {count} {sum}")).collect();
+    lines.sort();
+    lines
+}
+
 const CLOSING_KEY: u8 = 9;
 
 fn closed(mut batches: Vec<Batch>) -> Vec<Batch> {
@@ -169,6 +200,21 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let got = runtime.block_on(collected(&sql, delay, None, &batches));
         prop_assert_eq!(got, model_of_windows(size, slide, delay, &batches));
+    }
+
+    #[test]
+    fn sessions_over_batches_are_those_of_rows_taken_in_one_by_one(
+        batches in batches(), per_row in any::<bool>(), delay in prop_oneof![Just(0), Just(5), Just(30), Just(100)]
+    ) {
+        let batches = closed(batches);
+        let gap = if per_row { "concat(v % 13, ' minutes')" } else { "'5 minutes'" };
+        let sql = format!(
+            "SELECT unix_seconds(session_window.start) DIV 60, unix_seconds(session_window.end) DIV 60, k, count(*), sum(v) FROM e \
+             GROUP BY session_window(ts, {gap}), k"
+        );
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let got = runtime.block_on(collected(&sql, delay, None, &batches));
+        prop_assert_eq!(got, model_of_sessions(|value| if per_row { value % 13 } else { 5 }, delay, &batches));
     }
 
     #[test]

@@ -92,6 +92,10 @@ fn event_times_are_handed_on_as_spark_hands_them_on() {
         "SELECT window(w, '2 hours') FROM (SELECT window(ts, '1 hour') AS w FROM e)",
         "SELECT w FROM (SELECT window(ts, '1 hour') AS w, count(*) FROM e GROUP BY window(ts, '1 hour'))",
         "SELECT window, k FROM (SELECT window, k, count(*) FROM e GROUP BY ROLLUP(window(ts, '1 hour'), k))",
+        "SELECT session_window(ts, '5 minutes') FROM e",
+        "SELECT w FROM (SELECT session_window AS w, count(*) FROM e GROUP BY session_window(ts, '5 minutes'), k)",
+        "SELECT window_time(w) FROM (SELECT session_window(ts, k) AS w FROM e)",
+        "SELECT session_window(w, '1 hour') FROM (SELECT session_window(ts, '5 minutes') AS w FROM e)",
         "SELECT DISTINCT ts, k FROM e",
         "SELECT ts FROM (SELECT ts FROM e UNION ALL SELECT ts FROM n)",
     ] {
@@ -103,6 +107,8 @@ fn event_times_are_handed_on_as_spark_hands_them_on() {
         "SELECT CAST(ts AS DATE) FROM e",
         "SELECT date_trunc('hour', ts) FROM e",
         "SELECT window(ts, '1 hour').start FROM e",
+        "SELECT session_window(ts, '5 minutes').end FROM e",
+        "SELECT session_window(ts, '5 minutes') FROM n",
         "SELECT window(ts, '1 hour') FROM n",
         "SELECT window(date_trunc('minute', ts), '1 hour') FROM e",
         "SELECT max(ts) FROM e GROUP BY k",
@@ -146,12 +152,56 @@ async fn windows_are_refused_where_spark_refuses_them() {
         ("window_time(ts)", "DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE"),
         ("window(ts)", "WRONG_NUM_ARGS.WITHOUT_SUGGESTION"),
         ("window(ts, '1 day'), window(ts, '2 days')", "_LEGACY_ERROR_TEMP_1039"),
+        ("window(ts, '1 day'), session_window(ts, '2 days')", "_LEGACY_ERROR_TEMP_1039"),
+        ("session_window(ts, '5 minuets')", "CANNOT_PARSE_INTERVAL"),
+        ("session_window(ts, '')", "CANNOT_PARSE_INTERVAL"),
+        ("session_window(ts, 300)", "_LEGACY_ERROR_TEMP_1040"),
+        ("session_window(ts, INTERVAL 5 MINUTES)", "_LEGACY_ERROR_TEMP_1040"),
+        ("session_window(v, '10 minutes')", "DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE"),
+        ("session_window(ts)", "WRONG_NUM_ARGS.WITHOUT_SUGGESTION"),
     ] {
         let error = planned(&format!("SELECT {window} FROM n"), OutputMode::Append).await.unwrap_err();
         assert_eq!((error.kind(), error.condition()), (ErrorKind::Config, Some(condition)), "{window}: {error}");
     }
-    let elsewhere = planned("SELECT k FROM n WHERE window(ts, '1 day').start IS NULL", OutputMode::Append).await.unwrap_err();
-    assert_eq!(elsewhere.condition(), Some("UNSUPPORTED_EXPR_FOR_OPERATOR"));
+    for window in ["window(ts, '1 day')", "session_window(ts, '1 day')"] {
+        let sql = format!("SELECT k FROM n WHERE {window}.start IS NULL");
+        let elsewhere = planned(&sql, OutputMode::Append).await.unwrap_err();
+        assert_eq!(elsewhere.condition(), Some("UNSUPPORTED_EXPR_FOR_OPERATOR"));
+    }
+}
+
+#[tokio::test]
+async fn sessions_are_refused_where_there_could_be_none() {
+    let alone = "SELECT count(*) FROM e GROUP BY session_window(ts, '5 minutes')";
+    for mode in [OutputMode::Append, OutputMode::Complete] {
+        let error = planned(alone, mode).await.unwrap_err();
+        assert_eq!(error.message(), "Global aggregation with session window in streaming query is not supported.");
+    }
+    let sets = "SELECT k, count(*) FROM e GROUP BY ROLLUP(session_window(ts, '5 minutes'), k)";
+    let error = planned(sets, OutputMode::Complete).await.unwrap_err();
+    assert!(error.message().contains("must be in all grouping sets"), "{error}");
+    let settings = PlanSettings { scope: Scope::MicroBatch, ..settings(OutputMode::Append) };
+    let query = QueryText::Sql("SELECT k, count(*) FROM e GROUP BY session_window(ts, '5 minutes'), k".to_owned());
+    let error = StreamingPlan::new("q", &query, &catalog(), &settings).await.unwrap_err();
+    assert_eq!((error.kind(), error.message().contains("micro_batch")), (ErrorKind::Config, true), "{error}");
+    let over_table = "SELECT n.k FROM n JOIN (SELECT city, count(*) FROM u GROUP BY session_window(current_timestamp(), '1 day'), city) ON k = city";
+    let catalog = Catalog { tables: vec![users()], ..catalog() };
+    let query = QueryText::Sql(over_table.to_owned());
+    let error = StreamingPlan::new("q", &query, &catalog, &self::settings(OutputMode::Append)).await.unwrap_err();
+    assert!(error.message().contains("not supported over a table"), "{error}");
+}
+
+#[tokio::test]
+async fn a_checkpoint_knows_the_gap_of_its_sessions() {
+    let fingerprint = async |gap: &str, list: &str| {
+        let sql = format!("SELECT {list} FROM e GROUP BY session_window(ts, {gap}), k");
+        planned(&sql, OutputMode::Append).await.unwrap().fingerprints()
+    };
+    let known = fingerprint("'5 minutes'", "k, count(*)").await;
+    assert_eq!(fingerprint("'300 seconds'", "count(*) AS n, session_window.end").await, known);
+    assert_ne!(fingerprint("'6 minutes'", "k, count(*)").await, known);
+    assert_ne!(fingerprint("'1 month'", "k, count(*)").await, known);
+    assert_ne!(fingerprint("k", "k, count(*)").await, known);
 }
 
 #[tokio::test]
@@ -162,6 +212,8 @@ async fn windows_are_named_and_typed_as_spark_names_them() {
         ("window(ts, '10 minutes').start, window(ts, '10 minutes').END", "window.start timestamp, window.END timestamp"),
         ("*, window(ts, '1 day 2 hours').start AS s", "ts timestamp, k string, v bigint, s timestamp"),
         ("window_time(window(ts, '0.5 seconds'))", "window_time(window) timestamp"),
+        ("session_window(ts, '5 minutes')", "session_window struct<start:timestamp,end:timestamp>"),
+        ("session_window(ts, k).start, v", "session_window.start timestamp, v bigint"),
         ("date_trunc('minute', window(ts, '1 day').start)", "date_trunc(minute, window.start) timestamp"),
     ] {
         let plan = planned(&format!("SELECT {list} FROM n"), OutputMode::Append).await.unwrap();

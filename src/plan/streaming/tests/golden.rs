@@ -21,11 +21,11 @@ use crate::watermark::{Tracker, WatermarkPolicy};
 /// What Spark refuses as a stream and this program refuses earlier, as a thing it does not know at all.
 const UNKNOWN_ANYWHERE: [&str; 4] = ["mono_id", "sample", "window_agg_complete", "window_update"];
 
-/// Whether a case needs session windows or a join of streams, which are refused by name.
+/// Whether a case needs a join of streams, which is refused by name.
 fn needs_more(case: &Value) -> bool {
     let sql = case["sql"].as_str().unwrap().to_lowercase();
     let joined = case["sources"].as_object().unwrap().len() > 1 && sql.contains(" join ");
-    sql.contains("session_window(") || (joined && case["expect"]["error"].is_null())
+    joined && case["expect"]["error"].is_null()
 }
 
 fn decoded(ddl: &str, lines: &[Value]) -> RecordBatch {
