@@ -46,6 +46,19 @@ impl Checkpoint {
         Self::open_sized(root, query, identity, Sizes::default())
     }
 
+    /// The same with small files, of which there are many then.
+    #[cfg(test)]
+    pub(crate) fn open_small(root: &CheckpointRoot, query: &str, identity: &Identity) -> Result<(Self, Recovered)> {
+        let sizes = Sizes {
+            segment_bytes_min: 16 << 10,
+            segment_bytes_max: 64 << 10,
+            spare_step_bytes: 4 << 10,
+            inline_bytes_max: 2 << 10,
+            inline_total_bytes_max: 8 << 10,
+        };
+        Self::open_sized(root, query, identity, sizes)
+    }
+
     pub(super) fn open_sized(root: &CheckpointRoot, query: &str, identity: &Identity, sizes: Sizes) -> Result<(Self, Recovered)> {
         let claim = root.claim(query)?;
         root.check_owned()?;

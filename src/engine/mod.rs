@@ -94,3 +94,6 @@ impl StopAfter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -197,7 +197,11 @@ impl Query {
 
     /// Runs until the trigger has no more batches, `stop` is cancelled, or a batch fails.
     pub async fn run(mut self, first: FirstStep, stop: CancellationToken) -> Result<()> {
-        if let Err(error) = self.run_steps(first, &stop).await {
+        self.run_on(first, &stop).await
+    }
+
+    pub(super) async fn run_on(&mut self, first: FirstStep, stop: &CancellationToken) -> Result<()> {
+        if let Err(error) = self.run_steps(first, stop).await {
             self.drop_snapshot().await;
             return Err(error);
         }

@@ -239,6 +239,16 @@ impl Operator {
         self.lock().held.sessions = Some(sessions);
     }
 
+    /// Empties its state.
+    #[cfg(test)]
+    pub(crate) fn forget(&self, memory: &Arc<StateMemory>) {
+        let held = &mut self.lock().held;
+        let schema = held.state.schema().clone();
+        let store = MemoryStore::new(schema.clone(), memory.account(self.id())).expect("there was room for it before");
+        held.state = OperatorState::new(schema, Box::new(store));
+        held.expiring = held.expiring.as_ref().map(|index| ExpiryIndex::new(index.expiry(), memory.account(self.id())));
+    }
+
     /// Merges or drops what the batch under way changed, or tidies up behind it.
     pub fn end(&self, end: BatchEnd) -> Result<()> {
         let Held { state, expiring, sessions } = &mut self.lock().held;

@@ -17,6 +17,7 @@ use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 use crate::error::{ErrorKind, Result, from_datafusion};
 use crate::plan::event_time::WatermarkNode;
 use crate::plan::spark::is_fallible;
+use crate::plan::spark::relation::generate::node::Generate;
 
 /// DataFusion's rule, which stops above stateful nodes.
 #[derive(Debug, Default)]
@@ -43,12 +44,11 @@ impl OptimizerRule for PushDownFilter {
     }
 }
 
-/// Whether `plan` is a node that a condition must not pass; a watermark says itself which may.
+/// Whether `plan` is a node that a condition must not pass; watermarks and generators say themselves which may.
 fn remembers(plan: &LogicalPlan) -> bool {
-    match plan {
-        LogicalPlan::Extension(extension) => !extension.node.as_any().is::<WatermarkNode>(),
-        _ => false,
-    }
+    let LogicalPlan::Extension(extension) = plan else { return false };
+    let node = extension.node.as_any();
+    !node.is::<WatermarkNode>() && !node.is::<Generate>()
 }
 
 /// Moves conditions on nothing but keys below the aggregations and DISTINCTs of `plan`.
@@ -72,6 +72,8 @@ fn below(filter: Filter) -> DataFusionResult<Transformed<LogicalPlan>> {
         })
     };
     match input.as_ref() {
+        // One that stays, such as HAVING, does not hold back one that may go on.
+        LogicalPlan::Filter(inner) => below(Filter::try_new(inner.predicate.clone().and(predicate), inner.input.clone())?),
         LogicalPlan::Projection(projection) if leads_to_state(&projection.input) => {
             let names = named(&projection.expr);
             let (moved, kept) = split(&names);
@@ -103,11 +105,12 @@ fn below(filter: Filter) -> DataFusionResult<Transformed<LogicalPlan>> {
     }
 }
 
-/// Whether only renaming and computing lies between `plan` and an aggregation.
+/// Whether only renaming, computing and other conditions lie between `plan` and an aggregation.
 fn leads_to_state(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Aggregate(_) | LogicalPlan::Distinct(_) => true,
         LogicalPlan::Projection(projection) => leads_to_state(&projection.input),
+        LogicalPlan::Filter(filter) => leads_to_state(&filter.input),
         _ => false,
     }
 }

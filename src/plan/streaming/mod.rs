@@ -239,6 +239,12 @@ impl StreamingPlan {
         }
     }
 
+    /// Empties the state of every operator: as good as planned anew.
+    #[cfg(test)]
+    pub(crate) fn forget(&mut self) {
+        self.operators.iter().for_each(|operator| operator.forget(&self.memory));
+    }
+
     /// One operator's whole state as it is now, to be encoded beside the next batches. Called between a commit and the next run.
     pub fn snapshot(&self, operator: &str) -> Result<Snapshot> {
         Ok(self.operator(operator)?.with_state(|state| state.snapshot()))
