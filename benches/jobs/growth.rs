@@ -1,15 +1,12 @@
 //! Jobs that show what a query costs when its state has grown: per batch, per key touched, and at a restart.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
 use crate::data::transactions;
-use crate::measure::{Figures, tidemill};
+use crate::measure::{Figures, commits, tidemill};
 use crate::{Bench, Outcome};
 
 /// Users that the data draws from; nearly all of them turn up in 5 M rows.
@@ -113,18 +110,8 @@ impl Run {
     /// When each batch was committed, as the log says it.
     fn batch_ends(&self) -> Result<Vec<Instant>, Box<dyn std::error::Error>> {
         let file = self.file.to_str().ok_or("a path that is not UTF-8")?;
-        let mut command = tidemill(&["run", file, "--quiet", "--log-format", "json", "--log-level", "debug"]);
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
-        let mut ends = Vec::new();
-        for line in BufReader::new(child.stderr.take().ok_or("no standard error")?).lines() {
-            let (line, now) = (line?, Instant::now());
-            let said: Value = serde_json::from_str(&line).unwrap_or_default();
-            if said["message"] == "batch committed" {
-                ends.push(now);
-            }
-        }
-        let status = child.wait()?;
-        if status.success() { Ok(ends) } else { Err(format!("the process ended with {status}").into()) }
+        let (_, commits) = commits(tidemill(&["run", file, "--quiet"]))?;
+        Ok(commits.into_iter().map(|commit| commit.at).collect())
     }
 
     /// Time from the start of the process to its first committed batch.

@@ -6,6 +6,7 @@
 
 mod data;
 mod decode;
+mod event_time;
 mod flat;
 mod ingest;
 mod growth;
@@ -48,6 +49,10 @@ const JOBS: &[Job] = &[
     Job { name: "latency_1k", run: |bench| latency::at_rate(bench, 1_000) },
     Job { name: "latency_20k", run: |bench| latency::at_rate(bench, 20_000) },
     Job { name: "start", run: latency::start },
+    Job { name: "window", run: event_time::window },
+    Job { name: "dedup", run: event_time::dedup },
+    Job { name: "evict", run: event_time::evict },
+    Job { name: "growth_event_time", run: event_time::growth },
     Job { name: "growth_batches", run: growth::batches },
     Job { name: "growth_touch", run: growth::touch },
     Job { name: "growth_restart", run: growth::restart },

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs;
-use std::io;
+use std::io::{self, BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -110,6 +110,38 @@ pub(crate) fn to_end(mut command: Command) -> io::Result<Figures> {
         return Err(io::Error::other(format!("the process ended with {status}")));
     }
     Ok(Figures { wall: Some(wall), cpu: Some(children_cpu()? - cpu_before), peak_bytes: Some(peak.stop()), ..Figures::default() })
+}
+
+/// A batch that was committed.
+pub(crate) struct Commit {
+    /// When the log said so.
+    pub(crate) at: Instant,
+    /// What the log said of it.
+    pub(crate) progress: Value,
+}
+
+/// Runs `command`, a `tidemill run`, to its end: what [`to_end`] measures, and each of its batches.
+pub(crate) fn commits(mut command: Command) -> io::Result<(Figures, Vec<Commit>)> {
+    command.args(["--log-format", "json", "--log-level", "debug"]);
+    let (started, cpu_before) = (Instant::now(), children_cpu()?);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+    let peak = PeakMemory::watch(&child);
+    let mut commits = Vec::new();
+    for line in BufReader::new(child.stderr.take().ok_or_else(|| io::Error::other("no standard error"))?).lines() {
+        let (line, at) = (line?, Instant::now());
+        let said: Value = serde_json::from_str(&line).unwrap_or_default();
+        if said["message"] == "batch committed" {
+            let progress = said["progress"].as_str().and_then(|text| serde_json::from_str(text).ok());
+            commits.push(Commit { at, progress: progress.unwrap_or_default() });
+        }
+    }
+    let status = child.wait()?;
+    let wall = started.elapsed();
+    if !status.success() {
+        return Err(io::Error::other(format!("the process ended with {status}")));
+    }
+    let (cpu, peak_bytes) = (children_cpu()? - cpu_before, peak.stop());
+    Ok((Figures { wall: Some(wall), cpu: Some(cpu), peak_bytes: Some(peak_bytes), ..Figures::default() }, commits))
 }
 
 /// CPU time of all children that were waited for, from the kernel.
