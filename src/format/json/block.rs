@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use arrow::datatypes::Fields;
 
-use super::kernel::{Boolean, Double, End, Integer, Kernel, Numbers, Pass, Skip, Text, Time, TimeKind, Walk};
+use super::kernel::{Boolean, Double, End, Integer, Kernel, Minute, Numbers, Pass, Skip, Text, Time, TimeKind, Walk};
 use super::keys::{Keys, Role, Shape};
 use super::lexer::Cursor;
 use super::simd::{Level, Rows, WINDOW};
@@ -187,9 +187,9 @@ fn walk(
         Action::Integer { digits_max, signed: false } => run.with(Integer::<false> { values, digits_max, numbers }),
         Action::Integer { digits_max, signed: true } => run.with(Integer::<true> { values, digits_max, numbers }),
         Action::Boolean => run.with(Boolean(values)),
-        Action::Timestamp => run.with(Time { values, kind: TimeKind::Timestamp(parser.zone) }),
-        Action::TimestampNtz => run.with(Time { values, kind: TimeKind::TimestampNtz }),
-        Action::Date => run.with(Time { values, kind: TimeKind::Date }),
+        Action::Timestamp => run.with(Time { values, kind: TimeKind::Timestamp(parser.zone), minute: Minute::NONE }),
+        Action::TimestampNtz => run.with(Time { values, kind: TimeKind::TimestampNtz, minute: Minute::NONE }),
+        Action::Date => run.with(Time { values, kind: TimeKind::Date, minute: Minute::NONE }),
         Action::Strict | Action::Skip | Action::Pass | Action::End => rows,
     }
 }

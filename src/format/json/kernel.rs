@@ -3,7 +3,7 @@
 //! A row's next value can only be found once the one before has ended, which would make a loop over one row's values a chain of
 //! waiting. Many rows side by side are independent of each other, and the processor works on several at a time.
 
-use super::simd::{Digits, Job, Rows, Simd, WINDOW, Window};
+use super::simd::{Digits, Job, Rows, Simd, WINDOW, Window, piece};
 use super::template::Gap;
 use crate::format::column::{BLOCK_ROWS, bits, span};
 use crate::format::datetime::{Zone, days, parse_date, parse_timestamp, parse_timestamp_ntz};
@@ -188,18 +188,44 @@ pub(super) enum TimeKind {
 pub(super) struct Time<'a> {
     pub(super) values: &'a mut Rows<u64>,
     pub(super) kind: TimeKind,
+    pub(super) minute: Minute,
+}
+
+/// A minute that was read, as text and as microseconds since 1970: rows mostly come in the order of their times.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Minute {
+    text: [u8; Minute::LEN],
+    start_us: i64,
+}
+
+impl Minute {
+    /// None yet: no time begins with this text.
+    pub(super) const NONE: Self = Self { text: [0; Self::LEN], start_us: 0 };
+    /// `YYYY-MM-DDThh:mm:`.
+    const LEN: usize = 17;
 }
 
 impl Kernel for Time<'_> {
     #[inline(always)]
     fn value<S: Simd>(&mut self, simd: S, here: Here<'_>, window: &Window, row: usize) -> Option<usize> {
+        if let TimeKind::Timestamp(_) = self.kind
+            && let Some((us, len)) = utc(simd, window, here.offset, &mut self.minute)
+        {
+            self.values[row] = us as u64;
+            return Some(here.at() + len);
+        }
+        self.other(simd, here, row)
+    }
+}
+
+impl Time<'_> {
+    /// Reads any other form.
+    #[inline(never)]
+    fn other<S: Simd>(&mut self, simd: S, here: Here<'_>, row: usize) -> Option<usize> {
         let end = simd.string_end(here.text, here.at())?;
         let content = &here.text[here.at()..end];
         let value = match self.kind {
-            TimeKind::Timestamp(zone) => match utc(simd, window, here.offset, content) {
-                Some(us) => us,
-                None => parse_timestamp(content, &zone)?,
-            },
+            TimeKind::Timestamp(zone) => parse_timestamp(content, &zone)?,
             TimeKind::TimestampNtz => parse_timestamp_ntz(content)?,
             TimeKind::Date => parse_date(content)?.into(),
         };
@@ -208,33 +234,64 @@ impl Kernel for Time<'_> {
     }
 }
 
-/// `YYYY-MM-DDThh:mm:ss[.fff[fff]]Z` in microseconds since 1970.
+/// `YYYY-MM-DDThh:mm:ss[.fff[fff]]Z` in microseconds since 1970, and how many bytes it takes with the quote behind it.
 #[inline(always)]
-fn utc<S: Simd>(simd: S, window: &Window, offset: usize, content: &[u8]) -> Option<i64> {
-    if !matches!(content.len(), 20 | 24 | 27) || content[content.len() - 1] != b'Z' {
+fn utc<S: Simd>(simd: S, window: &Window, offset: usize, last: &mut Minute) -> Option<(i64, usize)> {
+    let text: &[u8; 32] = piece(window, offset);
+    if text[..Minute::LEN] != last.text {
+        let start_us = minute_start(simd, window, offset)?;
+        *last = Minute { text: *text.first_chunk()?, start_us };
+    }
+    let seconds: &[u8; 8] = text[Minute::LEN..].first_chunk()?;
+    let (us, len) = match milliseconds(seconds) {
+        Some(ms) => (ms * 1000, Minute::LEN + 8),
+        None => fraction(&text[Minute::LEN..])?,
+    };
+    Some((last.start_us.checked_add(us)?, len))
+}
+
+/// When the minute of a `YYYY-MM-DDThh:mm:ss` starts.
+#[inline(always)]
+fn minute_start<S: Simd>(simd: S, window: &Window, offset: usize) -> Option<i64> {
+    let [century, year, month, day, hour, minute, _] = simd.date_time(window, offset)?.map(i64::from);
+    let days = days(century * 100 + year, month, day)?;
+    (hour < 24 && minute < 60).then_some((days * 86_400 + hour * 3600 + minute * 60) * 1_000_000)
+}
+
+/// `ss.fffZ"` in milliseconds.
+#[inline(always)]
+fn milliseconds(text: &[u8; 8]) -> Option<i64> {
+    // Digits become their values and the other letters zero, if they are what they must be.
+    let word = u64::from_le_bytes(*text) ^ u64::from_le_bytes(*b"00.000Z\"");
+    // What this adds reaches the highest bit of a byte that is more than 9, or more than 0.
+    let too_large = (word & LOWS) + u64::from_le_bytes([0x76, 0x76, 0x7f, 0x76, 0x76, 0x76, 0x7f, 0x7f]) | word;
+    if too_large & !LOWS != 0 {
         return None;
     }
-    let [century, year, month, day, hour, minute, second] = simd.date_time(window, offset)?.map(i64::from);
-    let mut fraction_us = 0;
-    if content.len() > 20 {
-        let digits = &content[20..content.len() - 1];
-        for digit in digits {
-            let digit = digit.wrapping_sub(b'0');
-            if digit > 9 {
-                return None;
-            }
-            fraction_us = fraction_us * 10 + i64::from(digit);
-        }
-        if content[19] != b'.' {
-            return None;
-        }
-        if digits.len() == 3 {
-            fraction_us *= 1000;
-        }
-    }
-    let days = days(century * 100 + year, month, day)?;
-    let in_day = hour * 3600 + minute * 60 + second;
-    (hour < 24 && minute < 60 && second < 60).then_some((days * 86_400 + in_day) * 1_000_000 + fraction_us)
+    let [ten, one, _, hundreds, tens, ones, ..] = word.to_le_bytes().map(i64::from);
+    (ten < 6).then_some((ten * 10 + one) * 1000 + hundreds * 100 + tens * 10 + ones)
+}
+
+/// The lower seven bits of each of eight bytes.
+const LOWS: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+
+/// `ssZ"`, `ss.fffZ"` or `ss.ffffffZ"` in microseconds, and its length.
+#[inline(always)]
+fn fraction(text: &[u8]) -> Option<(i64, usize)> {
+    let digits = |from: usize, to: usize| {
+        text.get(from..to)?.iter().try_fold(0, |value, letter| {
+            let digit = letter.wrapping_sub(b'0');
+            (digit <= 9).then_some(value * 10 + i64::from(digit))
+        })
+    };
+    let seconds = digits(0, 2).filter(|seconds| *seconds < 60)?;
+    let (us, len) = match text {
+        [_, _, b'Z', b'"', ..] => (0, 4),
+        [_, _, b'.', _, _, _, b'Z', b'"', ..] => (digits(3, 6)? * 1000, 8),
+        [_, _, b'.', _, _, _, _, _, _, b'Z', b'"', ..] => (digits(3, 9)?, 11),
+        _ => return None,
+    };
+    Some((seconds * 1_000_000 + us, len))
 }
 
 /// A value of any type that nobody wants.

@@ -101,7 +101,7 @@ pub(in crate::format) trait Simd: Copy {
 
 /// The `LEN` bytes at `offset`.
 #[inline(always)]
-fn piece<const LEN: usize>(window: &Window, offset: usize) -> &[u8; LEN] {
+pub(super) fn piece<const LEN: usize>(window: &Window, offset: usize) -> &[u8; LEN] {
     const { assert!(GAP_MAX.is_power_of_two() || (GAP_MAX + 1).is_power_of_two()) };
     // The mask changes nothing; it shows the compiler that no check is needed.
     window[offset & GAP_MAX..].first_chunk().expect("a window has 32 bytes behind any gap")

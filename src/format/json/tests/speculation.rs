@@ -155,6 +155,31 @@ impl Lines {
                 "\"20454\"",
             ]);
         }
+        if self.one_in(2) {
+            // A minute that others share, and all that can follow it.
+            let minute = self.pick(&["2026-01-01T00:00", "2026-01-01T00:00", "2026-01-01T00:01", "1969-12-31T23:59"]);
+            let second = self.pick(&["00", "05", "59", "60", "99", "5", "0a", "a0", ":0", "0/"]);
+            let tail = self.pick(&[
+                ".000Z",
+                ".123Z",
+                ".999Z",
+                ".123456Z",
+                "Z",
+                "",
+                ".123",
+                ".12Z",
+                ".1234Z",
+                ".a23Z",
+                ".1:3Z",
+                ".12/Z",
+                ":123Z",
+                ".123z",
+                ".123Z ",
+                ".123+01:00",
+                ".\\u0031Z",
+            ]);
+            return format!("\"{minute}:{second}{tail}\"");
+        }
         let (month, day) = (self.0.random_range(1..13), self.0.random_range(1..29));
         let (year, hour, second) = (self.0.random_range(1..9999), self.0.random_range(0..24), self.0.random_range(0..60));
         let fraction = self.pick(&["", ".5", ".123", ".000", ".123456", ".999999"]);

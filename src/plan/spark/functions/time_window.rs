@@ -198,7 +198,10 @@ impl ScalarUDFImpl for Function {
         let arg = arg.to_array(args.number_rows)?;
         let result = match self.what {
             WindowFunction::Marker(_) => Err(misplaced()),
-            WindowFunction::Start(spec) => Ok(self.typed(each(&arg, |us| spec.newest_start(us)))),
+            WindowFunction::Start(spec) => {
+                let mut starts = spec.newest_starts();
+                Ok(self.typed(each(&arg, |us| starts(us))))
+            }
             WindowFunction::Starts(spec) => self.starts(spec, &arg),
             WindowFunction::Window { size_us } => self.windows(&arg, size_us),
             WindowFunction::Time => {
@@ -221,11 +224,13 @@ impl Function {
         let DataType::List(item) = &self.data_type else { return Err(Error::internal("the starts of windows are a list")) };
         let times = times.as_primitive::<TimestampMicrosecondType>();
         let mut starts = Vec::new();
+        let mut newest_start = spec.newest_starts();
         let mut offsets = Vec::with_capacity(times.len() + 1);
         offsets.push(0_i32);
         for row in 0..times.len() {
             if times.is_valid(row) {
-                let (time, mut start) = (times.value(row), spec.newest_start(times.value(row)));
+                let time = times.value(row);
+                let mut start = newest_start(time);
                 while start.saturating_add(spec.size_us) > time {
                     starts.push(start);
                     let Some(earlier) = start.checked_sub(spec.slide_us) else { break };
@@ -254,10 +259,27 @@ impl WindowSpec {
         let into = us.wrapping_sub(self.start_us).rem_euclid(self.slide_us);
         us.saturating_sub(into)
     }
+
+    /// [`Self::newest_start`] for times that mostly come in order: one that is in the last one's window is not divided.
+    fn newest_starts(self) -> impl FnMut(i64) -> i64 {
+        let mut last = 0..0;
+        move |us| {
+            if last.contains(&us) {
+                return last.start;
+            }
+            let start = self.newest_start(us);
+            // Where numbers end, windows do not lie as elsewhere.
+            let is_within = |us: &i64| us.checked_sub(self.start_us).is_some() && *us > i64::MIN;
+            last = start..start.checked_add(self.slide_us).filter(|end| is_within(&start) && is_within(end)).unwrap_or(start);
+            start
+        }
+    }
 }
 
-fn each(times: &ArrayRef, value: impl Fn(i64) -> i64) -> TimestampMicrosecondArray {
-    times.as_primitive::<TimestampMicrosecondType>().unary(value)
+fn each(times: &ArrayRef, mut value: impl FnMut(i64) -> i64) -> TimestampMicrosecondArray {
+    let times = times.as_primitive::<TimestampMicrosecondType>();
+    let values: Vec<i64> = times.values().iter().map(|us| value(*us)).collect();
+    TimestampMicrosecondArray::new(values.into(), times.nulls().cloned())
 }
 
 /// The refusal of a window where no rows can be made of it.
@@ -277,5 +299,18 @@ mod tests {
         assert_eq!([0, 9, 10, -1, -10, -11].map(|us| spec.newest_start(us)), [0, 0, 10, -10, -10, -20]);
         let shifted = WindowSpec { size_us: 10, slide_us: 5, start_us: -2 };
         assert_eq!([0, 3, -2, -3].map(|us| shifted.newest_start(us)), [-2, 3, -2, -7]);
+    }
+
+    #[test]
+    fn times_in_a_row_are_in_the_windows_that_each_is_in_alone() {
+        for (slide_us, start_us) in [(10, 0), (7, -3), (i64::MAX, 5), (1 << 62, -(1 << 61))] {
+            let spec = WindowSpec { size_us: slide_us, slide_us, start_us };
+            let around = |us: i64| (-15..15).map(move |by| us.saturating_add(by));
+            let times: Vec<i64> = [i64::MIN, -100, 0, 1000, 1 << 61, i64::MAX].into_iter().flat_map(around).collect();
+            let mut starts = spec.newest_starts();
+            for us in times.iter().chain(times.iter().rev()) {
+                assert_eq!(starts(*us), spec.newest_start(*us), "{us} in {spec:?}");
+            }
+        }
     }
 }
