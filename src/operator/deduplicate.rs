@@ -7,20 +7,16 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray, UInt32Array};
-use arrow::compute::{take, take_record_batch};
-use arrow::datatypes::{Field, UInt32Type};
-use arrow::row::{RowConverter, SortField};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray};
+use arrow::compute::take_record_batch;
+use arrow::datatypes::Field;
 use datafusion::common::{Column, DFSchemaRef, DataFusionError, Result as DataFusionResult};
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore};
 use datafusion::physical_expr::expressions::Column as PhysicalColumn;
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
-use twox_hash::XxHash3_64;
 
 use super::expiry::{Expiry, expiry_times};
 use super::lateness::Lateness;
-use super::node::{PerBatch, PerBatchExec};
+use super::node::{Flow, PerBatchExec};
 use super::{BatchCounts, Claim, Claimed, Held, OnWatermark, Operator, OperatorSpec, Planned, Planning};
 use crate::error::{Attempt, Error, ErrorKind, Result, from_datafusion};
 use crate::plan::event_time::{EventColumn, EventTime, Traced, only_event_column};
@@ -196,10 +192,7 @@ fn plan(spec: &'static OperatorSpec, node: &dyn UserDefinedLogicalNode, planning
     let on_watermark = expiry.map_or(OnWatermark::Run, OnWatermark::Evict);
     let operator = Operator::new(spec, id, state, Vec::new(), on_watermark, planning.memory)?;
     let work = Distinct { operator: operator.clone(), keys, late, first_seen, event_time: planning.event_time.clone() };
-    Ok(Some(Planned {
-        node: Arc::new(PerBatchExec::new(Arc::new(work), planning.input, input_schema)),
-        operators: vec![operator],
-    }))
+    Ok(Some(Planned { node: Arc::new(PerBatchExec::flowing(Arc::new(work), planning.input)), operators: vec![operator] }))
 }
 
 /// Where a key's time to live begins.
@@ -219,56 +212,53 @@ struct Distinct {
     event_time: Arc<EventTime>,
 }
 
-impl PerBatch for Distinct {
+impl Flow for Distinct {
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "DeduplicateExec: {}", self.operator.id())
     }
 
-    fn run(&self, rows: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
+    fn pass(&self, rows: RecordBatch) -> Result<RecordBatch> {
         self.operator.update(|held, counts| {
-            let mut passed = Vec::new();
-            for rows in rows {
-                let rows = match &self.late {
-                    Some(late) => {
-                        let split = late.split(rows)?;
-                        counts.rows_dropped += split.late.map_or(0, |late| late.num_rows());
-                        split.in_time
-                    }
-                    None => rows,
-                };
-                if rows.num_rows() > 0 {
-                    passed.push(self.pass(rows, held, counts)?);
+            let rows = match &self.late {
+                Some(late) => {
+                    let split = late.split(rows)?;
+                    counts.rows_dropped += split.late.map_or(0, |late| late.num_rows());
+                    split.in_time
                 }
-            }
+                None => rows,
+            };
+            if rows.num_rows() == 0 { Ok(rows) } else { self.firsts(rows, held, counts) }
+        })
+    }
+
+    fn end(&self) -> Result<()> {
+        self.operator.update(|held, counts| {
             let watermark_us = self.event_time.watermark_ms().saturating_mul(1000);
             let expired = held.expiring.as_mut().map(|expiring| expiring.take_expired(watermark_us)).unwrap_or_default();
             for (keys, rows) in expired {
                 counts.rows_removed += held.state.remove(&keys, rows)?;
             }
-            Ok(passed)
+            Ok(())
         })
     }
 }
 
 impl Distinct {
     /// The rows whose key is new, which is remembered.
-    fn pass(&self, rows: RecordBatch, held: &mut Held, counts: &mut BatchCounts) -> Result<RecordBatch> {
+    fn firsts(&self, rows: RecordBatch, held: &mut Held, counts: &mut BatchCounts) -> Result<RecordBatch> {
         let keys: Vec<ArrayRef> = self.keys.iter().map(|index| rows.column(*index).clone()).collect();
-        let first = first_rows(&keys, rows.num_rows()).attempting(ErrorKind::Internal, attempt)?;
-        let keys = picked(&keys, &first)?;
-        let found = held.state.get(&keys, first.len())?;
-        let new = match &found.order {
-            Some(order) => order.slice(found.held, first.len() - found.held),
-            None => UInt32Array::from_iter_values(found.held as u32..first.len() as u32),
-        };
-        let count = new.len();
+        let new = held.state.find_new(&keys, rows.num_rows())?;
+        let count = new.rows.len();
         *counts.rows_duplicate.get_or_insert(0) += rows.num_rows() - count;
         if count == 0 {
             return Ok(rows.slice(0, 0));
         }
-        let keys = picked(&keys, &new)?;
-        let at = take(&first, &new, None).attempting(ErrorKind::Internal, attempt)?.as_primitive::<UInt32Type>().clone();
-        let rows = take_record_batch(&rows, &at).attempting(ErrorKind::Internal, attempt)?;
+        let rows = if count == rows.num_rows() {
+            rows
+        } else {
+            take_record_batch(&rows, &new.rows).attempting(ErrorKind::Internal, attempt)?
+        };
+        let keys: Vec<ArrayRef> = self.keys.iter().map(|index| rows.column(*index).clone()).collect();
         let mut page = keys.clone();
         page.extend(self.first_seen.as_ref().map(|seen| seen.expires(&rows)));
         if let Some(expiring) = &mut held.expiring {
@@ -277,7 +267,7 @@ impl Distinct {
         }
         let options = RecordBatchOptions::new().with_row_count(Some(count));
         let page = RecordBatch::try_new_with_options(held.state.schema().columns().clone(), page, &options);
-        held.state.put(page.attempting(ErrorKind::Internal, attempt)?, None)?;
+        held.state.put(page.attempting(ErrorKind::Internal, attempt)?, Some(new.lookup))?;
         counts.rows_updated += count;
         Ok(rows)
     }
@@ -290,32 +280,6 @@ impl FirstSeen {
         let expires = times.iter().map(|time| time.unwrap_or(0).saturating_add(self.delay_us));
         Arc::new(TimestampMicrosecondArray::from_iter_values(expires).with_data_type(timestamp()))
     }
-}
-
-/// The rows whose key no earlier row has.
-fn first_rows(keys: &[ArrayRef], rows: usize) -> Result<UInt32Array, arrow::error::ArrowError> {
-    if keys.is_empty() {
-        return Ok(UInt32Array::from_iter_values(0..rows.min(1) as u32));
-    }
-    let fields = keys.iter().map(|column| SortField::new(column.data_type().clone())).collect();
-    let converted = RowConverter::new(fields)?.convert_columns(keys)?;
-    let mut seen: HashTable<(u64, u32)> = HashTable::with_capacity(rows);
-    let mut first = Vec::with_capacity(rows);
-    for row in 0..rows as u32 {
-        let key = converted.row(row as usize);
-        let hash = XxHash3_64::oneshot(key.data());
-        let same = |(other, at): &(u64, u32)| *other == hash && converted.row(*at as usize) == key;
-        if let Entry::Vacant(entry) = seen.entry(hash, same, |(hash, _)| *hash) {
-            entry.insert((hash, row));
-            first.push(row);
-        }
-    }
-    Ok(UInt32Array::from(first))
-}
-
-fn picked(columns: &[ArrayRef], rows: &UInt32Array) -> Result<Vec<ArrayRef>> {
-    let picked = columns.iter().map(|column| take(column, rows, None)).collect::<Result<_, _>>();
-    picked.attempting(ErrorKind::Internal, attempt)
 }
 
 fn attempt() -> String {

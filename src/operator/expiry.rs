@@ -6,7 +6,7 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, UInt32Array};
 use arrow::buffer::{NullBuffer, ScalarBuffer};
-use arrow::compute::{SortOptions, concat, sort_to_indices, take};
+use arrow::compute::{concat, take};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::error::ArrowError;
 use serde::{Deserialize, Serialize};
@@ -48,6 +48,20 @@ pub fn expiry_times(column: &dyn Array, what: EventColumn) -> Int64Array {
         }
     };
     Int64Array::new(values, nulls)
+}
+
+/// Whether it is certain that no row has expired at `watermark_us`: what [`expiry_times`] would say, from a single look at each row.
+pub fn none_expired(column: &dyn Array, what: EventColumn, watermark_us: i64) -> bool {
+    let earliest = |times: &dyn Array| {
+        // The value of a null may be anything. If it looks expired, the answer is no, which is no error.
+        times.as_primitive::<TimestampMicrosecondType>().values().iter().copied().fold(i64::MAX, i64::min)
+    };
+    let earliest = match what {
+        EventColumn::Instant => earliest(column),
+        EventColumn::WindowStart { size_us } => earliest(column).saturating_add(size_us),
+        EventColumn::Window => earliest(column.as_struct().column_by_name("end").expect("a window has an end").as_ref()),
+    };
+    earliest > watermark_us
 }
 
 fn parts(times: &dyn Array, ends: impl Fn(i64) -> i64) -> (ScalarBuffer<i64>, Option<NullBuffer>) {
@@ -118,7 +132,7 @@ impl ExpiryIndex {
 
     /// Takes keys in that are new to the state; those whose time is null never expire. Kind `Limit` if there is no memory for them.
     pub fn add(&mut self, keys: &[ArrayRef], times: &Int64Array) -> Result<()> {
-        let order = sorted(times).attempting(ErrorKind::Internal, || "sort keys by when they expire".to_owned())?;
+        let order = sorted(times);
         if order.is_empty() {
             return Ok(());
         }
@@ -184,9 +198,11 @@ impl ExpiryIndex {
 }
 
 /// The rows that have a time, in its order.
-fn sorted(times: &Int64Array) -> Result<UInt32Array, ArrowError> {
-    let order = sort_to_indices(times, Some(SortOptions { descending: false, nulls_first: false }), None)?;
-    Ok(order.slice(0, times.len() - times.null_count()))
+fn sorted(times: &Int64Array) -> UInt32Array {
+    let mut order: Vec<u32> = (0..times.len() as u32).filter(|row| times.is_valid(*row as usize)).collect();
+    // This sort makes use of what is in order already, as times mostly are when they come, and as merged runs are.
+    order.sort_by_key(|row| times.value(*row as usize));
+    order.into()
 }
 
 fn picked(keys: &[ArrayRef], times: &Int64Array, order: &UInt32Array) -> Result<Run, ArrowError> {
@@ -206,7 +222,7 @@ fn merged(runs: &[Run]) -> Result<Run, ArrowError> {
     let times: Vec<Int64Array> = runs.iter().map(|run| run.times.slice(run.next, run.left())).collect();
     let times = concat(&times.iter().map(|times| times as &dyn Array).collect::<Vec<_>>())?;
     let times = times.as_primitive::<arrow::datatypes::Int64Type>();
-    picked(&keys, times, &sorted(times)?)
+    picked(&keys, times, &sorted(times))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use arrow::array::{Array, BooleanArray, RecordBatch};
 use arrow::compute::{filter_record_batch, not};
 use datafusion::physical_expr::PhysicalExpr;
 
-use super::expiry::expiry_times;
+use super::expiry::{expiry_times, none_expired};
 use crate::error::{Attempt, Error, ErrorKind, Result, from_datafusion};
 use crate::plan::event_time::{EventColumn, EventTime, SetAside, SetAsideKind};
 
@@ -38,6 +38,9 @@ impl Lateness {
         let watermark_us = watermark_ms.saturating_mul(1000);
         let values = self.value.evaluate(&rows).and_then(|values| values.into_array(rows.num_rows()));
         let values = values.map_err(|e| from_datafusion(e, ErrorKind::Data))?;
+        if none_expired(values.as_ref(), self.column, watermark_us) {
+            return Ok(Split { in_time: rows, late: None });
+        }
         let times = expiry_times(values.as_ref(), self.column);
         let is_late = |row: usize| times.is_valid(row) && times.value(row) <= watermark_us;
         if !(0..rows.num_rows()).any(is_late) {

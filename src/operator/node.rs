@@ -15,7 +15,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties, ReplaceChildrenOptions,
 };
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 
 use crate::error::Result;
 
@@ -35,11 +35,22 @@ pub trait PerBatchOfTwo: fmt::Debug + Send + Sync + 'static {
     fn run(&self, left: Vec<RecordBatch>, right: Vec<RecordBatch>) -> Result<Vec<RecordBatch>>;
 }
 
+/// What a [`PerBatchExec`] does with rows that it need not hold: each record batch goes on before the next one comes.
+pub trait Flow: fmt::Debug + Send + Sync + 'static {
+    /// The line in a plan.
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+    /// Those of `rows` that go on.
+    fn pass(&self, rows: RecordBatch) -> Result<RecordBatch>;
+    /// All rows of the batch have come.
+    fn end(&self) -> Result<()>;
+}
+
 /// The work of a node, with as many inputs as it has.
 #[derive(Debug, Clone)]
 enum Work {
     One(Arc<dyn PerBatch>),
     Two(Arc<dyn PerBatchOfTwo>),
+    Flow(Arc<dyn Flow>),
 }
 
 /// The node. It takes its inputs' partitions in order and has one partition itself.
@@ -53,20 +64,26 @@ pub struct PerBatchExec {
 impl PerBatchExec {
     /// `work` over `input`, yielding rows of `schema`.
     pub fn new(work: Arc<dyn PerBatch>, input: Arc<dyn ExecutionPlan>, schema: SchemaRef) -> Self {
-        Self::over(Work::One(work), vec![input], schema)
+        Self::over(Work::One(work), vec![input], schema, EmissionType::Final)
     }
 
     /// `work` over two inputs, yielding rows of `schema`.
     pub fn of_two(work: Arc<dyn PerBatchOfTwo>, inputs: [Arc<dyn ExecutionPlan>; 2], schema: SchemaRef) -> Self {
-        Self::over(Work::Two(work), inputs.into(), schema)
+        Self::over(Work::Two(work), inputs.into(), schema, EmissionType::Final)
     }
 
-    fn over(work: Work, inputs: Vec<Arc<dyn ExecutionPlan>>, schema: SchemaRef) -> Self {
+    /// `work` over `input`, yielding rows of the same schema as they come.
+    pub fn flowing(work: Arc<dyn Flow>, input: Arc<dyn ExecutionPlan>) -> Self {
+        let schema = input.schema();
+        Self::over(Work::Flow(work), vec![input], schema, EmissionType::Incremental)
+    }
+
+    fn over(work: Work, inputs: Vec<Arc<dyn ExecutionPlan>>, schema: SchemaRef, emission: EmissionType) -> Self {
         let properties = PlanProperties::new(
             // No claim about order, constants or distinctness is made: state mixes what batches had in common.
             EquivalenceProperties::new(schema),
             Partitioning::UnknownPartitioning(1),
-            EmissionType::Final,
+            emission,
             Boundedness::Bounded,
         );
         Self { work, inputs, properties: Arc::new(properties) }
@@ -78,6 +95,7 @@ impl DisplayAs for PerBatchExec {
         match &self.work {
             Work::One(work) => work.describe(f),
             Work::Two(work) => work.describe(f),
+            Work::Flow(work) => work.describe(f),
         }
     }
 }
@@ -123,23 +141,45 @@ impl ExecutionPlan for PerBatchExec {
     }
 
     fn execute(&self, _partition: usize, context: Arc<TaskContext>) -> DataFusionResult<SendableRecordBatchStream> {
-        let (work, inputs) = (self.work.clone(), self.inputs.clone());
+        type Run = Box<dyn FnOnce(&mut dyn FnMut() -> Vec<RecordBatch>) -> Result<Vec<RecordBatch>> + Send>;
+        let inputs = self.inputs.clone();
+        let run: Run = match self.work.clone() {
+            Work::Flow(work) => return Ok(flow(work, inputs, context, self.schema())),
+            Work::One(work) => Box::new(move |next| work.run(next())),
+            Work::Two(work) => Box::new(move |next| work.run(next(), next())),
+        };
         let rows = async move {
             let mut collected = Vec::with_capacity(inputs.len());
             for input in &inputs {
                 collected.push(collect_partitions(input, &context).await?);
             }
             let mut collected = collected.into_iter();
-            let mut next = || collected.next().unwrap_or_default();
-            let rows = match &work {
-                Work::One(work) => work.run(next())?,
-                Work::Two(work) => work.run(next(), next())?,
-            };
+            let rows = run(&mut || collected.next().unwrap_or_default())?;
             Ok::<_, DataFusionError>(futures::stream::iter(rows.into_iter().map(Ok)))
         };
         let stream = futures::stream::once(rows).try_flatten();
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream)))
     }
+}
+
+/// The rows of all partitions of all inputs as they come.
+fn flow(
+    work: Arc<dyn Flow>,
+    inputs: Vec<Arc<dyn ExecutionPlan>>,
+    context: Arc<TaskContext>,
+    schema: SchemaRef,
+) -> SendableRecordBatchStream {
+    let partitions = |input: Arc<dyn ExecutionPlan>| {
+        let count = input.output_partitioning().partition_count();
+        (0..count).map(move |partition| (input.clone(), partition))
+    };
+    let partitions: Vec<_> = inputs.into_iter().flat_map(partitions).collect();
+    let rows = futures::stream::iter(partitions).map(move |(input, partition)| input.execute(partition, context.clone()));
+    let last = work.clone();
+    let passed = rows.try_flatten().and_then(move |rows| futures::future::ready(work.pass(rows).map_err(DataFusionError::from)));
+    let end = futures::stream::once(async move { last.end().map_err(DataFusionError::from) });
+    let end = end.try_filter_map(|()| futures::future::ready(Ok(None)));
+    Box::pin(RecordBatchStreamAdapter::new(schema, passed.chain(end)))
 }
 
 /// The new input of `node`, which has a single one.

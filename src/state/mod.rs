@@ -29,7 +29,7 @@ pub use operator_state::{OperatorState, Snapshot};
 /// - `put` fails with kind `Limit` before it takes memory that is not there. After any error the batch is aborted, which restores
 ///   what was held.
 /// - The cost of a batch grows with the keys it touches, amortised, not with the keys held.
-pub trait StateStore: Send + std::fmt::Debug {
+pub trait StateStore: FindNew + Send + std::fmt::Debug {
     /// The state of those of `keys` that are held. All columns of `keys` have `rows` rows.
     fn get(&self, keys: &[ArrayRef], rows: usize) -> Result<Found>;
     /// Sets the state of the keys in `rows` (key columns, then state columns), replacing what is there; the last one wins if a
@@ -45,6 +45,21 @@ pub trait StateStore: Send + std::fmt::Debug {
     fn end(&mut self, end: BatchEnd) -> Result<()>;
     /// What is held, the changes of the batch under way included.
     fn size(&self) -> StateSize;
+}
+
+/// Telling new keys from known ones, without a look at anything's state.
+pub trait FindNew {
+    /// Those of `keys` that are not held, each once. All columns of `keys` have `rows` rows.
+    fn find_new(&self, keys: &[ArrayRef], rows: usize) -> Result<New>;
+}
+
+/// What [`FindNew::find_new`] found.
+#[derive(Debug)]
+pub struct New {
+    /// The first row of each new key, ascending.
+    pub rows: UInt32Array,
+    /// For a put of these keys in that order.
+    pub lookup: Lookup,
 }
 
 /// All rows of a store at one moment, page by page.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 
 use super::changelog::{self, Change};
-use super::{BatchEnd, Found, Frozen, Lookup, StateSchema, StateSize, StateStore};
+use super::{BatchEnd, Found, Frozen, Lookup, New, StateSchema, StateSize, StateStore};
 use crate::error::{Error, Result};
 
 /// State of one operator on any backend.
@@ -36,6 +36,11 @@ impl OperatorState {
     /// See [`StateStore::get`].
     pub fn get(&self, keys: &[ArrayRef], rows: usize) -> Result<Found> {
         self.store.get(keys, rows)
+    }
+
+    /// See [`super::FindNew::find_new`].
+    pub fn find_new(&self, keys: &[ArrayRef], rows: usize) -> Result<New> {
+        self.store.find_new(keys, rows)
     }
 
     /// See [`StateStore::put`].

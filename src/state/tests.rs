@@ -86,6 +86,15 @@ fn put_found(state: &mut OperatorState, entries: &[(Key, i64)]) {
     state.put(rows(&ordered), Some(found.lookup)).unwrap();
 }
 
+/// Puts those of `entries` whose key is new, the first of each; which these are.
+fn put_new(state: &mut OperatorState, entries: &[(Key, i64)]) -> Vec<(Key, i64)> {
+    let asked: Vec<Key> = entries.iter().map(|entry| entry.0.clone()).collect();
+    let new = state.find_new(&keys(&asked), asked.len()).unwrap();
+    let first: Vec<_> = new.rows.values().iter().map(|row| entries[*row as usize].clone()).collect();
+    state.put(rows(&first), Some(new.lookup)).unwrap();
+    first
+}
+
 fn k(text: &str, number: i64) -> Key {
     (Some(text.to_owned()), Some(number))
 }
@@ -252,6 +261,7 @@ fn keys_without_an_order_are_refused() {
 enum Step {
     Put(Vec<(Key, i64)>),
     PutFound(Vec<(Key, i64)>),
+    PutNew(Vec<(Key, i64)>),
     Remove(Vec<Key>),
     Commit,
     Abort,
@@ -267,6 +277,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => proptest::collection::vec((key(), any::<i64>()), 0..20).prop_map(Step::Put),
         4 => proptest::collection::hash_map(key(), any::<i64>(), 0..20).prop_map(|m| Step::PutFound(m.into_iter().collect())),
+        3 => proptest::collection::vec((key(), any::<i64>()), 0..20).prop_map(Step::PutNew),
         2 => proptest::collection::vec(key(), 0..10).prop_map(Step::Remove),
         1 => Just(Step::Freeze),
         4 => Just(Step::Commit),
@@ -289,6 +300,16 @@ proptest! {
                 Step::PutFound(entries) => {
                     put_found(&mut state, &entries);
                     current.extend(entries);
+                }
+                Step::PutNew(entries) => {
+                    let mut new = Vec::new();
+                    for (key, value) in &entries {
+                        if !current.contains_key(key) {
+                            current.insert(key.clone(), *value);
+                            new.push((key.clone(), *value));
+                        }
+                    }
+                    prop_assert_eq!(put_new(&mut state, &entries), new);
                 }
                 Step::Freeze => {
                     if let Some((rows, model)) = frozen.replace((state.freeze(), current.clone())) {

@@ -264,8 +264,8 @@ fn milliseconds(text: &[u8; 8]) -> Option<i64> {
     // Digits become their values and the other letters zero, if they are what they must be.
     let word = u64::from_le_bytes(*text) ^ u64::from_le_bytes(*b"00.000Z\"");
     // What this adds reaches the highest bit of a byte that is more than 9, or more than 0.
-    let too_large = (word & LOWS) + u64::from_le_bytes([0x76, 0x76, 0x7f, 0x76, 0x76, 0x76, 0x7f, 0x7f]) | word;
-    if too_large & !LOWS != 0 {
+    let beyond = (word & LOWS) + u64::from_le_bytes([0x76, 0x76, 0x7f, 0x76, 0x76, 0x76, 0x7f, 0x7f]);
+    if (beyond | word) & !LOWS != 0 {
         return None;
     }
     let [ten, one, _, hundreds, tens, ones, ..] = word.to_le_bytes().map(i64::from);

@@ -163,16 +163,50 @@ fn observe(column: &dyn Array) -> Option<Observed> {
     if times.is_empty() {
         return None;
     }
-    let (mut min, mut max, mut sum) = (i64::MAX, i64::MIN, 0_i128);
-    let mut take = |us: i64| {
-        let ms = us.div_euclid(1000);
-        min = min.min(ms);
-        max = max.max(ms);
-        sum += i128::from(ms);
-    };
-    match times.nulls().filter(|nulls| nulls.null_count() > 0) {
-        None => times.values().iter().copied().for_each(&mut take),
-        Some(nulls) => (0..times.len()).for_each(|row| take(if nulls.is_null(row) { 0 } else { times.value(row) })),
+    let (mut values, mut zeros) = (times.values().clone(), 0);
+    if times.null_count() > 0 {
+        values = times.iter().flatten().collect();
+        zeros = times.null_count();
     }
-    Some(Observed { max_ms: max, min_ms: min, sum_ms: sum, rows: times.len() as u64 })
+    let (mut min_us, mut max_us) = if zeros > 0 { (0, 0) } else { (i64::MAX, i64::MIN) };
+    for us in &values {
+        min_us = min_us.min(*us);
+        max_us = max_us.max(*us);
+    }
+    let (min_ms, max_ms) = (min_us.div_euclid(1000), max_us.div_euclid(1000));
+    let sum_ms = if min_us >= 0 && (max_ms as u64).checked_mul(values.len() as u64).is_some() {
+        // Each is a multiplication then, and their sum a number of 64 bits.
+        i128::from(values.iter().map(|us| *us as u64 / 1000).sum::<u64>())
+    } else {
+        values.iter().map(|us| i128::from(us.div_euclid(1000))).sum()
+    };
+    Some(Observed { max_ms, min_ms, sum_ms, rows: (values.len() + zeros) as u64 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_seen_is_in_whole_milliseconds_and_null_is_1970() {
+        let cases: [&[Option<i64>]; 6] = [
+            &[Some(1_999), Some(2_000), Some(0)],
+            &[Some(-1), Some(-1_000), Some(-1_001)],
+            &[None, Some(5_500)],
+            &[None],
+            &[None, Some(-5)],
+            &[Some(i64::MAX), Some(i64::MIN), Some(i64::MAX), None],
+        ];
+        for case in cases {
+            let ms = || case.iter().map(|us| us.unwrap_or(0).div_euclid(1000));
+            let expected = Observed {
+                max_ms: ms().max().unwrap_or(0),
+                min_ms: ms().min().unwrap_or(0),
+                sum_ms: ms().map(i128::from).sum(),
+                rows: case.len() as u64,
+            };
+            assert_eq!(observe(&TimestampMicrosecondArray::from(case.to_vec())), Some(expected), "{case:?}");
+        }
+        assert_eq!(observe(&TimestampMicrosecondArray::from(Vec::<i64>::new())), None);
+    }
 }

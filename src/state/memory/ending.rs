@@ -66,8 +66,8 @@ impl MemoryStore {
                     self.log.forget(&put.places);
                 }
                 Undo::Remove(slots) => {
+                    self.pages.set_dead(&slots, false);
                     for slot in slots {
-                        self.pages.set_dead(slot, false);
                         self.index.insert(hash_of(self.pages.key(slot)), slot);
                     }
                 }

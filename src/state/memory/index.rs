@@ -76,6 +76,6 @@ impl Index {
 }
 
 /// Half a hash as the whole one that the table wants.
-fn spread(hash: u32) -> u64 {
+pub(super) fn spread(hash: u32) -> u64 {
     u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }

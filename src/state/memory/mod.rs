@@ -11,6 +11,7 @@ mod ending;
 mod index;
 mod keys;
 mod log;
+mod new;
 mod pages;
 
 use std::sync::Arc;
@@ -285,10 +286,10 @@ impl StateStore for MemoryStore {
         for (slot, hash) in located.slots.into_iter().zip(located.hashes) {
             // A key that is there twice is found once.
             if slot != NONE && self.index.remove(hash, slot) {
-                self.pages.set_dead(slot, true);
                 removed.push(slot);
             }
         }
+        self.pages.set_dead(&removed, true);
         let count = removed.len();
         self.journal_bytes += count * size_of::<u32>();
         self.journal.push(Undo::Remove(removed));

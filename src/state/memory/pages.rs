@@ -177,13 +177,19 @@ impl Pages {
         if row >= page.keys.len() || page.cells.is_dead(row) { None } else { page.cells.word(column, row) }
     }
 
-    /// Marks a row dead, or alive again.
-    pub(super) fn set_dead(&mut self, slot: u32, is_dead: bool) {
-        self.change(&[slot], |cells| {
-            cells.iter_mut().flatten().for_each(|cells| cells.set_dead(row_of(slot), is_dead));
+    /// Marks rows dead, or alive again.
+    pub(super) fn set_dead(&mut self, slots: &[u32], is_dead: bool) {
+        self.change(slots, |cells| {
+            for slot in slots {
+                if let Some(cells) = &mut cells[page_of(*slot)] {
+                    cells.set_dead(row_of(*slot), is_dead);
+                }
+            }
         });
-        if let Some(page) = &mut self.pages[page_of(slot)] {
-            page.live = if is_dead { page.live - 1 } else { page.live + 1 };
+        for slot in slots {
+            if let Some(page) = &mut self.pages[page_of(*slot)] {
+                page.live = if is_dead { page.live - 1 } else { page.live + 1 };
+            }
         }
     }
 

@@ -198,10 +198,7 @@ impl ScalarUDFImpl for Function {
         let arg = arg.to_array(args.number_rows)?;
         let result = match self.what {
             WindowFunction::Marker(_) => Err(misplaced()),
-            WindowFunction::Start(spec) => {
-                let mut starts = spec.newest_starts();
-                Ok(self.typed(each(&arg, |us| starts(us))))
-            }
+            WindowFunction::Start(spec) => Ok(self.typed(each(&arg, spec.newest_starts()))),
             WindowFunction::Starts(spec) => self.starts(spec, &arg),
             WindowFunction::Window { size_us } => self.windows(&arg, size_us),
             WindowFunction::Time => {
