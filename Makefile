@@ -1,4 +1,5 @@
-# The commands of the README. Everything they need beyond Rust, a C compiler and make they build themselves.
+# The commands of the README. Everything they need beyond Rust, a C compiler, perl and make they build themselves;
+# the tests start a Kafka broker with Java and Maven, unless KAFKA_BOOTSTRAP names one.
 .PHONY: demo test check bench bench-peers fmt install
 
 CARGO ?= cargo

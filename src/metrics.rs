@@ -58,6 +58,7 @@ struct SourceSeries {
     truncated: IntGaugeVec,
     lost: IntGaugeVec,
     log_bytes: IntGaugeVec,
+    lag: IntGaugeVec,
 }
 
 impl SourceSeries {
@@ -71,6 +72,10 @@ impl SourceSeries {
             truncated: gauge("tidemill_source_truncated_lines", "Lines cut off by a broken connection since the start.")?,
             lost: gauge("tidemill_source_lost_rows", "Rows of planned ranges that were gone after a restart (durable: false).")?,
             log_bytes: gauge("tidemill_ingest_log_bytes", "Bytes that the ingest log holds.")?,
+            lag: IntGaugeVec::new(
+                Opts::new("tidemill_source_lag_offsets", "Offsets of a partition that the last planned batch left to be read."),
+                &["pipeline", "query", "source", "topic", "partition"],
+            )?,
         })
     }
 
@@ -206,6 +211,7 @@ impl Metrics {
         for series in self.sources.all() {
             registry.register(Box::new(series.clone()))?;
         }
+        registry.register(Box::new(self.sources.lag.clone()))?;
         registry.register(Box::new(self.running.clone()))
     }
 
@@ -246,6 +252,20 @@ impl Metrics {
             truncated.set(value(&stats.lines_truncated));
             lost.set(value(&stats.rows_lost));
             log_bytes.set(value(&stats.log_bytes));
+        };
+        self.refresh.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(refresh));
+    }
+
+    /// Shows how far a query is behind the partitions that a source reads.
+    pub fn add_lag(&self, pipeline: &str, query: &str, source: &str, stats: Arc<SourceStats>) {
+        let lag = self.sources.lag.clone();
+        let [pipeline, query, source] = [pipeline, query, source].map(str::to_owned);
+        let refresh = move || {
+            for (topic, partition, offsets) in stats.lag() {
+                let partition = partition.to_string();
+                let labels = [pipeline.as_str(), &query, &source, &topic, &partition];
+                lag.with_label_values(&labels).set(i64::try_from(offsets).unwrap_or(i64::MAX));
+            }
         };
         self.refresh.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(refresh));
     }

@@ -229,6 +229,7 @@ fn measure(columns: &str, text: &Bytes) -> Outcome {
             bytes: text.slice(start..end),
             origin: "bench".into(),
             position: start as u64,
+            records: None,
             received_at_us: None,
             end: LineEnd::Clean,
         };

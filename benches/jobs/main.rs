@@ -10,6 +10,7 @@ mod event_time;
 mod flat;
 mod ingest;
 mod growth;
+mod kafka;
 mod latency;
 mod measure;
 mod peers;
@@ -44,6 +45,8 @@ const JOBS: &[Job] = &[
     Job { name: "flat", run: flat::flat },
     Job { name: "ingest", run: |bench| ingest::ingest(bench, "ingest", 1) },
     Job { name: "ingest_1000", run: |bench| ingest::ingest(bench, "ingest_1000", 1_000) },
+    Job { name: "kafka_bare", run: kafka::kafka_bare },
+    Job { name: "kafka_in", run: kafka::kafka_in },
     Job { name: "probe", run: latency::probe },
     Job { name: "tiny", run: latency::tiny },
     Job { name: "latency_1k", run: |bench| latency::at_rate(bench, 1_000) },
@@ -80,6 +83,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             peers::ARROW_JSON => return peers::decode_with_arrow_json(arguments.next().ok_or("a file is missing")?.as_ref()),
+            kafka::BARE => {
+                let (servers, rows) =
+                    arguments.next().zip(arguments.next()).ok_or("an address and a number of rows are missing")?;
+                return kafka::read_bare(&servers, rows.parse()?);
+            }
             "--peers" => beside_peers = true,
             "--rows" => rows = arguments.next().ok_or("--rows needs a number")?.parse()?,
             name if JOBS.iter().any(|job| job.name == name) => wanted.push(name.to_owned()),

@@ -51,7 +51,7 @@ fuzz_target!(|input: &[u8]| {
     let outcome = |mut decoder: Box<dyn Decoder>| {
         for position in 1..4 {
             let chunk =
-                LineChunk { bytes: bytes.clone(), origin: "fuzz".into(), position, received_at_us: None, end: LineEnd::Clean };
+                LineChunk { bytes: bytes.clone(), origin: "fuzz".into(), position, received_at_us: None, records: None, end: LineEnd::Clean };
             decoder.push(&chunk).expect("malformed lines are no error here");
         }
         let decoded = decoder.finish().expect("rows");

@@ -32,7 +32,7 @@ use crate::source::file::{CleanSource, FileSettings};
 use crate::source::ingest::{IngestSettings, Keep};
 use crate::source::rate::{RateSettings, RateSource};
 use crate::source::socket::{Endpoint, Host, Socket, SocketSettings};
-use crate::source::{Extent, Source, file, memory, rate, socket};
+use crate::source::{Extent, Source, file, kafka, memory, rate, socket};
 
 /// Opens the sources and sinks of one process's queries.
 pub(super) struct Connector {
@@ -81,7 +81,7 @@ impl Connector {
                 .source(&scan.source)
                 .ok_or_else(|| Error::internal(format!("the plan scans an unknown source {:?}", scan.source)))?;
             let source = self
-                .open_source(pipeline, query, spec)
+                .open_source(pipeline, query, spec, scan)
                 .await
                 .map_err(|error| Error::new(error.kind(), format!("source {:?} cannot be opened", spec.name)).because(error))?;
             let rows = rows_of(pipeline, query, spec, scan)?;
@@ -91,7 +91,13 @@ impl Connector {
         Ok(sources)
     }
 
-    async fn open_source(&self, pipeline: &Pipeline, query: &QuerySpec, spec: &SourceSpec) -> Result<Box<dyn Source>> {
+    async fn open_source(
+        &self,
+        pipeline: &Pipeline,
+        query: &QuerySpec,
+        spec: &SourceSpec,
+        scan: &ScanRequest,
+    ) -> Result<Box<dyn Source>> {
         let extent = match query.trigger {
             Trigger::AvailableNow | Trigger::Once => Extent::AvailableNow,
             Trigger::AsFastAsPossible | Trigger::Interval(_) => Extent::Endless,
@@ -102,6 +108,17 @@ impl Connector {
                 let settings = file_settings(settings, pipeline);
                 let files = self.root.vfs().clone();
                 Ok(Box::new(file::FileSource::open(settings, files, &folder, extent).await?))
+            }
+            SourceConnector::Kafka(settings) => {
+                let wanted = kafka::Wanted {
+                    timestamps: scan.metadata.contains(&MetadataColumn::Timestamp),
+                    keys: scan.metadata.contains(&MetadataColumn::Key),
+                    raw: spec.format.is_none(),
+                };
+                let group = format!("tidemill.{}.{}.{}", pipeline.name, query.name, spec.name);
+                let source = kafka::KafkaSource::open(settings.as_ref().clone(), &group, wanted, extent).await?;
+                self.resources.metrics.add_lag(&pipeline.name, &query.name, &spec.name, source.stats());
+                Ok(Box::new(source))
             }
             SourceConnector::Rate(settings) => {
                 let rows_per_second = u32::try_from(settings.rows_per_second).unwrap_or(u32::MAX);
@@ -229,13 +246,18 @@ async fn select_plan(spec: &SinkSpec, schema: &SchemaRef, settings: &PlanSetting
 
 /// A source as SQL sees it.
 pub(super) fn stream_table(spec: &SourceSpec) -> StreamTable {
-    let (kind, schema) = match &spec.connector {
-        SourceConnector::Socket(_) => (&socket::SPEC, declared_schema(spec)),
-        SourceConnector::File(_) => (&file::SPEC, declared_schema(spec)),
-        SourceConnector::Rate(_) => (&rate::SPEC, rate::schema()),
-        SourceConnector::Memory(settings) => (&memory::SPEC, settings.schema.clone()),
+    let (metadata, schema) = match &spec.connector {
+        SourceConnector::Socket(_) => (socket::SPEC.metadata, declared_schema(spec)),
+        SourceConnector::File(_) => (file::SPEC.metadata, declared_schema(spec)),
+        // The raw columns say the same without underscores.
+        SourceConnector::Kafka(settings) if spec.format.is_none() => {
+            (&[MetadataColumn::Source][..], kafka::schema(settings.include_headers))
+        }
+        SourceConnector::Kafka(_) => (kafka::SPEC.metadata, declared_schema(spec)),
+        SourceConnector::Rate(_) => (rate::SPEC.metadata, rate::schema()),
+        SourceConnector::Memory(settings) => (memory::SPEC.metadata, settings.schema.clone()),
     };
-    StreamTable { name: spec.name.clone(), schema, metadata: kind.metadata.to_vec() }
+    StreamTable { name: spec.name.clone(), schema, metadata: metadata.to_vec() }
 }
 
 fn declared_schema(spec: &SourceSpec) -> SchemaRef {

@@ -322,9 +322,7 @@ fn pick(rows: &RecordBatch, source: &str, projection: &[usize], metadata: &[Meta
         let field = metadata_field(*column);
         columns.push(match column {
             MetadataColumn::Source => Arc::new(StringArray::from_iter_values(std::iter::repeat_n(source, rows.num_rows()))),
-            MetadataColumn::Position | MetadataColumn::ReceivedAt | MetadataColumn::File => {
-                new_null_array(field.data_type(), rows.num_rows())
-            }
+            _ => new_null_array(field.data_type(), rows.num_rows()),
         });
         fields.push(field.into());
     }
@@ -372,7 +370,14 @@ mod tests {
 
     fn chunk(lines: &[String], position: usize) -> LineChunk {
         let bytes = lines.concat().into_bytes().into();
-        LineChunk { bytes, origin: "in/a".into(), position: position as u64, received_at_us: None, end: LineEnd::Clean }
+        LineChunk {
+            bytes,
+            origin: "in/a".into(),
+            position: position as u64,
+            received_at_us: None,
+            records: None,
+            end: LineEnd::Clean,
+        }
     }
 
     /// Everything that comes of reading `chunks`, as text; the checksum apart.

@@ -218,7 +218,8 @@ mod tests {
     fn decode(format: &FormatOptions, request: DecodeRequest, text: &str) -> Decoded {
         let mut decoder = decoder(format, request).expect("a decoder");
         let bytes = Bytes::copy_from_slice(text.as_bytes());
-        let chunk = LineChunk { bytes, origin: "o".into(), position: 0, received_at_us: None, end: LineEnd::Clean };
+        let chunk =
+            LineChunk { bytes, origin: "o".into(), position: 0, received_at_us: None, records: None, end: LineEnd::Clean };
         decoder.push(&chunk).expect("decodes");
         decoder.finish().expect("decodes")
     }

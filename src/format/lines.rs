@@ -6,16 +6,17 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{Schema, SchemaRef};
 
 use super::column::nullable_field;
 use super::json::{Job, Level, Simd};
-use super::{DecodeRequest, Decoded, Decoder, Malformed, MetadataColumn, OnMalformed};
+use super::metadata::Metadata;
+use super::{DecodeRequest, Decoded, Decoder, Malformed, OnMalformed};
 use crate::error::{Attempt, Error, ErrorKind, Result};
-use crate::source::{LineChunk, LineEnd};
+use crate::source::{LineChunk, LineEnd, Records};
 
 /// Rows of a batch at most.
 const ROWS_MAX: usize = 8192;
@@ -40,6 +41,8 @@ pub(super) trait RowParser: Send {
     fn parse(&mut self, text: &[u8], lines: &[Range<usize>], faults: &mut Vec<LineFault>) -> u64;
     /// Appends the row of a line that is malformed whatever it says; with `salvage` its fields are read as far as they go.
     fn malformed(&mut self, text: &str, salvage: bool);
+    /// Appends the row of a record that has no value at all.
+    fn absent(&mut self);
     /// The rows since the last call, a column per field of [`DecodeRequest::built`].
     fn take(&mut self) -> Result<Vec<ArrayRef>>;
 }
@@ -190,16 +193,17 @@ impl<P: RowParser> LineDecoder<P> {
             }
             OnMalformed::Fail => {
                 let field = field.map(|name| format!(", field {name:?}")).unwrap_or_default();
-                let position = chunk.position + start as u64;
+                let what = if chunk.records.is_some() { "record at offset" } else { "line at byte" };
+                let position = chunk.position_of(start);
                 return Err(Error::spark(
                     ErrorKind::Data,
                     "MALFORMED_RECORD_IN_PARSING",
-                    format!("malformed line at byte {position} of {}{field}: {reason}", chunk.origin),
+                    format!("malformed {what} {position} of {}{field}: {reason}", chunk.origin),
                 ));
             }
         }
         if self.request.keep_malformed {
-            let position = chunk.position + start as u64;
+            let position = chunk.position_of(start);
             self.decoded.malformed.push(Malformed {
                 origin: Arc::clone(&chunk.origin),
                 position,
@@ -316,6 +320,24 @@ impl<P: RowParser> LineDecoder<P> {
         self.parse_block(chunk, text)
     }
 
+    /// Takes in the records of a chunk: what lies in one is never cut, whatever bytes it holds.
+    fn records(&mut self, chunk: &LineChunk, records: &Records) -> Result<()> {
+        let text = chunk.bytes.as_ref();
+        // Each ends with a line feed, which no character reaches across: all are valid exactly when the whole is.
+        let whole = simdutf8::basic::from_utf8(text).is_ok();
+        for (range, has_value) in records.ranges() {
+            if has_value {
+                self.line(chunk, text, range, whole)?;
+            } else {
+                self.parse_block(chunk, text)?;
+                self.parser.absent();
+                self.keep_row(chunk, range.start);
+                self.end_batch_if(ROWS_MAX - BLOCK_LINES + 1)?;
+            }
+        }
+        self.parse_block(chunk, text)
+    }
+
     /// Forgets everything since the last `finish`.
     fn reset(&mut self) {
         self.block.clear();
@@ -328,7 +350,10 @@ impl<P: RowParser> LineDecoder<P> {
 
 impl<P: RowParser> Decoder for LineDecoder<P> {
     fn push(&mut self, chunk: &LineChunk) -> Result<()> {
-        let result = self.lines(chunk);
+        let result = match &chunk.records {
+            Some(records) => self.records(chunk, records),
+            None => self.lines(chunk),
+        };
         if result.is_err() {
             self.reset();
             self.parser.take()?;
@@ -349,67 +374,4 @@ impl<P: RowParser> Decoder for LineDecoder<P> {
 
 fn nothing() -> Decoded {
     Decoded { rows: Vec::new(), lines_read: 0, lines_malformed: 0, lines_dropped: 0, rows_filtered: 0, malformed: Vec::new() }
-}
-
-impl MetadataColumn {
-    /// The column's name and type.
-    pub fn field(self) -> Field {
-        match self {
-            Self::Source => Field::new("_source", DataType::Utf8, true),
-            Self::Position => Field::new("_position", DataType::Int64, true),
-            Self::ReceivedAt => Field::new("_received_at", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true),
-            Self::File => Field::new("_file", DataType::Utf8, true),
-        }
-    }
-}
-
-/// The metadata of the rows of a batch, as far as it is asked for.
-#[derive(Default)]
-struct Metadata {
-    rows: usize,
-    positions: Vec<i64>,
-    received_at_us: Vec<Option<i64>>,
-    /// Files and the rows of each, in order.
-    files: Vec<(Option<Arc<str>>, usize)>,
-}
-
-impl Metadata {
-    fn push(&mut self, wanted: &[MetadataColumn], chunk: &LineChunk, start: usize) {
-        self.rows += 1;
-        for column in wanted {
-            match column {
-                MetadataColumn::Source => {}
-                MetadataColumn::Position => self.positions.push((chunk.position + start as u64) as i64),
-                MetadataColumn::ReceivedAt => self.received_at_us.push(chunk.received_at_us),
-                MetadataColumn::File => {
-                    let file = chunk.received_at_us.is_none().then_some(&chunk.origin);
-                    match self.files.last_mut() {
-                        Some((last, rows)) if last.as_ref() == file => *rows += 1,
-                        _ => self.files.push((file.cloned(), 1)),
-                    }
-                }
-            }
-        }
-    }
-
-    fn take(&mut self, wanted: &[MetadataColumn], source: &Arc<str>) -> Vec<ArrayRef> {
-        let taken = std::mem::take(self);
-        let repeat = |value: Option<&Arc<str>>, rows: usize| std::iter::repeat_n(value.map(Arc::as_ref).map(str::to_owned), rows);
-        wanted
-            .iter()
-            .map(|column| -> ArrayRef {
-                match column {
-                    MetadataColumn::Source => Arc::new(repeat(Some(source), taken.rows).collect::<StringArray>()),
-                    MetadataColumn::Position => Arc::new(Int64Array::from(taken.positions.clone())),
-                    MetadataColumn::ReceivedAt => {
-                        let times = TimestampMicrosecondArray::from(taken.received_at_us.clone());
-                        Arc::new(times.with_timezone("UTC"))
-                    }
-                    MetadataColumn::File => Arc::new(
-                        taken.files.iter().flat_map(|(file, rows)| repeat(file.as_ref(), *rows)).collect::<StringArray>(),
-                    ),
-                }
-            })
-            .collect()
-    }
 }

@@ -9,6 +9,7 @@ pub mod json;
 pub mod text;
 pub mod csv;
 mod lines;
+mod metadata;
 mod filter;
 mod column;
 mod convert;
@@ -40,12 +41,22 @@ pub enum OnMalformed {
 pub enum MetadataColumn {
     /// `_source` STRING: the source's name.
     Source,
-    /// `_position` BIGINT: byte position of the line in its file or ingest log.
+    /// `_position` BIGINT: byte position of the line in its file or ingest log, or offset of the message.
     Position,
     /// `_received_at` TIMESTAMP: when the line was received, null for files.
     ReceivedAt,
     /// `_file` STRING: path of the file, null elsewhere.
     File,
+    /// `_topic` STRING: the message's topic.
+    Topic,
+    /// `_partition` INT: the message's partition.
+    Partition,
+    /// `_offset` BIGINT: the message's offset.
+    Offset,
+    /// `_timestamp` TIMESTAMP: the message's timestamp, null where it has none.
+    Timestamp,
+    /// `_key` BINARY: the message's key, null where it has none.
+    Key,
 }
 
 /// What a decoder must build.

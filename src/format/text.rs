@@ -73,6 +73,10 @@ impl RowParser for TextRows {
         self.push(text.as_bytes());
     }
 
+    fn absent(&mut self) {
+        self.value.push_null();
+    }
+
     fn take(&mut self) -> Result<Vec<ArrayRef>> {
         Ok(vec![self.value.take()?; self.columns])
     }
@@ -109,7 +113,7 @@ mod tests {
         let mut decoder = decoder(&FormatOptions::Text, request(DataType::Utf8)).expect("a decoder");
         let bytes = Bytes::from_static(b"a\r\n\n x \n\xff\nabcdef\nlast");
         decoder
-            .push(&LineChunk { bytes, origin: "o".into(), position: 0, received_at_us: None, end: LineEnd::Clean })
+            .push(&LineChunk { bytes, origin: "o".into(), position: 0, received_at_us: None, records: None, end: LineEnd::Clean })
             .expect("decodes");
         let decoded = decoder.finish().expect("decodes");
         let values = decoded.rows[0].column(0).as_string::<i32>();

@@ -3,6 +3,7 @@
 //! A part that cannot be built is left out, its reason noted, and the rest is built and checked all the same.
 
 use super::check;
+use super::kafka::{self, Connections};
 use super::problem::{Place, Problems};
 use super::scalar::{Scalar, quoted};
 use super::spec::{
@@ -21,7 +22,8 @@ use crate::watermark::WatermarkPolicy;
 /// The pipeline of `root`, `None` when something is wrong with it.
 pub(super) fn pipeline(root: &Values, default_name: &str, problems: &mut Problems) -> Option<Pipeline> {
     check::whole(root, problems);
-    let sources: Option<Vec<_>> = all(root.named("sources"), |name, values| source(name, values, problems));
+    let connections = kafka::connections(root, problems);
+    let sources: Option<Vec<_>> = all(root.named("sources"), |name, values| source(name, values, &connections, problems));
     let tables: Option<Vec<_>> = all(root.named("tables"), |name, values| table(name, values, problems));
     let views: Option<Vec<_>> = all(root.named("views"), view);
     let queries: Option<Vec<_>> = all(root.named("queries"), |name, values| query(name, values, problems));
@@ -48,7 +50,7 @@ fn all<T>(named: &[(super::tree::Key, Values)], mut build: impl FnMut(&str, &Val
     built.into_iter().collect()
 }
 
-fn source(name: &str, values: &Values, problems: &mut Problems) -> Option<SourceSpec> {
+fn source(name: &str, values: &Values, connections: &Connections, problems: &mut Problems) -> Option<SourceSpec> {
     let format = values.map("format").map(|values| (format(values, problems), values));
     let (key, settings) = values.map("from")?.branch.as_ref()?;
     let admission = ReadLimit {
@@ -60,10 +62,11 @@ fn source(name: &str, values: &Values, problems: &mut Problems) -> Option<Source
     let connector = match *key {
         "socket" => SourceConnector::Socket(socket(settings, problems)?),
         "file" => SourceConnector::File(file_source(settings, problems)?),
+        "kafka" => SourceConnector::Kafka(Box::new(kafka::source(settings, connections, problems)?)),
         _ => SourceConnector::Rate(RateSource { rows_per_second: settings.count("rows_per_second")? }),
     };
     let format = match (&connector, format) {
-        (SourceConnector::Rate(_) | SourceConnector::Memory(_), _) => None,
+        (SourceConnector::Rate(_) | SourceConnector::Memory(_), _) | (SourceConnector::Kafka(_), None) => None,
         (_, None) => Some(FormatSpec::Text),
         (_, Some((format, _))) => Some(format?),
     };

@@ -119,10 +119,20 @@ pub(super) fn format_fits(connector: &str, settings: &Values, source: &Values, p
         }
         return;
     }
-    if connector != "socket" {
+    if connector != "socket" && connector != "kafka" {
         return;
     }
     let format = source.map("format").and_then(|format| format.branch.as_ref());
+    if connector == "kafka" {
+        if format.is_none() && source.is_given("on_malformed") && source.is_missing("format") {
+            let message = "goes with a format only: raw columns are never malformed";
+            problems.add(source.place_of("on_malformed"), source.about("on_malformed", message));
+        }
+        if format.is_some() && settings.bool("include_headers") == Some(true) {
+            let message = "goes without a format only: headers are a raw column";
+            problems.add(settings.place_of("include_headers"), settings.about("include_headers", message));
+        }
+    }
     let is_text = format.is_none_or(|(key, _)| *key == "text");
     if settings.bool("include_timestamp") == Some(true) && !is_text {
         let message = "goes with format: text only; name the column _received_at in SQL instead";
@@ -131,7 +141,7 @@ pub(super) fn format_fits(connector: &str, settings: &Values, source: &Values, p
     if let Some(("csv", csv)) = format.map(|(key, values)| (*key, values))
         && csv.bool("header") == Some(true)
     {
-        problems.add(csv.place_of("header"), csv.about("header", "files have headers, a socket has none"));
+        problems.add(csv.place_of("header"), csv.about("header", "files have headers, a socket and a topic have none"));
     }
 }
 

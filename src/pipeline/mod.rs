@@ -21,6 +21,7 @@ mod suggest;
 mod scalar;
 mod values;
 mod build;
+mod kafka;
 mod check;
 mod schema;
 #[cfg(test)]
@@ -37,6 +38,7 @@ pub use spec::{
     MemorySource, Pipeline, Position, QuerySpec, RateSource, Refresh, SinkConnector, SinkSpec, SocketEndpoint, SocketSource,
     SourceConnector, SourceSpec, TableSpec, Trigger, ViewSpec,
 };
+pub use suggest::nearest;
 pub use text::{Address, FilePath, Text};
 
 /// Reads the pipeline file at `path`, with `overrides` such as `queries.fraud.trigger=once` put over it. Opens nothing but that

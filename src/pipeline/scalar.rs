@@ -33,6 +33,7 @@ pub(super) enum Scalar {
     Schema(SchemaRef),
     Path(FilePath),
     Address(Address),
+    Text(Text),
     Network(IpNet),
 }
 
@@ -54,7 +55,7 @@ impl From<String> for Refused {
 /// The value that `raw` stands for.
 pub(super) fn read(kind: Kind, raw: &str, lookup: Lookup<'_>) -> Result<Scalar, Refused> {
     match kind {
-        Kind::Name | Kind::Column | Kind::Columns | Kind::Sql | Kind::Schema | Kind::Text => {
+        Kind::Name | Kind::Column | Kind::Columns | Kind::Topics | Kind::Sql | Kind::Schema | Kind::Text => {
             Ok(read_shown(kind, &reference::resolve_literal(raw)?)?)
         }
         _ => read_text(kind, reference::resolve(raw, lookup)?, lookup),
@@ -119,10 +120,12 @@ fn read_text(kind: Kind, text: Text, lookup: Lookup<'_>) -> Result<Scalar, Refus
         Kind::Path => Ok(Scalar::Path(FilePath::resolve(&text, lookup.folder))),
         Kind::Address => Address::parse(&text).map(Scalar::Address).map_err(found),
         Kind::Networks => network(value).map(Scalar::Network).ok_or_else(expected),
-        Kind::Name | Kind::Column | Kind::Columns | Kind::Sql | Kind::Schema | Kind::Text => {
+        Kind::Value if value.is_empty() => Err(expected()),
+        Kind::Value => Ok(Scalar::Text(text)),
+        Kind::Name | Kind::Column | Kind::Columns | Kind::Topics | Kind::Sql | Kind::Schema | Kind::Text => {
             unreachable!("read before references were replaced")
         }
-        Kind::Table(_) | Kind::Named(_) | Kind::OneOrMore(_) => Err(expected()),
+        Kind::Table(_) | Kind::Named(_) | Kind::OneOrMore(_) | Kind::ByTopic(_) | Kind::Properties => Err(expected()),
     }
 }
 
@@ -141,7 +144,10 @@ pub(super) fn describe(kind: Kind) -> String {
         Kind::OutputMode => "append, update or complete".to_owned(),
         Kind::Trigger => format!("an interval such as 2 seconds, {}", or(TRIGGER_WORDS.into_iter())),
         Kind::Width => "true, false or a number of characters".to_owned(),
-        Kind::Text => "text".to_owned(),
+        Kind::Text | Kind::Value => "text".to_owned(),
+        Kind::Topics => "a topic or a list of topics".to_owned(),
+        Kind::ByTopic(what) => what.to_owned(),
+        Kind::Properties => "a map from properties of librdkafka to values".to_owned(),
         Kind::Character => "one ASCII character, or \"\" for none".to_owned(),
         Kind::Name => "a name".to_owned(),
         Kind::Column => "a column".to_owned(),

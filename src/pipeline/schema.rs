@@ -105,13 +105,18 @@ fn kind_schema(kind: Kind) -> Value {
         Kind::Width => {
             or_text(json!({ "anyOf": [{ "type": "boolean" }, { "type": "integer", "minimum": 0 }] }), "^([0-9]+|true|false)$")
         }
-        Kind::Text => json!({ "type": ["string", "number", "boolean"] }),
+        Kind::Text | Kind::Value => json!({ "type": ["string", "number", "boolean"] }),
+        Kind::ByTopic(_) => json!({ "type": ["string", "object"] }),
+        Kind::Properties => json!({
+            "type": "object",
+            "additionalProperties": { "type": ["string", "number", "boolean"] },
+        }),
         Kind::Character => json!({ "anyOf": [{ "type": "string", "maxLength": 2 }, { "type": "string", "pattern": REFERENCE }] }),
         Kind::Name => json!({ "type": "string", "pattern": NAME }),
         Kind::Column | Kind::Sql | Kind::Schema | Kind::TimeZone | Kind::Path | Kind::Address => {
             json!({ "type": "string", "minLength": 1, "examples": [describe(kind)] })
         }
-        Kind::Columns | Kind::Networks => {
+        Kind::Columns | Kind::Networks | Kind::Topics => {
             let item = json!({ "type": "string", "minLength": 1 });
             json!({ "anyOf": [item, { "type": "array", "items": item }] })
         }

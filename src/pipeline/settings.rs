@@ -66,6 +66,14 @@ pub(super) enum Kind {
     Width,
     /// Any text.
     Text,
+    /// Any text, in which references may stand.
+    Value,
+    /// Names of topics, or one.
+    Topics,
+    /// Partitions by topic, or values by topic and partition; also as Spark's JSON text. The text says what it holds.
+    ByTopic(&'static str),
+    /// A map from properties of librdkafka to values.
+    Properties,
     /// One ASCII character, or nothing.
     Character,
     /// A name that the user gives: a letter, then letters, digits, `_` or `-`.

@@ -15,6 +15,7 @@ use crate::format::{LineLimits, OnMalformed};
 use crate::plan::event_time::Watermark;
 use crate::plan::{Deduplication, OutputMode, QueryText, Scope};
 use crate::source::ReadLimit;
+use crate::source::kafka::KafkaSettings;
 use crate::watermark::WatermarkPolicy;
 
 /// Everything one process runs.
@@ -54,7 +55,7 @@ pub struct SourceSpec {
     pub name: String,
     /// Where its rows come from.
     pub connector: SourceConnector,
-    /// How its lines become rows; `None` for connectors that yield rows (rate, memory).
+    /// How its lines become rows; `None` for connectors that yield rows (rate, memory, Kafka's raw columns).
     pub format: Option<FormatSpec>,
     /// What a line that is not right yields.
     pub on_malformed: OnMalformed,
@@ -73,6 +74,8 @@ pub enum SourceConnector {
     Socket(SocketSource),
     /// Files of a folder or glob, or one file.
     File(FileSource),
+    /// Messages of Kafka topics.
+    Kafka(Box<KafkaSettings>),
     /// Made-up rows at a steady rate: `timestamp TIMESTAMP, value BIGINT`.
     Rate(RateSource),
     /// Rows that a program adds (Rust API only).

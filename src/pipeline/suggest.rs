@@ -34,6 +34,18 @@ const SPARK_OPTIONS: &[(&str, &str)] = &[
     ("delimiter", "separator, in format.csv"),
     ("nullValue", "null_value, in format.csv"),
     ("mode", "on_malformed, in the source"),
+    ("startingOffsets", "starting_offsets, in from.kafka"),
+    ("startingOffsetsByTimestamp", "starting_offsets_by_timestamp, in from.kafka"),
+    ("startingOffsetsByTimestampStrategy", "starting_offsets_by_timestamp_strategy, in from.kafka"),
+    ("startingTimestamp", "starting_timestamp, in from.kafka"),
+    ("failOnDataLoss", "fail_on_data_loss, in from.kafka"),
+    ("minOffsetsPerTrigger", "min_rows_per_trigger, in from.kafka"),
+    ("maxTriggerDelay", "max_trigger_delay, in from.kafka"),
+    ("subscribePattern", "subscribe_pattern, in from.kafka"),
+    ("kafka.bootstrap.servers", "bootstrap_servers, in from.kafka"),
+    ("kafka.group.id", "commit_group, in from.kafka"),
+    ("kafkaConsumer.pollTimeoutMs", "request_timeout, in from.kafka"),
+    ("includeHeaders", "include_headers, in from.kafka"),
 ];
 
 /// Options of Spark that have nothing here that does their work.
@@ -43,20 +55,12 @@ const SPARK_ONLY: &[&str] = &[
     "rowsPerBatch",
     "latestFirst",
     "fileNameOnly",
-    "startingOffsets",
-    "startingOffsetsByTimestamp",
-    "startingTimestamp",
     "endingOffsets",
-    "failOnDataLoss",
-    "minOffsetsPerTrigger",
-    "maxTriggerDelay",
-    "subscribe",
-    "subscribePattern",
-    "assign",
-    "kafka.bootstrap.servers",
-    "includeHeaders",
     "minPartitions",
     "groupIdPrefix",
+    "maxRecordsPerPartition",
+    "fetchOffset.numRetries",
+    "fetchOffset.retryIntervalMs",
     "columnNameOfCorruptRecord",
     "inferSchema",
     "multiLine",
@@ -100,7 +104,7 @@ pub(super) fn spark_hint(key: &str) -> Option<String> {
 }
 
 /// The known word that `word` most likely is a slip of, if one is near.
-pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     if word.len() > 64 {
         return None;
     }

@@ -2,19 +2,20 @@
 
 use std::time::Duration;
 
+use super::kafka::{CONNECTION, KAFKA_SOURCE};
 use super::settings::Presence::{Default, Optional, Required};
 use super::settings::{Branch, Kind, Presence, Setting, Table};
 
-const MANY: u64 = 1 << 53;
-const ANY_SIZE: Kind = Kind::Size { min: 1, max: u64::MAX };
-const ANY_DURATION: Kind = Kind::Duration { min: Duration::ZERO };
+pub(super) const MANY: u64 = 1 << 53;
+pub(super) const ANY_SIZE: Kind = Kind::Size { min: 1, max: u64::MAX };
+pub(super) const ANY_DURATION: Kind = Kind::Duration { min: Duration::ZERO };
 
-const fn setting(name: &'static str, kind: Kind, presence: Presence, doc: &'static str) -> Setting {
+pub(super) const fn setting(name: &'static str, kind: Kind, presence: Presence, doc: &'static str) -> Setting {
     Setting { name, kind, presence, doc }
 }
 
 /// A map with settings only.
-const fn plain(title: &'static str, doc: &'static str, settings: &'static [Setting]) -> Table {
+pub(super) const fn plain(title: &'static str, doc: &'static str, settings: &'static [Setting]) -> Table {
     Table { title, doc, settings, branches: &[], branch: "" }
 }
 
@@ -43,6 +44,7 @@ pub(super) static ROOT: Table = plain(
         setting("views", Kind::Named(&VIEW), Optional, "Named SQL, by name; inlined into each query that names it."),
         setting("queries", Kind::Named(&QUERY), Required, "What to compute, by name."),
         setting("limits", Kind::Table(&LIMITS), Optional, "What the process may use."),
+        setting("connections", Kind::Named(&CONNECTION), Optional, "Clusters that several sources share, by name."),
     ],
 );
 
@@ -55,7 +57,7 @@ static SOURCE: Table = plain(
             "format",
             Kind::Table(&FORMAT),
             Optional,
-            "How its lines become rows. Default: `text`. A `rate` source takes none.",
+            "How its lines become rows. Default: `text`; for `kafka` its raw columns. A `rate` source takes none.",
         ),
         setting(
             "on_malformed",
@@ -123,18 +125,20 @@ static FROM: Table = Table {
     branches: &[
         Branch { key: "socket", table: &SOCKET },
         Branch { key: "file", table: &FILE_SOURCE },
+        Branch { key: "kafka", table: &KAFKA_SOURCE },
         Branch { key: "rate", table: &RATE },
     ],
     branch: "connector",
 };
 
-const MAX_ROWS: Setting = setting(
+pub(super) const MAX_ROWS: Setting = setting(
     "max_rows_per_trigger",
     Kind::Count { min: 1, max: MANY },
     Optional,
     "Rows that one batch takes at most. The trigger `once` ignores it.",
 );
-const MAX_BYTES_DOC: &str = "Bytes that one batch takes at most; one row is always admitted. The trigger `once` ignores it.";
+pub(super) const MAX_BYTES_DOC: &str =
+    "Bytes that one batch takes at most; one row is always admitted. The trigger `once` ignores it.";
 
 static SOCKET: Table = plain(
     "Source `socket`",

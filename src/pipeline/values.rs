@@ -1,7 +1,7 @@
 //! The tree held against the declared settings: every setting with its value or default, every mistake noted.
 
 use super::problem::{Place, Problems};
-use super::reference::Lookup;
+use super::reference::{self, Lookup};
 use super::scalar::{Refused, Scalar, check_name, describe, quoted, read};
 use super::settings::{Kind, Presence, Setting, Table};
 use super::suggest;
@@ -37,6 +37,8 @@ enum Value {
     Scalars(Vec<Scalar>),
     Map(Values),
     Maps(Vec<(Key, Values)>),
+    Properties(Vec<(Key, Text)>),
+    Tree(serde_json::Value),
     List(Vec<Values>),
 }
 
@@ -138,11 +140,25 @@ impl Values {
             (Kind::OneOrMore(table), Content::Map(_) | Content::Scalar(_)) => {
                 Some(Value::List(vec![Self::read(table, node, &key.place, path, reading)]))
             }
-            (Kind::Columns | Kind::Networks, Content::List(items)) => {
+            (Kind::Properties, Content::Map(entries)) => {
+                let properties =
+                    entries.iter().map(|(key, node)| Some((key.clone(), self.read_property(setting, node, reading)?)));
+                properties.collect::<Option<Vec<_>>>().map(Value::Properties)
+            }
+            (Kind::ByTopic(_), _) => match json(node) {
+                Some(tree) => Some(Value::Tree(tree)),
+                None => {
+                    self.expected(setting, node, reading);
+                    None
+                }
+            },
+            (Kind::Columns | Kind::Networks | Kind::Topics, Content::List(items)) => {
                 let scalars: Vec<Scalar> = items.iter().filter_map(|item| self.read_scalar(setting, item, reading)).collect();
                 (scalars.len() == items.len()).then_some(Value::Scalars(scalars))
             }
-            (Kind::Columns | Kind::Networks, _) => Some(Value::Scalars(vec![self.read_scalar(setting, node, reading)?])),
+            (Kind::Columns | Kind::Networks | Kind::Topics, _) => {
+                Some(Value::Scalars(vec![self.read_scalar(setting, node, reading)?]))
+            }
             _ => self.read_scalar(setting, node, reading).map(Value::Scalar),
         }
     }
@@ -160,6 +176,20 @@ impl Values {
                     Some(condition) => reading.problems.add_spark(&node.place, condition, message),
                     None => reading.problems.add(&node.place, message),
                 }
+                None
+            }
+        }
+    }
+
+    fn read_property(&self, setting: &'static Setting, node: &Node, reading: &mut Reading<'_>) -> Option<Text> {
+        let Content::Scalar(raw) = &node.content else {
+            self.expected(setting, node, reading);
+            return None;
+        };
+        match reference::resolve(raw, reading.lookup) {
+            Ok(text) => Some(text),
+            Err(message) => {
+                reading.problems.add(&node.place, self.about(setting.name, &message));
                 None
             }
         }
@@ -246,6 +276,28 @@ impl Values {
         }
     }
 
+    /// The properties under `name`, in file order.
+    pub(super) fn properties(&self, name: &str) -> &[(Key, Text)] {
+        match self.entry(name).map(|entry| &entry.value) {
+            Some(Value::Properties(properties)) => properties,
+            _ => &[],
+        }
+    }
+
+    /// What stands under `name`, numbers as text.
+    pub(super) fn tree(&self, name: &str) -> Option<&serde_json::Value> {
+        match &self.entry(name)?.value {
+            Value::Tree(tree) => Some(tree),
+            _ => None,
+        }
+    }
+
+    /// The texts under `name`.
+    pub(super) fn words(&self, name: &str) -> Vec<String> {
+        let words = self.scalars(name).iter();
+        words.filter_map(|scalar| if let Scalar::Word(word) = scalar { Some(word.clone()) } else { None }).collect()
+    }
+
     /// The scalars under `name`, if they are all right or there are none.
     pub(super) fn scalars(&self, name: &str) -> &[Scalar] {
         match self.entry(name).map(|entry| &entry.value) {
@@ -295,6 +347,22 @@ getters! {
     path: Path(super::text::FilePath);
     /// A host and port.
     address: Address(super::text::Address);
+    /// Text that may be a secret.
+    text: Text(Text);
+}
+
+/// A tree without its places; text that is JSON stands for what it says.
+fn json(node: &Node) -> Option<serde_json::Value> {
+    use serde_json::Value as Json;
+    Some(match &node.content {
+        Content::Nothing => return None,
+        Content::Scalar(text) if text.trim_start().starts_with('{') => serde_json::from_str(text).ok()?,
+        Content::Scalar(text) => Json::String(text.trim().to_owned()),
+        Content::List(items) => Json::Array(items.iter().map(json).collect::<Option<_>>()?),
+        Content::Map(entries) => {
+            Json::Object(entries.iter().map(|(key, node)| Some((key.text.clone(), json(node)?))).collect::<Option<_>>()?)
+        }
+    })
 }
 
 fn read_named(table: &'static Table, entries: &[(Key, Node)], path: &str, reading: &mut Reading<'_>) -> Vec<(Key, Values)> {

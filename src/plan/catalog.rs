@@ -143,6 +143,11 @@ pub fn metadata_name(column: MetadataColumn) -> &'static str {
         MetadataColumn::Position => "_position",
         MetadataColumn::ReceivedAt => "_received_at",
         MetadataColumn::File => "_file",
+        MetadataColumn::Topic => "_topic",
+        MetadataColumn::Partition => "_partition",
+        MetadataColumn::Offset => "_offset",
+        MetadataColumn::Timestamp => "_timestamp",
+        MetadataColumn::Key => "_key",
     }
 }
 
@@ -154,6 +159,11 @@ pub fn metadata_field(column: MetadataColumn) -> Field {
         MetadataColumn::Position => (DataType::Int64, false),
         MetadataColumn::ReceivedAt => (types::timestamp(), true),
         MetadataColumn::File => (DataType::Utf8, true),
+        MetadataColumn::Topic => (DataType::Utf8, false),
+        MetadataColumn::Partition => (DataType::Int32, false),
+        MetadataColumn::Offset => (DataType::Int64, false),
+        MetadataColumn::Timestamp => (types::timestamp(), true),
+        MetadataColumn::Key => (DataType::Binary, true),
     };
     Field::new(metadata_name(column), data_type, nullable)
 }

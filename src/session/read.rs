@@ -18,6 +18,7 @@ use crate::pipeline::{
 use crate::plan::event_time::{Watermark, watermarked};
 use crate::plan::spark::types::parse_schema;
 use crate::source::ReadLimit;
+use crate::source::kafka::KafkaSettings;
 use crate::source::memory::MemoryStream;
 
 /// Settings that name where a stream comes from.
@@ -103,6 +104,17 @@ impl File {
 impl SourceSettings for File {
     fn connector(self) -> (SourceConnector, Option<MemoryStream>) {
         (SourceConnector::File(self.0), None)
+    }
+}
+
+/// Messages of Kafka topics; without a format, their raw columns.
+impl SourceSettings for KafkaSettings {
+    fn connector(self) -> (SourceConnector, Option<MemoryStream>) {
+        (SourceConnector::Kafka(Box::new(self)), None)
+    }
+
+    fn default_limit(&self) -> ReadLimit {
+        crate::source::kafka::SPEC.limit
     }
 }
 
@@ -218,6 +230,7 @@ impl ReadStream {
             self.connector.ok_or_else(|| Error::config(format!("stream {:?} has no source: call `from`", self.name)))?;
         let yields_rows = matches!(connector, SourceConnector::Rate(_) | SourceConnector::Memory(_));
         match (&self.format, yields_rows) {
+            (None, false) if matches!(connector, SourceConnector::Kafka(_)) => {}
             (None, false) => {
                 return Err(Error::config(format!("stream {:?} has no format: call `json`, `text` or `format`", self.name)));
             }

@@ -93,7 +93,7 @@ impl MemoryStream {
         let (rows, length) = (count_lines(&bytes), bytes.len() as u64);
         self.push(rows, length, |position| {
             let origin = Arc::from("memory");
-            Content::Lines(LineChunk { bytes, origin, position, received_at_us: None, end: LineEnd::Clean })
+            Content::Lines(LineChunk { bytes, origin, position, received_at_us: None, records: None, end: LineEnd::Clean })
         });
     }
 

@@ -6,14 +6,17 @@
 pub mod file;
 pub mod ingest;
 mod lines;
+mod records;
 mod stats;
 pub mod memory;
 pub mod rate;
 pub mod socket;
+pub mod kafka;
 #[cfg(test)]
 mod contract;
 
 pub use lines::ReadBuffer;
+pub use records::Records;
 pub use stats::SourceStats;
 
 use std::sync::Arc;
@@ -108,6 +111,18 @@ pub struct LineChunk {
     pub received_at_us: Option<i64>,
     /// How the last line ends when it has no line end of its own.
     pub end: LineEnd,
+    /// The messages that the bytes are made of, instead of lines.
+    pub records: Option<Arc<Records>>,
+}
+
+impl LineChunk {
+    /// Position of the line or record that begins at byte `start` of the chunk.
+    pub(crate) fn position_of(&self, start: usize) -> u64 {
+        match &self.records {
+            Some(records) => records.offset(records.index_at(start)).unsigned_abs(),
+            None => self.position + start as u64,
+        }
+    }
 }
 
 /// What became of a last line without a line end.
@@ -175,7 +190,7 @@ pub struct SourceSpec {
 }
 
 /// Every source there is, by name. A new one is its own file and one line here.
-pub const SOURCES: &[&SourceSpec] = &[&socket::SPEC, &file::SPEC, &rate::SPEC, &memory::SPEC];
+pub const SOURCES: &[&SourceSpec] = &[&socket::SPEC, &file::SPEC, &rate::SPEC, &memory::SPEC, &kafka::SPEC];
 
 /// Which records a query will see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -20,3 +20,4 @@ mod event_time;
 mod examples;
 mod kill;
 mod service;
+mod kafka;

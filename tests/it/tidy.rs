@@ -104,6 +104,22 @@ fn every_file_says_what_it_is_for() {
 }
 
 #[test]
+fn unsafe_code_stays_where_it_is() {
+    let allowed = ["src/format/json/simd.rs", "src/source/kafka/ffi.rs"];
+    let other = |source: &&Source| source.text.contains("allow(unsafe_code)") && !allowed.contains(&source.name.as_str());
+    assert_none("unsafe code has its files", sources().iter().filter(other).map(|source| source.name.clone()).collect());
+    for source in sources().iter().filter(|source| source.name == allowed[1]) {
+        let lines = source.lines();
+        for (number, line) in
+            lines.iter().enumerate().filter(|(_, line)| line.contains("unsafe {") || line.contains("unsafe impl"))
+        {
+            let before = &lines[number.saturating_sub(6)..number];
+            assert!(before.iter().any(|line| line.contains("// SAFETY:")), "{}:{}: {line}", source.name, number + 1);
+        }
+    }
+}
+
+#[test]
 fn nothing_is_left_for_later() {
     let mut broken = Vec::new();
     for source in sources() {

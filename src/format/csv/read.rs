@@ -166,6 +166,11 @@ impl RowParser for CsvRows {
         self.end_row(Some(text.as_bytes()));
     }
 
+    fn absent(&mut self) {
+        self.null_fields();
+        self.end_row(None);
+    }
+
     fn take(&mut self) -> Result<Vec<ArrayRef>> {
         self.rows = 0;
         let mut arrays = vec![None; self.fields.len()];

@@ -27,7 +27,8 @@ fn decoded(options: CsvOptions, columns: &[(&str, DataType)], text: &str) -> Vec
     };
     let mut decoder = decoder(&FormatOptions::Csv(options), request).expect("a decoder");
     let bytes = Bytes::from(text.to_owned());
-    let chunk = LineChunk { bytes, origin: "f.csv".into(), position: 0, received_at_us: None, end: LineEnd::Clean };
+    let chunk =
+        LineChunk { bytes, origin: "f.csv".into(), position: 0, received_at_us: None, records: None, end: LineEnd::Clean };
     decoder.push(&chunk).expect("decodes");
     let rows = decoder.finish().expect("decodes").rows;
     let batch = &rows[0];

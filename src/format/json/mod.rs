@@ -293,6 +293,11 @@ impl RowParser for JsonRows {
         self.end_row(Some(text));
     }
 
+    fn absent(&mut self) {
+        self.null_fields();
+        self.end_row(None);
+    }
+
     fn take(&mut self) -> Result<Vec<ArrayRef>> {
         self.rows = 0;
         let mut arrays = vec![None; self.columns.len()];

@@ -583,7 +583,14 @@ mod tests {
         let lines: String = (0..200).map(|nth| line(nth) + "\n").collect();
         for cut in 0..=lines.len().min(400) {
             let text = &lines.as_bytes()[cut % 7 * 40..lines.len() - cut];
-            let chunk = |bytes| LineChunk { bytes, origin: "o".into(), position: 9, received_at_us: None, end: LineEnd::Clean };
+            let chunk = |bytes| LineChunk {
+                bytes,
+                origin: "o".into(),
+                position: 9,
+                received_at_us: None,
+                records: None,
+                end: LineEnd::Clean,
+            };
             usual.push(&chunk(Bytes::copy_from_slice(text))).expect("decodes");
             guarded.push(&chunk(Bytes::from_owner(Guarded::new(text)))).expect("decodes");
             let (usual, guarded) = (usual.finish().expect("decodes"), guarded.finish().expect("decodes"));

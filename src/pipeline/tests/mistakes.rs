@@ -56,13 +56,13 @@ fn repeated_keys_tags_and_merges_are_refused() {
 fn unknown_keys_get_the_nearest_known_one() {
     check(&format!("{RATE}{QUERY}sorces: {{}}"), expect![[r#"p.yaml:3:1: unknown setting "sorces"; did you mean sources?"#]]);
     check(
-        &format!("{RATE}{QUERY}connections: {{}}"),
-        expect![[r#"p.yaml:3:1: unknown setting "connections"; it belongs to: Limits"#]],
+        &format!("{RATE}{QUERY}json_depth: 3"),
+        expect![[r#"p.yaml:3:1: unknown setting "json_depth"; it belongs to: Limits"#]],
     );
     check(
         &format!("{RATE}{QUERY}zebra: {{}}"),
         expect![[
-            r#"p.yaml:3:1: unknown setting "zebra"; known here: version, name, checkpoint, time_zone, sources, tables, views, queries, limits"#
+            r#"p.yaml:3:1: unknown setting "zebra"; known here: version, name, checkpoint, time_zone, sources, tables, views, queries, limits, connections"#
         ]],
     );
     check(
@@ -77,8 +77,8 @@ fn unknown_keys_get_the_nearest_known_one() {
         expect![[r#"p.yaml:3:13: sources.s.from: unknown connector "sockt"; did you mean socket?"#]],
     );
     check_source(
-        "    from: { kafka: { topic: x } }",
-        expect![[r#"p.yaml:3:13: sources.s.from: unknown connector "kafka"; known here: socket, file, rate"#]],
+        "    from: { kinesis: { stream: x } }",
+        expect![[r#"p.yaml:3:13: sources.s.from: unknown connector "kinesis"; known here: socket, file, kafka, rate"#]],
     );
     check_source(
         "    from: { memory: {} }",
@@ -131,11 +131,11 @@ fn sparks_names_are_answered_with_ours() {
             p.yaml:3:90: sources.s.from.file: unknown setting "maxfileage"; Spark's maxFileAge is here max_file_age, in from.file"#]],
     );
     check_source(
-        "    from: { rate: { rowsPerSecond: 1, numPartitions: 2, startingOffsets: latest } }",
+        "    from: { rate: { rowsPerSecond: 1, numPartitions: 2, minPartitions: 4 } }",
         expect![[r#"
         p.yaml:3:21: sources.s.from.rate: unknown setting "rowsPerSecond"; Spark's rowsPerSecond is here rows_per_second, in from.rate
         p.yaml:3:39: sources.s.from.rate: unknown setting "numPartitions"; Spark's numPartitions has no counterpart here
-        p.yaml:3:57: sources.s.from.rate: unknown setting "startingOffsets"; Spark's startingOffsets has no counterpart here"#]],
+        p.yaml:3:57: sources.s.from.rate: unknown setting "minPartitions"; Spark's minPartitions has no counterpart here"#]],
     );
     check_query(
         "    to: console\n    trigger: { processingTime: 2 seconds }",
@@ -243,8 +243,8 @@ fn a_map_has_exactly_one_connector() {
         "    from: { rate: {}, file: { path: x } }",
         expect!["p.yaml:3:23: sources.s.from: expected one connector, found rate and file"],
     );
-    check_source("    from: {}", expect!["p.yaml:3:5: sources.s.from: expected a connector: socket, file or rate"]);
-    check_source("    format: text", expect!["p.yaml:2:3: sources.s: expected from: a connector: socket, file or rate"]);
+    check_source("    from: {}", expect!["p.yaml:3:5: sources.s.from: expected a connector: socket, file, kafka or rate"]);
+    check_source("    format: text", expect!["p.yaml:2:3: sources.s: expected from: a connector: socket, file, kafka or rate"]);
     check_query("    to: { name: x }", expect!["p.yaml:6:5: queries.q.to: expected a connector: console, file or discard"]);
     check_query("    to: []", expect!["p.yaml:6:9: queries.q.to: expected a map or a list of maps, found a list"]);
     check_query(
@@ -271,7 +271,7 @@ fn settings_fit_their_neighbours() {
     );
     check_source(
         "    from: { socket: { connect: \"h:1\" } }\n    format: { csv: { schema: a INT, header: true } }",
-        expect!["p.yaml:4:37: sources.s.format.csv.header: files have headers, a socket has none"],
+        expect!["p.yaml:4:37: sources.s.format.csv.header: files have headers, a socket and a topic have none"],
     );
     check_source(
         "    from: { file: { path: x, clean_source: archive } }",

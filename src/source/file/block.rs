@@ -175,7 +175,7 @@ impl Reading<'_> {
                     block.stats.bytes_received.fetch_add(range.len() as u64, Ordering::Relaxed);
                     let position = *position + range.start as u64;
                     let origin = block.file.path.clone();
-                    deliver(&LineChunk { bytes: bytes.slice(range), origin, position, received_at_us: None, end })
+                    deliver(&LineChunk { bytes: bytes.slice(range), origin, position, received_at_us: None, records: None, end })
                 })
             })?;
         }
@@ -249,7 +249,14 @@ mod tests {
         let mut lines = Vec::new();
         while let Some(found) = reader.next_lines().unwrap() {
             let (bytes, position, end) = (found.bytes, found.position, found.end);
-            lines.extend(lines_of(&LineChunk { bytes, origin: file.path.clone(), position, received_at_us: None, end }));
+            lines.extend(lines_of(&LineChunk {
+                bytes,
+                origin: file.path.clone(),
+                position,
+                received_at_us: None,
+                records: None,
+                end,
+            }));
         }
         lines
     }

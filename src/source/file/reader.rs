@@ -119,7 +119,7 @@ impl TakenReader {
     /// The lines as the rest of the engine sees them.
     pub(super) fn chunk(&self, lines: Lines) -> LineChunk {
         let Lines { bytes, position, end } = lines;
-        LineChunk { bytes, origin: self.file.path.clone(), position, received_at_us: None, end }
+        LineChunk { bytes, origin: self.file.path.clone(), position, received_at_us: None, records: None, end }
     }
 }
 

@@ -159,6 +159,7 @@ impl Reading {
             origin: record.about.origin.clone(),
             position: record.payload_position() + start as u64,
             received_at_us: Some(record.about.received_at_us),
+            records: None,
             end: if stop == payload.len() { record.about.end } else { LineEnd::Clean },
         })
     }

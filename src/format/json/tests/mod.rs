@@ -92,6 +92,7 @@ fn chunk(text: impl Into<Vec<u8>>) -> LineChunk {
         origin: "file.json".into(),
         position: 0,
         received_at_us: None,
+        records: None,
         end: LineEnd::Clean,
     }
 }

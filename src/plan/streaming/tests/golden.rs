@@ -43,7 +43,14 @@ fn decoded(ddl: &str, lines: &[Value]) -> RecordBatch {
     };
     let mut decoder = decoder(&FormatOptions::Json, request).unwrap();
     let bytes: String = lines.iter().map(|line| format!("{}\n", line.as_str().unwrap())).collect();
-    let chunk = LineChunk { bytes: bytes.into(), origin: "f".into(), position: 0, received_at_us: None, end: LineEnd::Clean };
+    let chunk = LineChunk {
+        bytes: bytes.into(),
+        origin: "f".into(),
+        position: 0,
+        received_at_us: None,
+        records: None,
+        end: LineEnd::Clean,
+    };
     decoder.push(&chunk).unwrap();
     concat_batches(&schema, &decoder.finish().unwrap().rows).unwrap()
 }

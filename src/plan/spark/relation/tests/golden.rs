@@ -36,7 +36,7 @@ fn rows(schema: &SchemaRef, lines: &[&str]) -> Vec<RecordBatch> {
     };
     let mut decoder = decoder(&FormatOptions::Json, request).unwrap();
     let bytes = Bytes::from(lines.join("\n"));
-    let chunk = LineChunk { bytes, origin: "test".into(), position: 0, received_at_us: None, end: LineEnd::Clean };
+    let chunk = LineChunk { bytes, origin: "test".into(), position: 0, received_at_us: None, records: None, end: LineEnd::Clean };
     decoder.push(&chunk).unwrap();
     decoder.finish().unwrap().rows
 }

@@ -1,0 +1,149 @@
+import java.nio.charset.StandardCharsets;
+import java.io.*;
+import java.util.*;
+import java.util.concurrent.Future;
+import org.apache.kafka.clients.admin.*;
+import org.apache.kafka.clients.consumer.*;
+import org.apache.kafka.clients.producer.*;
+import org.apache.kafka.common.*;
+import org.apache.kafka.common.header.internals.*;
+import org.apache.kafka.common.serialization.*;
+
+/**
+ * The other side of the tests: Kafka's own client, which shares no code with the engine. One command a line on standard input, fields
+ * separated by tabs; one line of answer each, "ok ..." or "error ...".
+ */
+class Driver {
+    static Admin admin;
+    static Producer<byte[], byte[]> plain;
+    static final Map<String, Producer<byte[], byte[]>> transactional = new HashMap<>();
+    static String servers;
+
+    public static void main(String[] args) throws IOException {
+        servers = args[0];
+        admin = Admin.create(Map.of("bootstrap.servers", servers));
+        plain = producer(Map.of());
+        var in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
+        System.out.println("ok ready");
+        for (String line; (line = in.readLine()) != null; ) {
+            String answer;
+            try {
+                answer = "ok " + run(line.split("\t", -1));
+            } catch (Exception e) {
+                Throwable cause = e.getCause() == null ? e : e.getCause();
+                answer = "error " + cause.toString().replace('\n', ' ');
+            }
+            System.out.println(answer);
+        }
+        System.exit(0);
+    }
+
+    static Producer<byte[], byte[]> producer(Map<String, Object> more) {
+        var settings = new HashMap<String, Object>(more);
+        settings.put("bootstrap.servers", servers);
+        settings.put("max.block.ms", "20000");
+        settings.put("metadata.max.age.ms", "1000");
+        settings.putIfAbsent("compression.type", "lz4");
+        return new KafkaProducer<>(settings, new ByteArraySerializer(), new ByteArraySerializer());
+    }
+
+    static byte[] bytes(String field) {
+        return field.equals("-") ? null : field.replace("\\n", "\n").getBytes(StandardCharsets.UTF_8);
+    }
+
+    static String run(String[] words) throws Exception {
+        switch (words[0]) {
+            case "create": // topic, partitions, settings as k=v
+                var topic = new NewTopic(words[1], Integer.parseInt(words[2]), (short) 1);
+                var settings = new HashMap<String, String>();
+                for (int at = 3; at < words.length; at++) settings.put(words[at].split("=")[0], words[at].split("=")[1]);
+                admin.createTopics(List.of(topic.configs(settings))).all().get();
+                waitForLeaders(words[1], Integer.parseInt(words[2]));
+                return "";
+            case "delete": // topic
+                admin.deleteTopics(List.of(words[1])).all().get();
+                // The name is free again only after a while.
+                for (int tries = 0; admin.listTopics().names().get().contains(words[1]) && tries < 200; tries++) Thread.sleep(20);
+                return "";
+            case "partitions": // topic, how many in all
+                admin.createPartitions(Map.of(words[1], NewPartitions.increaseTo(Integer.parseInt(words[2])))).all().get();
+                waitForLeaders(words[1], Integer.parseInt(words[2]));
+                return "";
+            case "expire": // topic, partition, first offset that stays
+                var partition = new TopicPartition(words[1], Integer.parseInt(words[2]));
+                admin.deleteRecords(Map.of(partition, RecordsToDelete.beforeOffset(Long.parseLong(words[3])))).all().get();
+                return "";
+            case "committed": // group
+                var committed = new TreeMap<String, Long>();
+                admin.listConsumerGroupOffsets(words[1]).partitionsToOffsetAndMetadata().get()
+                    .forEach((at, offset) -> committed.put(at.toString(), offset.offset()));
+                return committed.toString();
+            case "send": // transactional id or -, topic, partition, time or -, key, value, headers as k=v
+                return String.valueOf(send(words));
+            case "fill": // topic, partitions, rows in all, first id
+                int partitions = Integer.parseInt(words[2]);
+                long first = Long.parseLong(words[4]);
+                var sent = new ArrayList<Future<RecordMetadata>>();
+                // A producer that has sent to other topics before may leave a partition of a new one alone for minutes.
+                try (var fresh = producer(Map.of())) {
+                    for (long id = first; id < first + Long.parseLong(words[3]); id++) {
+                        var value = ("{\"id\":" + id + "}").getBytes(StandardCharsets.UTF_8);
+                        sent.add(fresh.send(new ProducerRecord<>(words[1], (int) (id % partitions), null, value)));
+                    }
+                    for (var one : sent) one.get();
+                }
+                return "";
+            case "load": // topic, partitions, folder of files: each line a message, some hundred of them to each partition by turns
+                long sends = 0;
+                try (var fresh = producer(Map.of("linger.ms", "20", "batch.size", "1000000"))) {
+                    var files = new File(words[3]).listFiles();
+                    Arrays.sort(files);
+                    for (var file : files) {
+                        try (var lines = new BufferedReader(new FileReader(file), 1 << 20)) {
+                            for (String text; (text = lines.readLine()) != null; sends++) {
+                                int to = (int) (sends / 512 % Integer.parseInt(words[2]));
+                                fresh.send(new ProducerRecord<>(words[1], to, null, text.getBytes(StandardCharsets.UTF_8)));
+                            }
+                        }
+                    }
+                }
+                return String.valueOf(sends);
+            case "begin": // transactional id
+                transactional.computeIfAbsent(words[1], id -> {
+                    var made = producer(Map.of("transactional.id", id));
+                    made.initTransactions();
+                    return made;
+                }).beginTransaction();
+                return "";
+            case "commit": transactional.get(words[1]).commitTransaction(); return "";
+            case "abort": transactional.get(words[1]).abortTransaction(); return "";
+            default: throw new IllegalArgumentException("unknown command " + words[0]);
+        }
+    }
+
+    /** A producer that has seen a partition without leader forgets for long to look again. */
+    static void waitForLeaders(String topic, int partitions) throws Exception {
+        for (int tries = 0; tries < 500; tries++) {
+            try {
+                var found = admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic).partitions();
+                if (found.size() == partitions && found.stream().allMatch(one -> one.leader() != null)) return;
+            } catch (java.util.concurrent.ExecutionException e) {
+                // Not everywhere known yet.
+            }
+            Thread.sleep(20);
+        }
+        throw new IllegalStateException("no leaders for " + topic);
+    }
+
+    static long send(String[] words) throws Exception {
+        var headers = new RecordHeaders();
+        for (int at = 7; at < words.length; at++) {
+            var pair = words[at].split("=", 2);
+            headers.add(new RecordHeader(pair[0], bytes(pair[1])));
+        }
+        Long time = words[4].equals("-") ? null : Long.valueOf(words[4]);
+        var record = new ProducerRecord<>(words[2], Integer.valueOf(words[3]), time, bytes(words[5]), bytes(words[6]), headers);
+        var producer = words[1].equals("-") ? plain : transactional.get(words[1]);
+        return producer.send(record).get().offset();
+    }
+}
