@@ -175,7 +175,7 @@ impl Checker {
         };
         if keys == 1 {
             let message = "Global aggregation with session window in streaming query is not supported.";
-            return Err(Error::spark(ErrorKind::Config, "_LEGACY_ERROR_TEMP_3068", message));
+            return Err(Error::spark(ErrorKind::Config, "STREAM_FAILED", message));
         }
         Ok(())
     }

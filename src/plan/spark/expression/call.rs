@@ -17,7 +17,8 @@ use crate::plan::spark::{Call, Context, Typed};
 pub(super) fn function(function: &ast::Function, context: &Context<'_>) -> Result<Typed> {
     let name = function_name(&function.name)?;
     if function.over.is_some() {
-        return Err(unsupported(&format!("the window function {name}(…) OVER")));
+        let message = format!("{name}(…) OVER: window functions other than time windows are not supported over streams");
+        return Err(Error::spark(ErrorKind::Config, "NON_TIME_WINDOW_NOT_SUPPORTED_IN_STREAMING", message));
     }
     if let Some(with_unit) = with_unit(&name, function, context)? {
         return Ok(with_unit);

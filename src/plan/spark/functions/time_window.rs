@@ -281,7 +281,7 @@ fn each(times: &ArrayRef, mut value: impl FnMut(i64) -> i64) -> TimestampMicrose
 
 /// The refusal of a window where no rows can be made of it.
 pub fn misplaced() -> Error {
-    let message = "window(…) and session_window(…) can stand in SELECT, GROUP BY, HAVING and ORDER BY; compute them in a subquery to use \
+    let message = "window(…) and session_window(…) can stand in SELECT, WHERE, GROUP BY, HAVING and ORDER BY; compute them in a subquery to use \
                    them elsewhere";
     Error::spark(ErrorKind::Config, "UNSUPPORTED_EXPR_FOR_OPERATOR", message)
 }

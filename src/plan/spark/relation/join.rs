@@ -12,7 +12,7 @@ use super::super::Typed;
 use super::columns::{Access, Attribute, Relation, find, same_name, unresolved};
 use super::planner::{Env, Planner, broken};
 use super::scope::QueryScope;
-use super::{from, select, widen};
+use super::{from, select, time_window, widen};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Spark's joins.
@@ -88,6 +88,7 @@ pub(super) fn plan(
         ast::JoinConstraint::On(condition) => {
             let both: Vec<Attribute> = left.columns.iter().chain(&right.columns).cloned().collect();
             let condition = select::condition(&QueryScope::new(planner, env, vec![&both]), condition, "JOIN")?;
+            time_window::refuse(&condition.expr)?;
             joined(planner, left, right, kind, split_conjunction_owned(condition.expr))
         }
         ast::JoinConstraint::Using(names) => {

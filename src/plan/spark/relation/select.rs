@@ -42,9 +42,14 @@ impl Planner<'_> {
             input = generate::lateral_view(self, input, view, env)?;
         }
         if let Some(selection) = &select.selection {
-            let scope = QueryScope::new(self, env, vec![&input.columns]);
-            let condition = condition(&scope, selection, "WHERE")?;
-            input = filtered(self, input, condition)?;
+            let (rows, window) = time_window::added_for_where(self, input, selection, env)?;
+            let scope = QueryScope::new(self, env, vec![&rows.columns]);
+            let mut condition = condition(&scope, selection, "WHERE")?;
+            if let Some(window) = window {
+                condition.expr = window.computed(condition.expr)?;
+            }
+            time_window::refuse(&condition.expr)?;
+            input = filtered(self, rows, condition)?;
         }
         let (input, window) = time_window::added(self, input, select, order_by, env)?;
         let mut selection = list::resolve(self, select, &input, env)?;
@@ -277,7 +282,6 @@ pub(super) fn condition(scope: &QueryScope<'_>, expr: &ast::Expr, clause: &str) 
         return Err(Error::spark(ErrorKind::Config, "INVALID_WHERE_CONDITION", message));
     }
     grouping::refuse_markers(&typed.expr)?;
-    time_window::refuse(&typed.expr)?;
     Ok(typed)
 }
 

@@ -46,6 +46,29 @@ pub(super) fn added(
     if let Some(order_by) = order_by {
         let _ = order_by.visit(&mut calls);
     }
+    with_window_of(planner, input, &calls, env)
+}
+
+/// `input` with the window that the condition of a WHERE uses, if it uses one. Its columns keep to the WHERE.
+pub(super) fn added_for_where(
+    planner: &Planner<'_>,
+    input: Relation,
+    condition: &ast::Expr,
+    env: &Env<'_>,
+) -> Result<(Relation, Option<TimeWindow>)> {
+    let mut calls = Calls::default();
+    let _ = condition.visit(&mut calls);
+    let columns = input.columns.clone();
+    let (input, window) = with_window_of(planner, input, &calls, env)?;
+    Ok((Relation { columns, ..input }, window))
+}
+
+fn with_window_of(
+    planner: &Planner<'_>,
+    input: Relation,
+    calls: &Calls,
+    env: &Env<'_>,
+) -> Result<(Relation, Option<TimeWindow>)> {
     let mut markers: Vec<Expr> = Vec::new();
     for call in &calls.found {
         let marker = QueryScope::new(planner, env, vec![&input.columns]).resolve(call)?.expr;

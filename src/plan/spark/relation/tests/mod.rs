@@ -272,7 +272,7 @@ fn what_spark_can_and_this_cannot_is_refused_by_name() {
     refused("SELECT id FROM t QUALIFY row_number() OVER (ORDER BY v) = 1", None, "QUALIFY");
     refused("SELECT u.k, x.s FROM u, LATERAL (SELECT sum(v) AS s FROM t WHERE t.k = u.k) x", None, "LATERAL");
     refused("SELECT n.id FROM n LEFT JOIN LATERAL explode(l) x", None, "LEFT JOIN LATERAL");
-    refused("SELECT sum(v) OVER (PARTITION BY k) FROM t", Some("UNSUPPORTED_FEATURE"), "OVER");
+    refused("SELECT sum(v) OVER (PARTITION BY k) FROM t", Some("NON_TIME_WINDOW_NOT_SUPPORTED_IN_STREAMING"), "OVER");
     refused("WITH RECURSIVE x AS (SELECT 1) SELECT * FROM x", None, "RECURSIVE");
 }
 
