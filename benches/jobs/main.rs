@@ -9,6 +9,7 @@ mod decode;
 mod event_time;
 mod flat;
 mod ingest;
+mod join;
 mod growth;
 mod kafka;
 mod latency;
@@ -42,6 +43,7 @@ const JOBS: &[Job] = &[
     Job { name: "filter", run: throughput::filter },
     Job { name: "fraud", run: throughput::fraud },
     Job { name: "keys_1m", run: throughput::keys_1m },
+    Job { name: "join", run: join::join },
     Job { name: "flat", run: flat::flat },
     Job { name: "ingest", run: |bench| ingest::ingest(bench, "ingest", 1) },
     Job { name: "ingest_1000", run: |bench| ingest::ingest(bench, "ingest_1000", 1_000) },

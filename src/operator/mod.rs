@@ -15,6 +15,8 @@ use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
 use datafusion::physical_plan::ExecutionPlan;
 
 use self::expiry::{Expiry, ExpiryIndex};
+use self::join::index::RowIndex;
+use self::join::keys::JoinKeys;
 use self::session::open::OpenSessions;
 use crate::error::Result;
 use crate::plan::event_time::EventTime;
@@ -27,6 +29,7 @@ mod arrivals;
 mod functions;
 mod grouping;
 pub mod in_turn;
+pub mod join;
 pub mod deduplicate;
 mod lateness;
 pub mod expiry;
@@ -56,7 +59,7 @@ pub type Claimed = Option<Arc<dyn UserDefinedLogicalNode>>;
 
 /// Every stateful operator there is. A new one is its own file and one line here.
 pub const OPERATORS: &[&OperatorSpec] =
-    &[&aggregate::SPEC, &session::SPEC, &deduplicate::SPEC, &deduplicate::WITHIN_WATERMARK, &limit::SPEC];
+    &[&aggregate::SPEC, &session::SPEC, &deduplicate::SPEC, &deduplicate::WITHIN_WATERMARK, &join::SPEC, &limit::SPEC];
 
 /// What it means to an operator that the watermark has moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,6 +133,18 @@ pub struct Held {
     pub expiring: Option<ExpiryIndex>,
     /// Which sessions a key has, if keys are sessions.
     pub sessions: Option<OpenSessions>,
+    /// Which rows a join may find, if this is one side of it.
+    pub rows: Option<RowIndex>,
+}
+
+/// One of several stores of an operator.
+pub(crate) struct Store<'a> {
+    /// The operator's id.
+    operator: &'a str,
+    /// What tells it from the operator's other stores.
+    name: &'a str,
+    /// The keys by which a join finds its rows.
+    rows: Option<JoinKeys>,
 }
 
 /// What an operator did in the batch under way.
@@ -157,6 +172,30 @@ impl Operator {
         on_watermark: OnWatermark,
         memory: &Arc<StateMemory>,
     ) -> Result<Arc<Self>> {
+        Self::make(spec, (id, None, None), schema, parameters, on_watermark, memory)
+    }
+
+    /// An operator's store with empty state in memory, if it has several.
+    pub(crate) fn with_store(
+        spec: &'static OperatorSpec,
+        store: Store<'_>,
+        schema: StateSchema,
+        parameters: Vec<String>,
+        on_watermark: OnWatermark,
+        memory: &Arc<StateMemory>,
+    ) -> Result<Arc<Self>> {
+        let id = format!("{}-{}", store.operator, store.name);
+        Self::make(spec, (&id, Some(store.operator.to_owned()), store.rows), schema, parameters, on_watermark, memory)
+    }
+
+    fn make(
+        spec: &'static OperatorSpec,
+        (id, part_of, rows): (&str, Option<String>, Option<JoinKeys>),
+        schema: StateSchema,
+        parameters: Vec<String>,
+        on_watermark: OnWatermark,
+        memory: &Arc<StateMemory>,
+    ) -> Result<Arc<Self>> {
         let describe = |fields: &[arrow::datatypes::FieldRef]| {
             fields.iter().map(|field| (field.name().clone(), field.data_type().to_string())).collect()
         };
@@ -168,11 +207,12 @@ impl Operator {
             OnWatermark::Evict(expiry) => Some(ExpiryIndex::new(expiry, memory.account(id))),
             OnWatermark::Nothing | OnWatermark::Run => None,
         };
-        let inner = Inner { held: Held { state, expiring, sessions: None }, batch: BatchCounts::default() };
+        let rows = rows.map(|keys| RowIndex::new(keys, memory.account(id)));
+        let inner = Inner { held: Held { state, expiring, sessions: None, rows }, batch: BatchCounts::default() };
         Ok(Arc::new(Self {
             spec,
             fingerprint,
-            part_of: None,
+            part_of,
             runs_on_watermark: on_watermark != OnWatermark::Nothing,
             inner: Mutex::new(inner),
         }))
@@ -215,8 +255,12 @@ impl Operator {
 
     /// Loads its state from changelogs, oldest first, the first of them possibly a snapshot.
     pub fn restore(&self, changelogs: &[Bytes]) -> Result<()> {
-        let Held { state, expiring, sessions } = &mut self.lock().held;
+        let Held { state, expiring, sessions, rows } = &mut self.lock().held;
         state.restore(changelogs)?;
+        if let Some(rows) = rows {
+            rows.restore(state.freeze())?;
+            rows.end(BatchEnd::Commit);
+        }
         if expiring.is_none() && sessions.is_none() {
             return Ok(());
         }
@@ -251,9 +295,12 @@ impl Operator {
 
     /// Merges or drops what the batch under way changed, or tidies up behind it.
     pub fn end(&self, end: BatchEnd) -> Result<()> {
-        let Held { state, expiring, sessions } = &mut self.lock().held;
+        let Held { state, expiring, sessions, rows } = &mut self.lock().held;
         state.end(end)?;
         sessions.as_mut().map_or(Ok(()), |sessions| sessions.end(end))?;
+        if let Some(rows) = rows {
+            rows.end(end);
+        }
         expiring.as_mut().map_or(Ok(()), |expiring| expiring.end(end))
     }
 
@@ -277,7 +324,8 @@ impl Operator {
         let inner = self.lock();
         let size = inner.held.state.size();
         let index_bytes = inner.held.expiring.as_ref().map_or(0, ExpiryIndex::bytes)
-            + inner.held.sessions.as_ref().map_or(0, OpenSessions::bytes);
+            + inner.held.sessions.as_ref().map_or(0, OpenSessions::bytes)
+            + inner.held.rows.as_ref().map_or(0, RowIndex::bytes);
         let duplicates = inner.batch.rows_duplicate.map(|rows| ("numDroppedDuplicateRows".to_owned(), rows as u64));
         OperatorProgress {
             operator_name: self.spec.spark_name.to_owned(),

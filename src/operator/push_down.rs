@@ -1,7 +1,7 @@
 //! Filters move towards the stream, but not into what remembers.
 //!
 //! [`key_filters`] does, before stateful nodes are put in place, what is right for aggregations: a condition on keys alone is
-//! evaluated below, so that the keys it drops take no state. [`PushDownFilter`] is DataFusion's rule kept from stateful nodes, into
+//! evaluated below, so that the keys it drops take no state. Joins of streams have rules of their own (`join::filters`). [`PushDownFilter`] is DataFusion's rule kept from stateful nodes, into
 //! which it would push any condition that names no column.
 
 use std::collections::HashMap;
@@ -14,7 +14,9 @@ use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::push_down_filter::PushDownFilter as DataFusionRule;
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
+use super::join::filters::{sides_filtered, stream_join, under_where};
 use crate::error::{ErrorKind, Result, from_datafusion};
+use crate::plan::catalog::is_streaming;
 use crate::plan::event_time::WatermarkNode;
 use crate::plan::spark::is_fallible;
 use crate::plan::spark::relation::generate::node::Generate;
@@ -51,10 +53,13 @@ fn remembers(plan: &LogicalPlan) -> bool {
     !node.is::<WatermarkNode>() && !node.is::<Generate>()
 }
 
-/// Moves conditions on nothing but keys below the aggregations and DISTINCTs of `plan`.
+/// Moves conditions on nothing but keys below the aggregations and DISTINCTs of `plan`, and conditions on one side below its joins.
 pub fn key_filters(plan: LogicalPlan) -> Result<LogicalPlan> {
     let moved = plan.transform_down(|node| match node {
         LogicalPlan::Filter(filter) => below(filter),
+        LogicalPlan::Join(join) if is_streaming(&join.left) && is_streaming(&join.right) => {
+            Ok(Transformed::yes(LogicalPlan::Join(sides_filtered(join)?)))
+        }
         other => Ok(Transformed::no(other)),
     });
     moved.map(|done| done.data).map_err(|e| from_datafusion(e, ErrorKind::Internal))
@@ -63,6 +68,9 @@ pub fn key_filters(plan: LogicalPlan) -> Result<LogicalPlan> {
 /// One step down; the walk goes on with the filter where it is then.
 fn below(filter: Filter) -> DataFusionResult<Transformed<LogicalPlan>> {
     let Filter { predicate, input, .. } = filter;
+    if let Some(join) = stream_join(&input) {
+        return Ok(Transformed::yes(under_where(predicate, join)?));
+    }
     let split = |names: &HashMap<String, Expr>| {
         split_conjunction_owned(predicate.clone()).into_iter().partition::<Vec<_>, _>(|condition| {
             let columns = condition.column_refs();
@@ -109,6 +117,7 @@ fn below(filter: Filter) -> DataFusionResult<Transformed<LogicalPlan>> {
 fn leads_to_state(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Aggregate(_) | LogicalPlan::Distinct(_) => true,
+        LogicalPlan::Join(_) => stream_join(plan).is_some(),
         LogicalPlan::Projection(projection) => leads_to_state(&projection.input),
         LogicalPlan::Filter(filter) => leads_to_state(&filter.input),
         _ => false,

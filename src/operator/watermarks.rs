@@ -1,10 +1,11 @@
 //! How far the watermark that an operator sees lies behind the query's.
 //!
-//! An operator's watermark is the lowest of those that its inputs hand on; an input without any says nothing. Whatever is no join
-//! hands on what it sees.
+//! An operator's watermark is the lowest of those that its inputs hand on; an input without any says nothing. A join hands on what
+//! the older of its sides has been remembered for, everything else what it sees.
 
 use datafusion::logical_expr::LogicalPlan;
 
+use super::join;
 use crate::plan::event_time::WatermarkNode;
 
 /// The lag of an operator over `inputs`, in milliseconds; `None` if no watermark stands below it.
@@ -19,5 +20,10 @@ fn output_lag_ms(plan: &LogicalPlan) -> Option<i64> {
     {
         return Some(0);
     }
-    input_lag_ms(&plan.inputs())
+    let seen_ms = input_lag_ms(&plan.inputs())?;
+    let held_back_ms = match plan {
+        LogicalPlan::Extension(extension) => join::held_back_ms(extension.node.as_ref()).unwrap_or(0),
+        _ => 0,
+    };
+    Some(seen_ms.saturating_add(held_back_ms))
 }

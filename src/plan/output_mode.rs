@@ -12,6 +12,9 @@ use super::event_time::{event_column, session_key};
 use super::{OutputMode, PlanSettings, Scope};
 use crate::error::{Error, ErrorKind, Result, from_datafusion};
 use crate::operator::deduplicate::Deduplicate;
+use crate::operator::join::bounds::JoinTimes;
+use crate::operator::join::condition::Condition;
+use crate::operator::join::filters::stream_join;
 
 /// Spark's name for what its checker refuses without a condition of its own.
 const UNNAMED: &str = "_LEGACY_ERROR_TEMP_3102";
@@ -277,25 +280,53 @@ impl Checker {
                     "{name} join with a streaming DataFrame/Dataset on the right and a static DataFrame/Dataset on the left is not supported"
                 ))),
             },
-            _ => self.check_stream_join(join.join_type, name),
+            _ => self.check_stream_join(join, name),
         }
     }
 
-    fn check_stream_join(&self, join: JoinType, name: &str) -> Result<()> {
-        match (join, self.mode) {
-            (JoinType::Inner, _) => Err(Error::config("a join of two streams is not supported yet")),
-            (JoinType::LeftAnti, _) => Err(anti_join_with_stream()),
-            (JoinType::Left | JoinType::Right | JoinType::Full, OutputMode::Update | OutputMode::Complete) => {
-                Err(unnamed(format!(
-                    "{name} join between two streaming DataFrames/Datasets is not supported in {:?} output mode, only in Append output mode",
-                    self.mode
-                )))
-            }
-            _ => Err(unnamed(format!(
+    fn check_stream_join(&self, join: &Join, name: &str) -> Result<()> {
+        let modes = match (join.join_type, self.mode) {
+            (_, OutputMode::Append) | (JoinType::Inner | JoinType::LeftSemi, OutputMode::Update) => None,
+            (JoinType::Inner | JoinType::LeftSemi, _) => Some("Append and Update output modes"),
+            _ => Some("Append output mode"),
+        };
+        if join.join_type == JoinType::LeftAnti {
+            return Err(anti_join_with_stream());
+        }
+        if let Some(modes) = modes {
+            return Err(unnamed(format!(
+                "{name} join between two streaming DataFrames/Datasets is not supported in {:?} output mode, only in {modes}",
+                self.mode
+            )));
+        }
+        for input in [&join.left, &join.right] {
+            self.check_second_aggregate(input)?;
+        }
+        let condition = Condition::of(join);
+        if !JoinTimes::of(join, &condition)?.suffice(join.join_type) {
+            return Err(unnamed(format!(
                 "Stream-stream {name} join between two streaming DataFrame/Datasets is not supported without a watermark in the join \
                  keys, or a watermark on the nullable side and an appropriate range condition"
-            ))),
+            )));
         }
+        match join.join_type {
+            JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full | JoinType::LeftSemi => Ok(()),
+            _ => Err(Error::config(format!("a {name} join of two streams is not supported"))),
+        }
+    }
+}
+
+/// A join of streams finds its rows by equal keys. What WHERE asks for has become part of the joins' conditions in `plan`.
+pub fn check_join_keys(plan: &LogicalPlan) -> Result<()> {
+    let mut keyless = false;
+    let walked = plan.apply(|node| {
+        keyless |= stream_join(node).is_some_and(|join| Condition::of(join).keys.is_empty());
+        Ok(TreeNodeRecursion::Continue)
+    });
+    walked.map_err(|e| from_datafusion(e, ErrorKind::Internal))?;
+    match keyless {
+        true => Err(unnamed("Stream-stream join without equality predicate is not supported")),
+        false => Ok(()),
     }
 }
 

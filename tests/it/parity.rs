@@ -20,12 +20,8 @@ use tidemill::{Error, ErrorKind, Result};
 
 use crate::values;
 
-/// Cases that need a join of two streams, which is not there yet. A case that starts to pass
-/// must leave this list.
-const NOT_YET: &[&str] = &["join_stream_stream_inner", "join_stream_stream_left", "join_stream_stream_semi"];
-
 #[test]
-fn every_supported_case_gives_what_spark_gives() {
+fn every_case_gives_what_spark_gives() {
     let golden = std::env::var_os("GOLDEN_DIR").map_or_else(|| values::data_folder("golden"), PathBuf::from);
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/streaming/event-time");
     let mut paths = Vec::new();
@@ -36,19 +32,16 @@ fn every_supported_case_gives_what_spark_gives() {
         assert!(paths.len() > before, "no cases in {}", folder.display());
     }
     paths.sort();
-    let (mut passed, mut wrong, mut moved) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut passed, mut wrong) = (Vec::new(), Vec::new());
     for path in &paths {
         let case: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
         let name = case["name"].as_str().unwrap().to_owned();
-        match (check(&case), NOT_YET.contains(&name.as_str())) {
-            (Ok(()), false) => passed.push(name),
-            (Ok(()), true) => moved.push(name),
-            (Err(_), true) => {}
-            (Err(difference), false) => wrong.push(format!("{name}: {difference}")),
+        match check(&case) {
+            Ok(()) => passed.push(name),
+            Err(difference) => wrong.push(format!("{name}: {difference}")),
         }
     }
     println!("{} of {} parity cases pass: {}", passed.len(), paths.len(), passed.join(", "));
-    assert!(moved.is_empty(), "these cases pass now and must leave NOT_YET: {}", moved.join(", "));
     assert!(wrong.is_empty(), "{} cases differ:\n{}", wrong.len(), wrong.join("\n"));
 }
 

@@ -162,7 +162,7 @@ impl PerBatch for Sessions {
 impl Sessions {
     /// Puts the pieces of a batch together with the sessions of their keys.
     fn take_in(&self, pieces: &RecordBatch, held: &mut Held, counts: &mut BatchCounts) -> Result<()> {
-        let Held { state, expiring, sessions } = held;
+        let Held { state, expiring, sessions, .. } = held;
         let Some(sessions) = sessions else { return Err(no_index()) };
         let (keys, columns) = pieces.columns().split_at(self.others);
         let Numbered { of_row, first } = numbered(keys, pieces.num_rows())?;
@@ -226,7 +226,7 @@ impl Sessions {
 
     /// The rows of sessions that end with this batch, which are forgotten.
     fn take_ended(&self, held: &mut Held, counts: &mut BatchCounts) -> Result<Vec<RecordBatch>> {
-        let Held { state, expiring: Some(expiring), sessions: Some(sessions) } = held else { return Err(no_index()) };
+        let Held { state, expiring: Some(expiring), sessions: Some(sessions), .. } = held else { return Err(no_index()) };
         let watermark_us = self.event_time.watermark_ms().saturating_mul(1000);
         let mut rows = Vec::new();
         for (keys, count) in expiring.take_expired(watermark_us) {

@@ -22,7 +22,7 @@ pub use filters::below_watermarks;
 pub use lineage::{EventColumn, Traced, event_column, event_key, only_event_column, session_key};
 pub use node::{WatermarkNode, WatermarkPlanner};
 pub use shared::{EventTime, EventTimeReport, Observed, SetAside, SetAsideKind};
-pub use unread::without_unread;
+pub use unread::{without_unread, without_unread_in_joins};
 
 use super::catalog::is_streaming;
 use super::spark::types::{self, sql_name};

@@ -26,7 +26,7 @@ use tracing::warn;
 pub use self::result::ResultPlan;
 use super::batch_time::BatchTime;
 use super::catalog::{BatchRows, scan_requests, stream_of};
-use super::event_time::{self, EventTime, EventTimeReport, Watermark, below_watermarks, without_unread};
+use super::event_time::{self, EventTime, EventTimeReport, Watermark, below_watermarks, without_unread, without_unread_in_joins};
 use super::explain::{Explained, Keeper, Kept};
 use super::spark::relation::{optimise, plan_query};
 use super::static_table::TablesInUse;
@@ -80,10 +80,15 @@ impl StreamingPlan {
                 (plan, names)
             }
         };
+        let written = without_unread_in_joins(written)?;
         output_mode::check(&written, settings)?;
         let watermarks = event_time::watermarks(&written);
         let (incremental, ids) = match settings.scope {
-            Scope::Query => build::make_stateful(below_watermarks(key_filters(written.clone())?)?, settings.output_mode)?,
+            Scope::Query => {
+                let moved = key_filters(written.clone())?;
+                output_mode::check_join_keys(&moved)?;
+                build::make_stateful(below_watermarks(moved)?, settings.output_mode)?
+            }
             Scope::MicroBatch => (below_watermarks(written.clone())?, Vec::new()),
         };
         let optimized = match query {

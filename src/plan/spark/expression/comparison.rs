@@ -223,6 +223,27 @@ pub fn normalized(value: Typed) -> Typed {
     call(Normalize, vec![value.expr], data_type, nullable, false)
 }
 
+/// What `expr` says to be equal, and whether null equals null, if it says that. Nested values are
+/// compared as [`normalize`] makes them.
+pub fn equality(expr: &Expr) -> Option<(&Expr, &Expr, bool)> {
+    match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => Some((left, right, false)),
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::IsNotDistinctFrom, right }) => Some((left, right, true)),
+        Expr::ScalarFunction(call) => {
+            let null_safe = match call.func.name() {
+                name if name == Nested(Comparison::Equal).name() => false,
+                name if name == Nested(Comparison::NullSafeEqual).name() => true,
+                _ => return None,
+            };
+            match call.args.as_slice() {
+                [left, right] => Some((left, right, null_safe)),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
 /// What [`normalized`] was applied to.
 pub fn under_normalization(expr: &Expr) -> Option<&Expr> {
     match expr {

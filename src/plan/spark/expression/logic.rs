@@ -43,20 +43,55 @@ fn connect(operator: Operator, left: Typed, right: Typed, settings: &PlanSetting
     if right.expr == decisive && !left.expr.column_refs().is_empty() {
         return Ok(right);
     }
-    let expr = if is_fallible(&right.expr) {
-        let decides = operator == Operator::Or;
-        let mut branches = vec![(Box::new(boolean(decides)), Box::new(boolean(decides)))];
-        let mut otherwise = right.expr;
-        if left.nullable {
-            branches.push((Box::new(boolean(!decides)), Box::new(otherwise.clone())));
-            let null = Expr::Literal(ScalarValue::Boolean(None), None);
-            otherwise = Expr::BinaryExpr(BinaryExpr::new(Box::new(otherwise), operator, Box::new(null)));
-        }
-        Expr::Case(Case::new(Some(Box::new(left.expr)), branches, Some(Box::new(otherwise))))
-    } else {
-        Expr::BinaryExpr(BinaryExpr::new(Box::new(left.expr), operator, Box::new(right.expr)))
-    };
+    let expr = connected(operator, left.expr, left.nullable, right.expr);
     Ok(Typed { expr, data_type: DataType::Boolean, nullable })
+}
+
+/// Both sides connected, a fallible right one only evaluated where the left one does not decide.
+fn connected(operator: Operator, left: Expr, left_nullable: bool, right: Expr) -> Expr {
+    if !is_fallible(&right) {
+        return Expr::BinaryExpr(BinaryExpr::new(Box::new(left), operator, Box::new(right)));
+    }
+    let decides = operator == Operator::Or;
+    let mut branches = vec![(Box::new(boolean(decides)), Box::new(boolean(decides)))];
+    let mut otherwise = right;
+    if left_nullable {
+        branches.push((Box::new(boolean(!decides)), Box::new(otherwise.clone())));
+        let null = Expr::Literal(ScalarValue::Boolean(None), None);
+        otherwise = Expr::BinaryExpr(BinaryExpr::new(Box::new(otherwise), operator, Box::new(null)));
+    }
+    Expr::Case(Case::new(Some(Box::new(left)), branches, Some(Box::new(otherwise))))
+}
+
+/// What a condition asks for in order, also where a part that can fail was put behind those before it.
+pub fn conjuncts(condition: Expr) -> Vec<Expr> {
+    let (mut done, mut left) = (Vec::new(), vec![condition]);
+    while let Some(next) = left.pop() {
+        match next {
+            Expr::BinaryExpr(BinaryExpr { left: first, op: Operator::And, right: second }) => left.extend([*second, *first]),
+            other => match guarded_and(&other) {
+                Some((first, second)) => left.extend([second.clone(), first.clone()]),
+                None => done.push(other),
+            },
+        }
+    }
+    done
+}
+
+/// Both sides of an AND whose right side can fail.
+fn guarded_and(expr: &Expr) -> Option<(&Expr, &Expr)> {
+    let Expr::Case(Case { expr: Some(first), when_then_expr, else_expr: Some(otherwise) }) = expr else { return None };
+    let is = |expr: &Expr, value: bool| *expr == boolean(value);
+    match when_then_expr.as_slice() {
+        [(when, then)] if is(when, false) && is(then, false) => Some((first, otherwise)),
+        [(when, then), (when_true, second)] if is(when, false) && is(then, false) && is(when_true, true) => Some((first, second)),
+        _ => None,
+    }
+}
+
+/// All of `conjuncts` in order: one that can fail is evaluated only where those before it hold.
+pub fn all(conjuncts: impl IntoIterator<Item = Expr>) -> Option<Expr> {
+    conjuncts.into_iter().reduce(|left, right| connected(Operator::And, left, true, right))
 }
 
 /// `NOT value`.

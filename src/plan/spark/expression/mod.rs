@@ -14,7 +14,7 @@ mod name;
 pub mod native;
 pub mod pattern;
 mod special;
-mod temporal;
+pub mod temporal;
 
 use sqlparser::ast;
 

@@ -9,6 +9,7 @@ use arrow::datatypes::{
     TimestampMicrosecondType,
 };
 use datafusion::common::ScalarValue;
+use datafusion::logical_expr::Expr;
 
 use super::arithmetic::{self, Arithmetic, different_types, is_days, shared, unexpected_type, wrong_type};
 use super::arithmetic_kernel::{Failure, interval_overflow, overflow, zip};
@@ -149,6 +150,20 @@ fn shift(time: Typed, interval: Typed, negative: bool, mode: CastMode, settings:
     let result = time.data_type.clone();
     let kernel = Temporal::Shift { negative, mode, zone: settings.time_zone.clone() };
     Ok(call(kernel, vec![time.expr, interval.expr], result, nullable, mode == CastMode::Ansi))
+}
+
+/// The time and the interval that `expr` adds to it, or takes from it, if that is what it does.
+pub fn shifted(expr: &Expr) -> Option<(&Expr, &Expr, bool)> {
+    let Expr::ScalarFunction(call) = expr else { return None };
+    let negative = match call.func.name() {
+        "add_interval" => false,
+        "subtract_interval" => true,
+        _ => return None,
+    };
+    match call.args.as_slice() {
+        [time, interval] => Some((time, interval, negative)),
+        _ => None,
+    }
 }
 
 /// `interval * number`, `interval / number`.

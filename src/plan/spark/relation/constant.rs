@@ -14,7 +14,7 @@ use super::planner::broken;
 use crate::error::{ErrorKind, Result, from_datafusion};
 
 /// The value of `expr`, or nothing if it depends on more than constants.
-pub(in crate::plan) fn evaluate(expr: &Expr) -> Result<Option<ScalarValue>> {
+pub(crate) fn evaluate(expr: &Expr) -> Result<Option<ScalarValue>> {
     let varies = expr.exists(|node| {
         Ok(matches!(
             node,

@@ -4,11 +4,11 @@ use std::collections::HashSet;
 
 use arrow::datatypes::DataType;
 use datafusion::common::NullEquality;
-use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::logical_expr::{BinaryExpr, Expr, Join, JoinConstraint, JoinType, LogicalPlan, Operator, when};
 use sqlparser::ast::{self, Ident, JoinOperator};
 
 use super::super::Typed;
+use super::super::expression::logic;
 use super::columns::{Access, Attribute, Relation, find, same_name, unresolved};
 use super::planner::{Env, Planner, broken};
 use super::scope::QueryScope;
@@ -89,7 +89,7 @@ pub(super) fn plan(
             let both: Vec<Attribute> = left.columns.iter().chain(&right.columns).cloned().collect();
             let condition = select::condition(&QueryScope::new(planner, env, vec![&both]), condition, "JOIN")?;
             time_window::refuse(&condition.expr)?;
-            joined(planner, left, right, kind, split_conjunction_owned(condition.expr))
+            joined(planner, left, right, kind, logic::conjuncts(condition.expr))
         }
         ast::JoinConstraint::Using(names) => {
             let mut keys = Vec::with_capacity(names.len());
@@ -184,7 +184,7 @@ fn joined(planner: &Planner<'_>, left: Relation, right: Relation, kind: Kind, co
             Err(other) => rest.push(*other),
         }
     }
-    let filter = rest.into_iter().reduce(Expr::and);
+    let filter = logic::all(rest);
     let has_subquery = filter.as_ref().is_some_and(select::has_subquery);
     if has_subquery && kind.join_type() != JoinType::Inner {
         return Err(Error::config("a subquery in the condition of an outer, semi or anti join is not supported"));

@@ -23,7 +23,7 @@ mod time_window;
 mod order;
 pub mod generate;
 mod widen;
-mod constant;
+pub(crate) mod constant;
 pub(in crate::plan) use constant::evaluate;
 mod exists;
 mod single;

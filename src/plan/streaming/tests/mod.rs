@@ -2,6 +2,7 @@ mod aggregates;
 mod differential;
 mod event_time;
 mod golden;
+mod joins;
 
 use std::collections::BTreeMap;
 
