@@ -17,7 +17,7 @@ use arrow::compute::{concat_batches, take};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::{DFSchemaRef, DataFusionError, Result as DataFusionResult};
 use datafusion::logical_expr::{Aggregate, Distinct, Expr, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore};
-use datafusion::physical_expr::create_physical_expr;
+use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::arrivals::{Arrivals, LateGroups};
@@ -62,6 +62,12 @@ pub(super) fn claimed(node: &LogicalPlan, claim: &Claim<'_>, of_sessions: bool) 
         OutputMode::Complete if !of_sessions => None,
         OutputMode::Append | OutputMode::Update | OutputMode::Complete => event_key(&aggregate)?,
     };
+    if let (Some((session, _)), Some((key, _))) = (session, ends)
+        && session != key
+    {
+        let message = "session_window is over another time than the event time that is grouped by; group by one of them";
+        return Err(Error::config(message));
+    }
     Ok(Some(Arc::new(StatefulAggregate { id: claim.id.to_owned(), mode: claim.mode, ends, session, aggregate })))
 }
 
@@ -75,6 +81,27 @@ pub(super) struct StatefulAggregate {
     /// The key that is a session, and its gap.
     pub(super) session: Option<(usize, Gap)>,
     pub(super) aggregate: Aggregate,
+}
+
+impl StatefulAggregate {
+    /// Its rows on their way in. Those that are late are counted by `keys`, as Spark does.
+    pub(super) fn arrivals(
+        &self,
+        keys: &[Expr],
+        event_time: &Arc<EventTime>,
+        physical: impl Fn(&Expr) -> DataFusionResult<Arc<dyn PhysicalExpr>>,
+    ) -> DataFusionResult<Arc<Arrivals>> {
+        let Some((key, column)) = self.ends else { return Ok(Arc::new(Arrivals::new(None))) };
+        let lateness = Lateness {
+            operator: self.id.clone(),
+            field: visible_name(self.aggregate.schema.field(key).name()).to_owned(),
+            value: physical(&self.aggregate.group_expr[key])?,
+            column,
+            event_time: event_time.clone(),
+        };
+        let keys = keys.iter().map(physical).collect::<DataFusionResult<_>>()?;
+        Ok(Arc::new(Arrivals::new(Some(LateGroups { lateness, keys }))))
+    }
 }
 
 // Nodes have no order, but the trait asks for one.
@@ -146,21 +173,8 @@ fn plan_node(node: &StatefulAggregate, planning: Planning<'_>) -> DataFusionResu
     let Planning { logical_input, input, session, subqueries, memory, event_time, .. } = planning;
     let (properties, input_schema) = (session.execution_props(), logical_input.schema());
     let group_by = physical_group_by(group_expr, input_schema, properties, subqueries)?;
-    let late = match node.ends {
-        None => None,
-        Some((key, column)) => {
-            let physical = |expr: &Expr| create_physical_expr(expr, input_schema, properties, subqueries);
-            let lateness = Lateness {
-                operator: node.id.clone(),
-                field: visible_name(schema.field(key).name()).to_owned(),
-                value: physical(&group_expr[key])?,
-                column,
-                event_time: event_time.clone(),
-            };
-            Some(LateGroups { lateness, keys: group_expr.iter().map(physical).collect::<DataFusionResult<_>>()? })
-        }
-    };
-    let arrivals = Arc::new(Arrivals::new(late));
+    let physical = |expr: &Expr| create_physical_expr(expr, input_schema, properties, subqueries);
+    let arrivals = node.arrivals(group_expr, event_time, physical)?;
     // One partition, so that each key comes out of the partial aggregation once.
     let input = Arc::new(InTurnExec::new(input, arrivals.clone()));
     let (partial, functions) = partial(aggr_expr, group_by, input, input_schema, properties, subqueries)?;

@@ -26,12 +26,11 @@ use datafusion::physical_plan::ExecutionPlan;
 use self::open::{OpenSessions, Span, picked, spans};
 use self::sweep::{Piece, Swept, swept};
 use super::aggregate::{StatefulAggregate, claimed, one_batch, record_batch};
-use super::arrivals::{Arrivals, LateGroups};
+use super::arrivals::Arrivals;
 use super::expiry::Expiry;
 use super::functions::{Functions, partial};
 use super::grouping::physical_group_by;
 use super::in_turn::InTurnExec;
-use super::lateness::Lateness;
 use super::node::{PerBatch, PerBatchExec};
 use super::numbering::{Numbered, numbered};
 use super::{BatchCounts, Claim, Claimed, Held, OnWatermark, Operator, OperatorSpec, Planned, Planning};
@@ -68,20 +67,7 @@ fn plan_node(node: &StatefulAggregate, session: usize, gap: Gap, planning: Plann
     let of_row = group_expr.remove(session);
     group_expr.extend(bounds(&of_row, &time));
     let physical = |expr: &Expr| create_physical_expr(expr, input_schema, properties, subqueries);
-    let late = match node.ends {
-        None => None,
-        Some(_) => {
-            let lateness = Lateness {
-                operator: node.id.clone(),
-                field: visible_name(schema.field(session).name()).to_owned(),
-                value: physical(&of_row)?,
-                column: EventColumn::Window,
-                event_time: event_time.clone(),
-            };
-            Some(LateGroups { lateness, keys: group_expr.iter().map(physical).collect::<DataFusionResult<_>>()? })
-        }
-    };
-    let arrivals = Arc::new(Arrivals::new(late));
+    let arrivals = node.arrivals(&group_expr, event_time, physical)?;
     let input = Arc::new(InTurnExec::new(input, arrivals.clone()));
     let group_by = physical_group_by(&group_expr, input_schema, properties, subqueries)?;
     let (partial, functions) = partial(&aggregate.aggr_expr, group_by, input, input_schema, properties, subqueries)?;

@@ -153,9 +153,12 @@ mod tests {
         format!("{}| {}{new} {absorbed:?}", all.join("/ "), pieces.collect::<String>())
     }
 
+    /// Known sessions by key, what comes in, and what becomes of them.
+    type Case<'a> = (&'a [&'a [Span]], &'a [(u32, Span, usize)], &'a str);
+
     #[test]
     fn sessions_that_touch_become_one() {
-        let cases: [(&[&[Span]], &[(u32, Span, usize)], &str); 8] = [
+        let cases: [Case<'_>; 8] = [
             (&[&[]], &[(0, span(1, 6), 0)], "1-6 | n0>0 + []"),
             (&[&[]], &[(0, span(1, 6), 1), (0, span(6, 11), 0), (0, span(12, 17), 2)], "1-11 12-17 | n1>0 n0>0 n2>1 ++ []"),
             (&[&[span(1, 6)]], &[(0, span(6, 11), 0)], "1-11 | k0>0 n0>0 ~ []"),
