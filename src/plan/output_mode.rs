@@ -178,6 +178,7 @@ impl Checker {
         };
         if keys == 1 {
             let message = "Global aggregation with session window in streaming query is not supported.";
+            // Spark finds out when the query runs, so that is the condition its caller sees.
             return Err(Error::spark(ErrorKind::Config, "STREAM_FAILED", message));
         }
         Ok(())
