@@ -42,14 +42,7 @@ impl Planner<'_> {
             input = generate::lateral_view(self, input, view, env)?;
         }
         if let Some(selection) = &select.selection {
-            let (rows, window) = time_window::added_for_where(self, input, selection, env)?;
-            let scope = QueryScope::new(self, env, vec![&rows.columns]);
-            let mut condition = condition(&scope, selection, "WHERE")?;
-            if let Some(window) = window {
-                condition.expr = window.computed(condition.expr)?;
-            }
-            time_window::refuse(&condition.expr)?;
-            input = filtered(self, rows, condition)?;
+            input = self.rows_where(selection, input, env)?;
         }
         let (input, window) = time_window::added(self, input, select, order_by, env)?;
         let mut selection = list::resolve(self, select, &input, env)?;
@@ -107,6 +100,18 @@ impl Planner<'_> {
             }
         }
         self.finish(select, selection, keys, plan)
+    }
+
+    /// The rows of `input` for which WHERE is true.
+    fn rows_where(&self, selection: &ast::Expr, input: Relation, env: &Env<'_>) -> Result<Relation> {
+        let (rows, window) = time_window::added_for_where(self, input, selection, env)?;
+        let scope = QueryScope::new(self, env, vec![&rows.columns]);
+        let mut condition = condition(&scope, selection, "WHERE")?;
+        if let Some(window) = window {
+            condition.expr = window.computed(condition.expr)?;
+        }
+        time_window::refuse(&condition.expr)?;
+        filtered(self, rows, condition)
     }
 
     /// The condition of HAVING over the input's columns. Aliases of the select list are tried first, except where that would put
