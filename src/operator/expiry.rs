@@ -132,11 +132,11 @@ impl ExpiryIndex {
 
     /// Takes keys in that are new to the state; those whose time is null never expire. Kind `Limit` if there is no memory for them.
     pub fn add(&mut self, keys: &[ArrayRef], times: &Int64Array) -> Result<()> {
-        let order = sorted(times);
-        if order.is_empty() {
+        if times.null_count() == times.len() {
             return Ok(());
         }
-        let run = picked(keys, times, &order).attempting(ErrorKind::Internal, || "index keys by when they expire".to_owned())?;
+        let run = in_order(keys.to_vec(), times.clone())
+            .attempting(ErrorKind::Internal, || "index keys by when they expire".to_owned())?;
         self.account.grow(run.bytes)?;
         self.runs.push(run);
         Ok(())
@@ -205,6 +205,20 @@ fn sorted(times: &Int64Array) -> UInt32Array {
     order.into()
 }
 
+/// A run of those keys that have a time.
+fn in_order(keys: Vec<ArrayRef>, times: Int64Array) -> Result<Run, ArrowError> {
+    if times.null_count() == 0 && times.values().is_sorted() && keys.iter().all(|column| is_compact(column.as_ref())) {
+        return Ok(Run::new(keys, Int64Array::new(times.values().clone(), None)));
+    }
+    picked(&keys, &times, &sorted(&times))
+}
+
+/// Whether little else is kept in memory with the values of `column`.
+fn is_compact(column: &dyn Array) -> bool {
+    let data = column.to_data();
+    data.get_slice_memory_size().is_ok_and(|needed| data.get_buffer_memory_size() <= needed * 2)
+}
+
 fn picked(keys: &[ArrayRef], times: &Int64Array, order: &UInt32Array) -> Result<Run, ArrowError> {
     let keys = keys.iter().map(|column| take(column, order, None)).collect::<Result<_, _>>()?;
     let times = take(times, order, None)?.as_primitive::<arrow::datatypes::Int64Type>().clone();
@@ -214,6 +228,9 @@ fn picked(keys: &[ArrayRef], times: &Int64Array, order: &UInt32Array) -> Result<
 
 fn merged(runs: &[Run]) -> Result<Run, ArrowError> {
     let columns = runs.first().map_or(0, |run| run.keys.len());
+    let mut runs: Vec<&Run> = runs.iter().collect();
+    // One after the other, what came in order is in order.
+    runs.sort_by_key(|run| run.times.values()[run.next]);
     let keys = (0..columns).map(|column| {
         let parts: Vec<ArrayRef> = runs.iter().map(|run| run.keys[column].slice(run.next, run.left())).collect();
         concat(&parts.iter().map(AsRef::as_ref).collect::<Vec<&dyn Array>>())
@@ -221,8 +238,7 @@ fn merged(runs: &[Run]) -> Result<Run, ArrowError> {
     let keys = keys.collect::<Result<Vec<_>, _>>()?;
     let times: Vec<Int64Array> = runs.iter().map(|run| run.times.slice(run.next, run.left())).collect();
     let times = concat(&times.iter().map(|times| times as &dyn Array).collect::<Vec<_>>())?;
-    let times = times.as_primitive::<arrow::datatypes::Int64Type>();
-    picked(&keys, times, &sorted(times))
+    in_order(keys, times.as_primitive::<arrow::datatypes::Int64Type>().clone())
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Texts (and arrays) put together.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, StringArray};
@@ -42,36 +43,30 @@ pub(super) fn concat(mut c: Call<'_>) -> Result<Typed> {
         }));
     }
     Ok(call("concat", args, Returns::new(DataType::Utf8, nullable), |a| {
-        let parts = (0..a.count()).map(|i| a.column::<StringArray>(i)).collect::<Result<Vec<_>>>()?;
-        Ok(Arc::new(joined(&parts, a.rows())?))
+        let columns = (0..a.count()).map(|i| a.column::<StringArray>(i)).collect::<Result<Vec<_>>>()?;
+        let columns: Vec<_> = columns.iter().map(|column| (column.array(), column.is_constant())).collect();
+        Ok(Arc::new(joined(&columns, a.rows())?))
     }))
 }
 
-/// The texts of each row one after the other.
-fn joined(parts: &[Reader<'_, StringArray>], rows: usize) -> Result<StringArray> {
-    let nulls = parts.iter().map(|part| part.array().nulls().filter(|nulls| nulls.null_count() > 0));
-    let valid = if nulls.clone().all(|nulls| nulls.is_none()) {
-        None
-    } else {
-        let is_valid = |row| parts.iter().all(|part| part.array().is_valid(part.row(row)));
-        Some(NullBuffer::new(BooleanBuffer::collect_bool(rows, is_valid)))
-    };
+/// The texts of each row of `columns` one after the other; a column may be constant and have a single row.
+fn joined(columns: &[(&StringArray, bool)], rows: usize) -> Result<StringArray> {
+    let parts: Vec<Texts<'_>> = columns.iter().map(|(array, constant)| Texts::new(array, *constant)).collect();
+    let has_nulls = columns.iter().any(|(array, _)| array.null_count() > 0);
+    let is_valid = |row: usize| columns.iter().zip(&parts).all(|((array, _), part)| array.is_valid(row & part.mask));
+    let valid = has_nulls.then(|| NullBuffer::new(BooleanBuffer::collect_bool(rows, is_valid)));
     let is_valid = |row: usize| valid.as_ref().is_none_or(|valid| valid.is_valid(row));
+    let lengths = (0..rows).filter(|row| is_valid(*row)).map(|row| parts.iter().map(|part| part.range(row).len()).sum::<usize>());
+    let bytes = within_column(lengths.sum())?;
+    let mut texts = vec![0; bytes + WIDE];
     let mut ends = Vec::with_capacity(rows + 1);
-    ends.push(0_i32);
-    let mut bytes = 0;
+    ends.push(0);
+    let mut at = 0;
     for row in 0..rows {
         if is_valid(row) {
-            bytes += parts.iter().map(|part| part.array().value_length(part.row(row)) as usize).sum::<usize>();
+            parts.iter().for_each(|part| at += part.copy(row, &mut texts[at..]));
         }
-        ends.push(within_column(bytes)? as i32);
-    }
-    let mut texts = vec![0; bytes + WIDE];
-    let mut at = 0;
-    for row in (0..rows).filter(|row| is_valid(*row)) {
-        for part in parts {
-            at += copied(part.array(), part.row(row), &mut texts[at..]);
-        }
+        ends.push(at as i32);
     }
     texts.truncate(bytes);
     StringArray::try_new(OffsetBuffer::new(ends.into()), texts.into(), valid).map_err(from_arrow)
@@ -80,16 +75,37 @@ fn joined(parts: &[Reader<'_, StringArray>], rows: usize) -> Result<StringArray>
 /// Short texts are copied as this many bytes, which takes two instructions; what is too much is overwritten.
 const WIDE: usize = 32;
 
-/// Copies a text to the beginning of `out`, which has room for [`WIDE`] bytes behind it; how long it is.
-#[inline]
-fn copied(texts: &StringArray, row: usize, out: &mut [u8]) -> usize {
-    let (from, len) = (texts.value_offsets()[row] as usize, texts.value_length(row) as usize);
-    let rest = &texts.value_data()[from..];
-    match (rest.first_chunk::<WIDE>(), out.first_chunk_mut::<WIDE>()) {
-        (Some(wide), Some(out)) if len <= WIDE => *out = *wide,
-        _ => out[..len].copy_from_slice(&rest[..len]),
+/// A column of texts as what it is made of: the ways of an array to a text look at more than is needed here.
+struct Texts<'a> {
+    offsets: &'a [i32],
+    bytes: &'a [u8],
+    /// Zero if the first text stands for all.
+    mask: usize,
+}
+
+impl<'a> Texts<'a> {
+    fn new(array: &'a StringArray, constant: bool) -> Self {
+        let mask = if constant { 0 } else { usize::MAX };
+        Self { offsets: array.value_offsets(), bytes: array.value_data(), mask }
     }
-    len
+
+    #[inline(always)]
+    fn range(&self, row: usize) -> Range<usize> {
+        let [start, end, ..] = self.offsets[row & self.mask..] else { return 0..0 };
+        start as usize..end as usize
+    }
+
+    /// Copies the text of `row` to the beginning of `out`, which has room for [`WIDE`] bytes behind it; how long it is.
+    #[inline(always)]
+    fn copy(&self, row: usize, out: &mut [u8]) -> usize {
+        let range = self.range(row);
+        let len = range.len();
+        match (self.bytes.get(range.start..).and_then(|rest| rest.first_chunk::<WIDE>()), out.first_chunk_mut::<WIDE>()) {
+            (Some(wide), Some(out)) if len <= WIDE => *out = *wide,
+            _ => out[..len].copy_from_slice(&self.bytes[range]),
+        }
+        len
+    }
 }
 
 fn concat_arrays(c: &Call<'_>, args: Vec<Typed>) -> Result<Typed> {
@@ -197,5 +213,27 @@ impl<'a> Part<'a> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_any_length_and_null_are_put_together_row_by_row() {
+        let long = "long ".repeat(20);
+        let first =
+            StringArray::from(vec![Some("left out"), Some("a"), None, Some(""), Some(long.as_str()), Some("é")]).slice(1, 5);
+        let second = StringArray::from(vec![Some("b"), Some("c"), Some(long.as_str()), None, Some("")]);
+        let dash = StringArray::from(vec![Some("-")]);
+        let joined = joined(&[(&first, false), (&dash, true), (&second, false)], 5).unwrap();
+        let expected = (0..5).map(|row| match (first.is_valid(row), second.is_valid(row)) {
+            (true, true) => Some(format!("{}-{}", first.value(row), second.value(row))),
+            _ => None,
+        });
+        assert_eq!(joined, expected.collect::<StringArray>());
+        let none = StringArray::from(vec![None::<&str>]);
+        assert_eq!(super::joined(&[(&second, false), (&none, true)], 5).unwrap().null_count(), 5);
     }
 }
