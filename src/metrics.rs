@@ -30,6 +30,7 @@ pub struct Metrics {
     last_batch_id: IntGaugeVec,
     last_commit: GaugeVec,
     state_rows: IntGaugeVec,
+    operator_rows: IntGaugeVec,
     state_bytes: IntGaugeVec,
     state_limit: IntGaugeVec,
     running: IntGaugeVec,
@@ -92,6 +93,7 @@ struct EventTimeSeries {
     watermark: GaugeVec,
     lag: GaugeVec,
     jumps: IntCounterVec,
+    far_ahead: IntCounterVec,
 }
 
 impl EventTimeSeries {
@@ -107,11 +109,15 @@ impl EventTimeSeries {
             watermark: gauge("tidemill_watermark_timestamp_seconds", "The query's watermark, seconds since 1970.")?,
             lag: gauge("tidemill_watermark_lag_seconds", "How far the watermark was behind the last batch's time.")?,
             jumps: counter("tidemill_watermark_jumps_total", "Batches that moved the watermark by more than a day.")?,
+            far_ahead: counter(
+                "tidemill_watermark_far_ahead_total",
+                "Batches whose event times lie centuries ahead, like milliseconds read as seconds.",
+            )?,
         })
     }
 
     fn register(&self, registry: &Registry) -> prometheus::Result<()> {
-        for counters in [&self.rows_late, &self.rows_future, &self.jumps] {
+        for counters in [&self.rows_late, &self.rows_future, &self.jumps, &self.far_ahead] {
             registry.register(Box::new(counters.clone()))?;
         }
         for gauges in [&self.watermark, &self.lag] {
@@ -119,6 +125,11 @@ impl EventTimeSeries {
         }
         Ok(())
     }
+}
+
+fn operator_rows() -> prometheus::Result<IntGaugeVec> {
+    let opts = Opts::new("tidemill_state_operator_rows", "Rows that a stateful operator holds.");
+    IntGaugeVec::new(opts, &["pipeline", "query", "operator"])
 }
 
 impl Metrics {
@@ -163,6 +174,7 @@ impl Metrics {
                     QUERY,
                 )?,
                 state_rows: gauge("tidemill_state_rows", "Rows that all stateful operators of a query hold.")?,
+                operator_rows: operator_rows()?,
                 state_bytes: gauge(
                     "tidemill_state_bytes",
                     "Memory that all stateful operators of a query hold, index included.",
@@ -204,6 +216,7 @@ impl Metrics {
         registry.register(Box::new(self.last_batch_id.clone()))?;
         registry.register(Box::new(self.last_commit.clone()))?;
         registry.register(Box::new(self.state_rows.clone()))?;
+        registry.register(Box::new(self.operator_rows.clone()))?;
         registry.register(Box::new(self.state_bytes.clone()))?;
         registry.register(Box::new(self.state_limit.clone()))?;
         registry.register(Box::new(self.tables_refreshed.clone()))?;
@@ -226,6 +239,7 @@ impl Metrics {
             rows_late: self.event_time.rows_late.with_label_values(labels),
             rows_future: self.event_time.rows_future.with_label_values(labels),
             watermark_jumps: self.event_time.jumps.with_label_values(labels),
+            watermark_far_ahead: self.event_time.far_ahead.with_label_values(labels),
             batches: self.batches.with_label_values(labels),
             retries: self.retries.with_label_values(labels),
             batch_duration: self.batch_duration.with_label_values(labels),
@@ -299,6 +313,8 @@ pub struct QueryMetrics {
     pub rows_future: IntCounter,
     /// Batches that moved the watermark by more than a day.
     pub watermark_jumps: IntCounter,
+    /// Batches whose event times lie centuries ahead.
+    pub watermark_far_ahead: IntCounter,
     /// Micro-batches committed.
     pub batches: IntCounter,
     /// Steps tried again.
@@ -331,6 +347,12 @@ impl QueryMetrics {
         let labels = &[self.pipeline.as_str(), &self.query];
         self.all.event_time.watermark.with_label_values(labels).set(at_s);
         self.all.event_time.lag.with_label_values(labels).set(lag_s);
+    }
+
+    /// Sets the rows that `operator` holds.
+    pub fn operator_rows(&self, operator: &str, rows: u64) {
+        let series = self.all.operator_rows.with_label_values(&[self.pipeline.as_str(), &self.query, operator]);
+        series.set(i64::try_from(rows).unwrap_or(i64::MAX));
     }
 
     /// Adds rows committed to `sink`.

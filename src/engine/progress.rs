@@ -37,6 +37,9 @@ pub struct Progress {
     pub duration_ms: BTreeMap<String, u64>,
     /// Watermark and event times.
     pub event_time: BTreeMap<String, String>,
+    /// How far the watermark is behind the batch's time, in milliseconds; of a query that has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watermark_lag_ms: Option<i64>,
     /// Stateful operators, the downstream one first.
     pub state_operators: Vec<OperatorProgress>,
     /// Sources in the order of their names.

@@ -119,8 +119,7 @@ impl Query {
         self.previous_trigger_us = Some(report.trigger_us);
         let progress = self.progress(planned, report, elapsed_ms, since_previous_ms);
         self.count(&progress);
-        if !self.tracker.is_empty() {
-            let lag_ms = (planned.batch_time_us / 1000).saturating_sub(planned.watermark_ms);
+        if let Some(lag_ms) = progress.watermark_lag_ms {
             self.parts.metrics.watermark(planned.watermark_ms as f64 / 1e3, lag_ms as f64 / 1e3);
         }
         self.warn_of_state_limit();
@@ -191,6 +190,8 @@ impl Query {
             processed_rows_per_second: per_second(report.ledger.rows_read, elapsed_ms),
             duration_ms: report.duration_ms,
             event_time,
+            watermark_lag_ms: (!self.tracker.is_empty())
+                .then(|| (planned.batch_time_us / 1000).saturating_sub(planned.watermark_ms)),
             state_operators: report.operators,
             sources: sources.collect(),
             sink: report.sinks.first().cloned().unwrap_or(none),
@@ -206,6 +207,7 @@ impl Query {
         }
         if planned.watermark_ms == 0 && next_ms > (planned.batch_time_us / 1000).saturating_add(FAR_MS) {
             let watermark = iso_millis(next_ms.saturating_mul(1000));
+            self.parts.metrics.watermark_far_ahead.inc();
             warn!(
                 query = self.parts.name,
                 batch = planned.batch.0,
@@ -257,6 +259,9 @@ impl Query {
         metrics.batch_duration.observe(progress.batch_duration as f64 / 1000.0);
         metrics.last_batch_id.set(i64::try_from(progress.batch_id).unwrap_or(i64::MAX));
         metrics.last_commit.set(self.parts.clock.now_us() as f64 / 1e6);
+        for (operator, progress) in self.parts.plan.operator_ids().zip(&progress.state_operators) {
+            metrics.operator_rows(operator, progress.num_rows_total);
+        }
         metrics.state_rows.set(progress.state_operators.iter().map(|o| i64::try_from(o.num_rows_total).unwrap_or(0)).sum());
         metrics.state_bytes.set(progress.state_operators.iter().map(|o| i64::try_from(o.memory_used_bytes).unwrap_or(0)).sum());
     }

@@ -3,6 +3,7 @@
 //! A part that cannot be built is left out, its reason noted, and the rest is built and checked all the same.
 
 use super::check;
+use super::event_time::{self, deduplication, watermark};
 use super::kafka::{self, Connections};
 use super::problem::{Place, Problems};
 use super::scalar::{Scalar, quoted};
@@ -14,8 +15,7 @@ use super::spec::{
 use super::text::Text;
 use super::values::Values;
 use crate::format::{LineLimits, OnMalformed};
-use crate::plan::event_time::Watermark;
-use crate::plan::{Deduplication, QueryText, Scope};
+use crate::plan::{QueryText, Scope};
 use crate::source::ReadLimit;
 use crate::watermark::WatermarkPolicy;
 
@@ -25,7 +25,7 @@ pub(super) fn pipeline(root: &Values, default_name: &str, problems: &mut Problem
     let connections = kafka::connections(root, problems);
     let sources: Option<Vec<_>> = all(root.named("sources"), |name, values| source(name, values, &connections, problems));
     let tables: Option<Vec<_>> = all(root.named("tables"), |name, values| table(name, values, problems));
-    let views: Option<Vec<_>> = all(root.named("views"), view);
+    let views: Option<Vec<_>> = all(root.named("views"), |name, values| view(name, values, problems));
     let queries: Option<Vec<_>> = all(root.named("queries"), |name, values| query(name, values, problems));
     let limits = root.map("limits").and_then(|values| limits(values, problems));
     let checkpoint = match root.path("checkpoint") {
@@ -75,6 +75,16 @@ fn source(name: &str, values: &Values, connections: &Connections, problems: &mut
         "fail" => OnMalformed::Fail,
         _ => OnMalformed::Permissive,
     };
+    match (&connector, &format) {
+        (
+            SourceConnector::File(_) | SourceConnector::Socket(_),
+            Some(FormatSpec::Json { schema } | FormatSpec::Csv { schema, .. }),
+        ) => {
+            event_time::check(values, schema, problems);
+        }
+        // Columns that depend on the connector are known when the query is planned.
+        _ => {}
+    }
     let watermark = watermark(values)?;
     Some(SourceSpec {
         name: name.to_owned(),
@@ -83,7 +93,7 @@ fn source(name: &str, values: &Values, connections: &Connections, problems: &mut
         on_malformed,
         admission,
         watermark,
-        deduplicate: deduplication(values)?,
+        deduplicate: deduplication(values, problems)?,
     })
 }
 
@@ -198,34 +208,15 @@ fn table(name: &str, values: &Values, problems: &mut Problems) -> Option<TableSp
     Some(TableSpec { name: name.to_owned(), path, format: format?, refresh })
 }
 
-fn view(name: &str, values: &Values) -> Option<ViewSpec> {
+fn view(name: &str, values: &Values, problems: &mut Problems) -> Option<ViewSpec> {
     let (sql, position) = (values.word("sql")?, values.place_of("sql").position());
-    Some(ViewSpec { name: name.to_owned(), sql, position, watermark: watermark(values)?, deduplicate: deduplication(values)? })
-}
-
-/// The watermark beside a source's or view's other settings; `None` if what is there is wrong.
-fn watermark(values: &Values) -> Option<Option<Watermark>> {
-    let Some(settings) = values.map("watermark") else { return Some(None) };
-    let mut watermark = Watermark::new(&settings.word("column")?, settings.duration("delay")?);
-    if let Some(ahead) = settings.duration("max_future") {
-        watermark = watermark.max_future(ahead);
-    }
-    if let Some(silence) = settings.duration("idle_after") {
-        watermark = watermark.idle_after(silence);
-    }
-    Some(Some(watermark))
-}
-
-/// The deduplication beside a source's or view's other settings; `None` if what is there is wrong.
-fn deduplication(values: &Values) -> Option<Option<Deduplication>> {
-    let Some(settings) = values.map("deduplicate") else { return Some(None) };
-    let columns = settings.scalars("by").iter();
-    let by: Vec<String> =
-        columns.filter_map(|scalar| if let Scalar::Word(column) = scalar { Some(column.clone()) } else { None }).collect();
-    if by.is_empty() {
-        return None;
-    }
-    Some(Some(Deduplication { by, within_watermark: settings.bool("within_watermark")? }))
+    Some(ViewSpec {
+        name: name.to_owned(),
+        sql,
+        position,
+        watermark: watermark(values)?,
+        deduplicate: deduplication(values, problems)?,
+    })
 }
 
 fn query(name: &str, values: &Values, problems: &mut Problems) -> Option<QuerySpec> {

@@ -22,6 +22,7 @@ mod scalar;
 mod values;
 mod build;
 mod kafka;
+mod event_time;
 mod check;
 mod schema;
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What is wrong with a pipeline file: all of it at once, a line each.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -33,14 +34,14 @@ pub struct Problem {
     /// Where it stands.
     pub place: Place,
     /// Spark's name for it, if Spark refuses the same.
-    pub condition: Option<&'static str>,
+    pub condition: Option<Cow<'static, str>>,
     /// What was expected and what was found, without any value that came from a reference.
     pub message: String,
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.condition {
+        match &self.condition {
             Some(condition) => write!(f, "[{condition}] {}", self.message),
             None => f.write_str(&self.message),
         }
@@ -65,8 +66,8 @@ impl Problems {
     }
 
     /// Adds one that Spark refuses too, under this name.
-    pub(super) fn add_spark(&mut self, place: &Place, condition: &'static str, message: impl Into<String>) {
-        self.push(Problem { place: place.clone(), condition: Some(condition), message: message.into() });
+    pub(super) fn add_spark(&mut self, place: &Place, condition: impl Into<Cow<'static, str>>, message: impl Into<String>) {
+        self.push(Problem { place: place.clone(), condition: Some(condition.into()), message: message.into() });
     }
 
     fn push(&mut self, problem: Problem) {
@@ -114,7 +115,7 @@ impl std::error::Error for Problems {}
 impl From<Problems> for Error {
     fn from(problems: Problems) -> Self {
         let error = Error::config(problems.to_string());
-        let first = problems.problems.iter().find_map(|problem| Some((problem.condition?, problem.message.clone())));
+        let first = problems.problems.iter().find_map(|problem| Some((problem.condition.clone()?, problem.message.clone())));
         match first {
             // As a cause it gives the error its condition without being printed twice.
             Some((condition, message)) => error.because(Error::spark(ErrorKind::Config, condition, message)),

@@ -13,6 +13,7 @@ mod docs;
 mod parity;
 mod progress;
 mod tidy;
+mod watermarks;
 mod bad_input;
 mod binary;
 mod cli;

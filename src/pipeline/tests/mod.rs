@@ -4,6 +4,7 @@ use expect_test::Expect;
 
 use super::*;
 
+mod event_time;
 mod reading;
 mod mistakes;
 mod declared;

@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::plan::spark::functions::session_window::{Gap, SessionFunction, session_function};
 use crate::plan::spark::functions::time_window::{WindowFunction, window_function};
 use crate::plan::spark::relation::generate::node::Generate;
-use crate::plan::spark::relation::visible_name;
+use crate::plan::spark::relation::{GROUPING_SET, visible_name};
 
 /// How a column says when a row is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Serialize, Deserialize)]
@@ -139,7 +139,9 @@ fn of_computed(expr: &Expr, plan: &LogicalPlan) -> Option<Traced> {
     // A key that is null in the grouping sets that it is not part of.
     if let Expr::Case(case) = expr {
         return match (case.expr.is_none(), &case.when_then_expr[..], case.else_expr.as_deref()) {
-            (true, [(_, then)], Some(Expr::Literal(null, _))) if ScalarValue::is_null(null) => of_expr(then, plan),
+            (true, [(when, then)], Some(Expr::Literal(null, _))) if ScalarValue::is_null(null) && is_of_grouping_set(when) => {
+                of_expr(then, plan)
+            }
             _ => None,
         };
     }
@@ -160,6 +162,12 @@ fn of_computed(expr: &Expr, plan: &LogicalPlan) -> Option<Traced> {
         _ => return None,
     };
     Some(Traced { column, ..traced })
+}
+
+/// Whether `condition` is the planner's question whether a grouping set has a key, and not one that the query asks.
+fn is_of_grouping_set(condition: &Expr) -> bool {
+    let columns = condition.column_refs();
+    !columns.is_empty() && columns.iter().all(|column| visible_name(&column.name) == GROUPING_SET)
 }
 
 /// The key of an aggregation, or column of a DISTINCT, that is a session, and its gap. Rows are not grouped by such a key but put

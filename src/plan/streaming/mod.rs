@@ -150,6 +150,12 @@ impl StreamingPlan {
         self.operators.iter().map(|operator| operator.fingerprint().clone()).collect()
     }
 
+    /// The ids of the operators, as [`BatchOutput::operators`] has them.
+    pub fn operator_ids(&self) -> impl Iterator<Item = &str> {
+        let is_first = |at: usize| at == 0 || !self.operators[at - 1].belongs_with(&self.operators[at]);
+        self.operators.iter().enumerate().filter(move |(at, _)| is_first(*at)).map(|(_, operator)| operator.planned_id())
+    }
+
     /// How the state of those operators ends that forget, by operator.
     pub fn endings(&self) -> BTreeMap<String, Ending> {
         let endings = self.operators.iter().filter_map(|operator| {

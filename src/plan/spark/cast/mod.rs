@@ -67,6 +67,16 @@ pub fn cast(value: Typed, to: &DataType, mode: CastMode, settings: &PlanSettings
     }
 }
 
+/// `value` as something computed, even where nothing is left to compute: in Spark a column alone carries event time, whatever stands
+/// around it.
+pub fn computed(value: Typed) -> Typed {
+    let is_time = matches!(value.data_type, DataType::Timestamp(_, Some(_)));
+    if !is_time || !matches!(value.expr, Expr::Column(_)) {
+        return value;
+    }
+    Typed { expr: Expr::Cast(Cast::new(Box::new(value.expr), value.data_type.clone())), ..value }
+}
+
 /// Whether `function` is one of the casts that are made here, and may fail.
 pub fn is_cast(function: &ScalarUDF) -> bool {
     function.name() == "cast"

@@ -8,6 +8,7 @@ use super::comparison::{Comparison, compare, in_list as compare_in_list};
 use super::literal::{literal, text};
 use super::{access, call, logic, pattern, resolve, unsupported};
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::spark::cast::computed;
 use crate::plan::spark::cast::time::{ParsedTime, Zone, parse_date, parse_timestamp};
 use crate::plan::spark::types::parse_type;
 use crate::plan::spark::{Context, Typed};
@@ -135,7 +136,7 @@ pub(super) fn cast_to(kind: &ast::CastKind, expr: &ast::Expr, data_type: &ast::D
         ast::CastKind::TryCast | ast::CastKind::SafeCast => CastMode::Try,
         ast::CastKind::Cast | ast::CastKind::DoubleColon => CastMode::Ansi,
     };
-    cast(resolve(expr, context)?, &to, mode, context.settings)
+    cast(resolve(expr, context)?, &to, mode, context.settings).map(computed)
 }
 
 /// `value [NOT] IN (…)`.

@@ -21,6 +21,7 @@ use super::collection::has_map;
 use super::native::{Args, Returns, call, from_arrow};
 use super::{FunctionSpec, scalar};
 use crate::error::Result;
+use crate::plan::spark::cast::computed;
 
 /// The functions of this family.
 pub(super) const FUNCTIONS: &[FunctionSpec] = &[
@@ -81,7 +82,7 @@ fn coalesce(mut c: Call<'_>) -> Result<Typed> {
         args.truncate(first + 1);
     }
     if args.len() == 1 || data_type == DataType::Null {
-        return Ok(args.swap_remove(0));
+        return Ok(computed(args.swap_remove(0)));
     }
     if args[1..].iter().any(|a| is_fallible(&a.expr)) {
         let last = args.pop().map(|a| a.expr).unwrap_or_else(|| lit(ScalarValue::Null));

@@ -14,6 +14,7 @@ use super::arguments::{Want, any_nullable, arity, coerce, coerce_optional, conve
 use super::native::{Returns, call};
 use super::{FunctionSpec, scalar};
 use crate::error::{Error, Result};
+use crate::plan::spark::cast::computed;
 
 /// The functions of this family.
 pub(super) const FUNCTIONS: &[FunctionSpec] = &[
@@ -56,7 +57,7 @@ fn type_of(c: Call<'_>) -> Result<Typed> {
 fn cast_to(mut c: Call<'_>, to: DataType) -> Result<Typed> {
     arity(&c, 1, 1)?;
     let arg = c.args.remove(0);
-    convert(&c, arg, &to)
+    convert(&c, arg, &to).map(computed)
 }
 
 /// A character set.

@@ -15,6 +15,7 @@ use datafusion::scalar::ScalarValue;
 
 use super::super::functions::time_window::{WindowFunction, window_function};
 use super::super::{Typed, is_fallible};
+use super::GROUPING_SET;
 use super::columns::column;
 use super::generate;
 use super::grouping::{self, Asked, Grouping};
@@ -67,7 +68,7 @@ impl<'a> Aggregation<'a> {
             planner,
             keys,
             sets: grouping.sets,
-            set_id: planner.fresh("spark_grouping_id"),
+            set_id: planner.fresh(GROUPING_SET),
             calls: Vec::new(),
             arguments: Vec::new(),
             input,

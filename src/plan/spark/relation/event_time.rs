@@ -26,7 +26,9 @@ fn with_watermark(relation: Relation, name: &str, watermark: &Watermark) -> Resu
     let wanted = &watermark.column;
     let Some(found) = find(&relation, wanted) else {
         let is_nested = wanted.split_once('.').is_some_and(|(first, _)| find(&relation, first).is_some());
-        return Err(no_column(wanted, is_nested));
+        let refused = no_column(wanted, is_nested);
+        let message = format!("{}; the columns of {name} are {}", refused.message(), names(&relation));
+        return Err(Error::spark(refused.kind(), refused.condition().unwrap_or_default().to_owned(), message));
     };
     let column = Column::new_unqualified(&found.id);
     let plan = watermarked(relation.plan, name, column, watermark.clone())?;
@@ -40,7 +42,7 @@ fn deduplicated(relation: Relation, name: &str, deduplication: &Deduplication) -
     let mut by = Vec::with_capacity(deduplication.by.len());
     for wanted in &deduplication.by {
         let Some(found) = find(&relation, wanted) else {
-            let known = relation.listed().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
+            let known = names(&relation);
             let message = format!("cannot resolve column name \"{wanted}\" among ({known}), by which {name} is deduplicated");
             return Err(Error::spark(ErrorKind::Config, "UNRESOLVED_COLUMN_AMONG_FIELD_NAMES", message));
         };
@@ -51,6 +53,10 @@ fn deduplicated(relation: Relation, name: &str, deduplication: &Deduplication) -
     }
     let plan = Deduplicate::plan(relation.plan, by, deduplication.within_watermark)?;
     Ok(Relation { plan, columns: relation.columns })
+}
+
+fn names(relation: &Relation) -> String {
+    relation.listed().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 fn find<'a>(relation: &'a Relation, name: &str) -> Option<&'a Attribute> {

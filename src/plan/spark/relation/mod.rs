@@ -109,6 +109,9 @@ pub fn plan_query(sql: &str, catalog: &Catalog, settings: &PlanSettings) -> Resu
     Ok(PlannedQuery { plan, columns })
 }
 
+/// What the number of a row's grouping set is called, before it is made unique.
+pub const GROUPING_SET: &str = "spark_grouping_id";
+
 /// The name that the user gave to the plan's column `id`.
 pub fn visible_name(id: &str) -> &str {
     match id.rsplit_once('#') {

@@ -14,6 +14,7 @@ use super::field::local_time;
 use super::pattern::{Pattern, Use};
 use super::{cast_in, overflow, zone_of};
 use crate::error::{Error, Result};
+use crate::plan::spark::cast::computed;
 
 const DEFAULT_PATTERN: &str = "yyyy-MM-dd HH:mm:ss";
 
@@ -72,7 +73,7 @@ pub(super) fn to_timestamp(mut c: Call<'_>, to: DataType, mode: CastMode) -> Res
         _ => {
             const WANT: Want = Want::OneOf(&[Want::Text, Want::Date, Want::AnyTimestamp, Want::Numeric]);
             let value = coerce_one(&c, 0, value, &WANT)?;
-            cast_in(&c, value, &to, mode)
+            cast_in(&c, value, &to, mode).map(computed)
         }
     }
 }
