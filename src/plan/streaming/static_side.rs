@@ -8,8 +8,11 @@
 use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{JoinType, Result};
+use datafusion::logical_expr::Volatility;
+use datafusion::physical_expr::scalar_subquery::ScalarSubqueryExpr;
+use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
@@ -67,7 +70,28 @@ fn keeps_table(join: &HashJoinExec) -> bool {
         JoinType::Inner | JoinType::Right | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => true,
         JoinType::Left | JoinType::Full | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => false,
     };
-    unmarked && !has_stream(join.left())
+    unmarked && !has_stream(join.left()) && !asks_for_batch(join.left())
+}
+
+/// Whether an expression in `plan` has another value in every batch: the batch's time, a random number, or a subquery made of such.
+fn asks_for_batch(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let asks = plan.exists(|node| {
+        let mut asks = false;
+        node.apply_expressions(&mut |expr| {
+            asks |= is_of_batch(expr.as_ref());
+            Ok(if asks { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+        })?;
+        Ok(asks)
+    });
+    asks.unwrap_or(true)
+}
+
+fn is_of_batch(expr: &dyn PhysicalExpr) -> bool {
+    // Whatever may fail is volatile here too, but its arguments say what comes of it.
+    let own = expr.downcast_ref::<ScalarFunctionExpr>();
+    own.is_some_and(|call| call.args().is_empty() && call.fun().signature().volatility != Volatility::Immutable)
+        || expr.is::<ScalarSubqueryExpr>()
+        || expr.children().into_iter().any(|inner| is_of_batch(inner.as_ref()))
 }
 
 fn has_stream(plan: &Arc<dyn ExecutionPlan>) -> bool {

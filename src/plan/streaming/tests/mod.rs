@@ -480,6 +480,31 @@ async fn the_static_side_of_a_join_is_read_once() {
 }
 
 #[tokio::test]
+async fn a_static_side_that_asks_for_the_time_has_that_of_each_batch() {
+    for sql in [
+        "SELECT now FROM t JOIN (SELECT name, unix_micros(current_timestamp()) AS now FROM u) v ON t.name = v.name",
+        "SELECT v.name FROM t JOIN (SELECT name FROM u WHERE unix_micros(now()) >= 5) v ON t.name = v.name",
+        "SELECT v.name FROM t JOIN (SELECT name FROM u WHERE (SELECT max(unix_micros(now())) FROM u) >= 5) v ON t.name = v.name",
+    ] {
+        let mut plan = plan(sql, OutputMode::Append).await;
+        let mut texts = Vec::new();
+        for batch_time_us in [1, 9] {
+            let rows = rows(BATCHES[0]);
+            let input = BatchInput {
+                rows: BTreeMap::from([("t".to_owned(), InputRows::Held(rows))]),
+                batch_time_us,
+                watermark_ms: 0,
+                late_watermark_ms: 0,
+                seed: 0,
+            };
+            texts.push(text(&plan.run(input).await.unwrap().rows));
+            plan.commit();
+        }
+        assert_ne!(texts[0], texts[1], "{sql}");
+    }
+}
+
+#[tokio::test]
 async fn a_select_takes_each_row_of_the_result_by_itself() {
     let settings = settings(OutputMode::Complete);
     let mut select = ResultPlan::new("SELECT upper(Name) AS N, flag + 1 AS f FROM result WHERE amount > 1", &schema(), &settings)
