@@ -311,3 +311,66 @@ fn dead_letter_sets_the_wrong_lines_aside() {
         assert!(letter["raw"].is_string(), "{letter}");
     }
 }
+
+/// The first block of `language` in `text`.
+fn block<'a>(text: &'a str, language: &str) -> (&'a str, &'a str) {
+    let (_, rest) = text.split_once(&format!("```{language}\n")).unwrap_or_else(|| panic!("no block of {language}"));
+    rest.split_once("```").unwrap()
+}
+
+fn json_lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"))).collect()
+}
+
+#[test]
+fn the_late_rows_of_the_guide_are_what_a_run_gives_and_what_spark_gives() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/event-time.md")).unwrap();
+    let (_, section) = page.split_once("## Late rows, step by step").unwrap();
+    let (pipeline, section) = block(section, "yaml");
+    let (input, section) = block(section, "sh");
+    let (printed, section) = block(section, "json");
+    let (letters, _) = block(section, "json");
+
+    let folder = Folder::new();
+    folder.write("late.yaml", pipeline);
+    let shell = std::process::Command::new("sh").args(["-c", input]).current_dir(folder.path(".")).status().unwrap();
+    assert!(shell.success());
+    let ended = folder.run(&run("late.yaml", &[]));
+    // The order of a batch's rows is nobody's promise.
+    let batches = |text: &str| {
+        let mut batches = json_lines(text);
+        batches.iter_mut().for_each(|batch| batch["rows"].as_array_mut().unwrap().sort_by_key(Value::to_string));
+        batches
+    };
+    assert_eq!((ended.code, batches(&ended.stdout)), (0, batches(printed)), "{ended:?}");
+    let bad = fs::read_dir(folder.path("bad")).unwrap().map(|entry| entry.unwrap().path());
+    let written: String = bad.filter(|path| path.extension().is_some()).map(|path| fs::read_to_string(path).unwrap()).collect();
+    let mut written = json_lines(&written);
+    written.iter_mut().for_each(|letter| assert!(letter.as_object_mut().unwrap().remove("time").is_some()));
+    assert_eq!(written, json_lines(letters));
+
+    // The same case as Spark has answered it.
+    let case: Value =
+        serde_json::from_slice(&fs::read(root.join("tests/streaming/event-time/guide_late_data.json")).unwrap()).unwrap();
+    let words = |sql: &str| sql.split_whitespace().map(str::to_owned).collect::<Vec<_>>().join(" ");
+    assert!(words(pipeline).contains(&words(case["sql"].as_str().unwrap())), "the case is about this query");
+    let lines = |batch: &Value| {
+        batch.as_array().unwrap().iter().map(|line| serde_json::from_str(line.as_str().unwrap()).unwrap()).collect::<Vec<Value>>()
+    };
+    for (number, batch) in case["sources"]["visits"]["batches"].as_array().unwrap().iter().enumerate() {
+        assert_eq!(json_lines(&fs::read_to_string(folder.path(&format!("in/{number}.json"))).unwrap()), lines(batch));
+    }
+    let sorted = |mut rows: Vec<String>| {
+        rows.sort();
+        rows
+    };
+    for (batch, expected) in json_lines(printed).iter().zip(case["expect"]["batches"].as_array().unwrap()) {
+        let ours = batch["rows"].as_array().unwrap().iter();
+        let ours =
+            ours.map(|row| format!("{} {} {}", row["since"].as_str().unwrap().replace(".000Z", ""), row["page"], row["n"]));
+        let sparks = expected["rows"].as_array().unwrap().iter();
+        let sparks = sparks.map(|row| format!("{} {} {}", row[0].as_str().unwrap().replace(".000000Z", ""), row[1], row[2]));
+        assert_eq!(sorted(ours.collect()), sorted(sparks.collect()), "batch {}", expected["id"]);
+    }
+}
