@@ -291,6 +291,10 @@ impl Operator {
         let store = MemoryStore::new(schema.clone(), memory.account(self.id())).expect("there was room for it before");
         held.state = OperatorState::new(schema, Box::new(store));
         held.expiring = held.expiring.as_ref().map(|index| ExpiryIndex::new(index.expiry(), memory.account(self.id())));
+        if let (Some(sessions), Some((_, others))) = (&mut held.sessions, held.state.schema().keys().split_last()) {
+            let emptied = OpenSessions::new(others.to_vec(), memory.account(self.id()));
+            *sessions = emptied.expect("there was room for it before");
+        }
     }
 
     /// Merges or drops what the batch under way changed, or tidies up behind it.

@@ -45,7 +45,7 @@ impl Lists {
 
 impl OpenSessions {
     /// An empty index of sessions that have other keys `keys`.
-    pub(super) fn new(keys: Vec<FieldRef>, account: MemoryAccount) -> Result<Self> {
+    pub(in crate::operator) fn new(keys: Vec<FieldRef>, account: MemoryAccount) -> Result<Self> {
         let schema = StateSchema::new(keys, vec![Arc::new(Field::new("sessions", list_type(), false))]);
         Ok(Self { store: MemoryStore::new(schema.clone(), account)?, schema })
     }

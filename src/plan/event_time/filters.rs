@@ -4,17 +4,20 @@
 //! plans it, and results depend on it. Rules that optimise leave conditions that can fail where they are, so these are moved here.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use datafusion::common::Result as DataFusionResult;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
-use datafusion::logical_expr::{Expr, Filter, LogicalPlan, Projection};
+use datafusion::common::{Column, NullEquality, Result as DataFusionResult};
+use datafusion::logical_expr::utils::{conjunction, split_conjunction, split_conjunction_owned};
+use datafusion::logical_expr::{BinaryExpr, Expr, Filter, Join, JoinType, LogicalPlan, Operator, Projection};
 
 use super::node::watermark_of;
 use crate::error::{ErrorKind, Result, from_datafusion};
+use crate::plan::catalog::is_streaming;
 use crate::plan::spark::is_fallible;
+use crate::plan::spark::relation::generate::node::Generate;
 
-/// Moves conditions of `plan` that stand above a watermark, with only renaming between, below it. None moves past one that stays
+/// Moves conditions of `plan` that stand above a watermark, with only renaming and generators between, below it. None moves past one that stays
 /// if it can fail.
 pub fn below_watermarks(plan: LogicalPlan) -> Result<LogicalPlan> {
     let moved = plan.transform_down(|node| match node {
@@ -24,12 +27,80 @@ pub fn below_watermarks(plan: LogicalPlan) -> Result<LogicalPlan> {
     moved.map(|done| done.data).map_err(|e| from_datafusion(e, ErrorKind::Internal))
 }
 
+/// Leaves out below each join of a stream and a table the rows that find no partner because a column that it compares is null, and
+/// that it does not keep either: Spark concludes from the join that the column is not null, so that they move no watermark. Joins
+/// of two streams see to it themselves.
+pub fn without_null_keys(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let left_out = plan.transform_up(|node| match node {
+        LogicalPlan::Join(join)
+            if !join.null_aware
+                && join.null_equality == NullEquality::NullEqualsNothing
+                && is_streaming(&join.left) != is_streaming(&join.right) =>
+        {
+            let (left, right) = match join.join_type {
+                JoinType::Inner | JoinType::LeftSemi | JoinType::RightSemi => (true, true),
+                JoinType::Left | JoinType::LeftAnti => (false, true),
+                JoinType::Right | JoinType::RightAnti => (true, false),
+                JoinType::Full | JoinType::LeftMark | JoinType::RightMark => (false, false),
+            };
+            let compared = compared(&join);
+            let left = if left { not_null(&join.left, &compared)? } else { None };
+            let right = if right { not_null(&join.right, &compared)? } else { None };
+            if left.is_none() && right.is_none() {
+                return Ok(Transformed::no(LogicalPlan::Join(join)));
+            }
+            let (left, right) = (left.unwrap_or_else(|| join.left.clone()), right.unwrap_or_else(|| join.right.clone()));
+            Ok(Transformed::yes(LogicalPlan::Join(Join { left, right, ..join })))
+        }
+        other => Ok(Transformed::no(other)),
+    });
+    left_out.map(|done| done.data).map_err(|e| from_datafusion(e, ErrorKind::Internal))
+}
+
+/// The columns that a join compares with something, so that null finds no partner.
+fn compared(join: &Join) -> Vec<Column> {
+    let conditions = join.filter.iter().flat_map(|filter| split_conjunction(filter));
+    let sides = conditions.filter_map(|condition| match condition {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_comparison(*op) => Some([left.as_ref(), right.as_ref()]),
+        _ => None,
+    });
+    let sides = join.on.iter().map(|(left, right)| [left, right]).chain(sides);
+    sides.flatten().filter_map(|side| side.try_as_col().cloned()).collect()
+}
+
+fn is_comparison(operator: Operator) -> bool {
+    matches!(operator, Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq)
+}
+
+/// `plan` without rows that have null in one of `columns`, if it is a stream and has any of them.
+fn not_null(plan: &Arc<LogicalPlan>, columns: &[Column]) -> DataFusionResult<Option<Arc<LogicalPlan>>> {
+    if !is_streaming(plan) {
+        return Ok(None);
+    }
+    let mut conditions: Vec<Expr> = Vec::new();
+    for column in columns.iter().filter(|column| plan.schema().maybe_index_of_column(column).is_some()) {
+        let condition = Expr::Column(column.clone()).is_not_null();
+        if !conditions.contains(&condition) {
+            conditions.push(condition);
+        }
+    }
+    let Some(condition) = conjunction(conditions) else { return Ok(None) };
+    Ok(Some(Arc::new(LogicalPlan::Filter(Filter::try_new(condition, plan.clone())?))))
+}
+
 fn leads_to_watermark(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Projection(projection) => leads_to_watermark(&projection.input),
         LogicalPlan::Filter(filter) => leads_to_watermark(&filter.input),
+        other if generate_of(other).is_some() => other.inputs().into_iter().all(leads_to_watermark),
         other => watermark_of(other).is_some(),
     }
+}
+
+/// The generator that `plan` is, if it is one.
+fn generate_of(plan: &LogicalPlan) -> Option<&Generate> {
+    let LogicalPlan::Extension(extension) = plan else { return None };
+    extension.node.as_any().downcast_ref()
 }
 
 /// What those columns of a projection are called below that it does not compute.
@@ -62,13 +133,14 @@ fn below(filter: Filter) -> DataFusionResult<Transformed<LogicalPlan>> {
         let projection = Projection::try_new_with_schema(projection.expr.clone(), below.into(), projection.schema.clone())?;
         return Ok(Transformed::yes(LogicalPlan::Projection(projection)));
     }
-    let Some(watermark) = watermark_of(&input) else {
-        return Filter::try_new(predicate, input).map(|filter| Transformed::no(LogicalPlan::Filter(filter)));
+    let may_pass = |condition: &Expr| match (watermark_of(&input), generate_of(&input)) {
+        (Some(watermark), _) => !condition.column_refs().contains(watermark.column()),
+        (None, Some(generate)) => condition.column_refs().iter().all(|column| generate.keep().contains(&column.name)),
+        (None, None) => false,
     };
     let (mut moved, mut kept) = (Vec::new(), Vec::new());
     for condition in split_conjunction_owned(predicate.clone()) {
-        let on_event_time = condition.column_refs().contains(watermark.column());
-        if on_event_time || (!kept.is_empty() && is_fallible(&condition)) {
+        if !may_pass(&condition) || (!kept.is_empty() && is_fallible(&condition)) {
             kept.push(condition);
         } else {
             moved.push(condition);

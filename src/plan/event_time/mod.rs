@@ -18,7 +18,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, ExprSchema};
 use datafusion::logical_expr::{Extension, LogicalPlan};
 
-pub use filters::below_watermarks;
+pub use filters::{below_watermarks, without_null_keys};
 pub use lineage::{EventColumn, Traced, event_column, event_key, only_event_column, session_key};
 pub use node::{WatermarkNode, WatermarkPlanner};
 pub use shared::{EventTime, EventTimeReport, Observed, SetAside, SetAsideKind};

@@ -26,7 +26,9 @@ use tracing::warn;
 pub use self::result::ResultPlan;
 use super::batch_time::BatchTime;
 use super::catalog::{BatchRows, scan_requests, stream_of};
-use super::event_time::{self, EventTime, EventTimeReport, Watermark, below_watermarks, without_unread, without_unread_in_joins};
+use super::event_time::{
+    self, EventTime, EventTimeReport, Watermark, below_watermarks, without_null_keys, without_unread, without_unread_in_joins,
+};
 use super::explain::{Explained, Keeper, Kept};
 use super::spark::relation::{optimise, plan_query};
 use super::static_table::TablesInUse;
@@ -83,13 +85,14 @@ impl StreamingPlan {
         let written = without_unread_in_joins(written)?;
         output_mode::check(&written, settings)?;
         let watermarks = event_time::watermarks(&written);
+        let filtered = without_null_keys(written.clone())?;
         let (incremental, ids) = match settings.scope {
             Scope::Query => {
-                let moved = key_filters(written.clone())?;
+                let moved = key_filters(filtered)?;
                 output_mode::check_join_keys(&moved)?;
                 build::make_stateful(below_watermarks(moved)?, settings.output_mode)?
             }
-            Scope::MicroBatch => (below_watermarks(written.clone())?, Vec::new()),
+            Scope::MicroBatch => (below_watermarks(filtered)?, Vec::new()),
         };
         let optimized = match query {
             QueryText::Sql(_) => optimise(incremental)?,

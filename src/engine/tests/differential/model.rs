@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::oracle::Oracle;
-use super::question::{Dedup, Late, Question, ResultRows, Windows};
+use super::question::{Dedup, Gap, Late, Question, ResultRows, Windows};
 use super::stream::{Event, Stream};
 use crate::pipeline::Trigger;
 use crate::plan::OutputMode;
@@ -48,7 +48,8 @@ pub(super) fn batches(question: &Question, stream: &Stream) -> Vec<ModelBatch> {
         let rows: Vec<Vec<Event>> = cut.rows.iter().map(|rows| rows.clone().unwrap_or_default()).collect();
         for ((rows, reached), delay_ms) in rows.iter().zip(&mut reached).zip(&question.delays_ms) {
             let sees_all = question.filter.is_behind_watermark() || question.deduplication.is_some();
-            let seen = rows.iter().filter(|event| sees_all || question.filter.passes(event));
+            let sees_key = |event: &Event| question.sees_null_keys || event.key.is_some();
+            let seen = rows.iter().filter(|event| sees_key(event) && (sees_all || question.filter.passes(event)));
             let latest = seen.map(|event| event.us.unwrap_or(0).div_euclid(1000) - delay_ms).max();
             *reached = (*reached).max(latest);
         }
@@ -69,6 +70,7 @@ pub(super) fn batches(question: &Question, stream: &Stream) -> Vec<ModelBatch> {
 struct Arrived {
     event: Event,
     source: usize,
+    batch: usize,
     late_us: i64,
 }
 
@@ -79,13 +81,13 @@ pub(super) async fn expected(question: &Question, batches: &[ModelBatch], oracle
     let mut arrived = Vec::new();
     for source in 0..question.delays_ms.len() {
         let mut known = question.deduplication.map(|dedup| Known::new(dedup, question.delays_ms[source]));
-        for batch in batches {
+        for (number, batch) in batches.iter().enumerate() {
             let late_us = batch.late_watermark_ms * 1000;
             for event in &batch.rows[source] {
                 if known.is_some() && event.us.is_some_and(|us| us <= late_us) {
                     rows_late += 1;
                 } else if known.as_mut().is_none_or(|known| known.is_new(event)) {
-                    arrived.push(Arrived { event: *event, source, late_us });
+                    arrived.push(Arrived { event: *event, source, batch: number, late_us });
                 }
             }
             if let Some(known) = &mut known {
@@ -108,6 +110,13 @@ pub(super) async fn expected(question: &Question, batches: &[ModelBatch], oracle
         Late::ByWindow(windows) => {
             rows_late += passing.map(|row| late_ends(windows, row).count()).sum::<usize>();
             by_window(question, windows, &arrived, oracle).await
+        }
+        Late::BySession(gap) => {
+            let rows: Vec<Arrived> = passing.copied().collect();
+            let sessions = sessions(gap, question.mode == OutputMode::Complete, &rows, batches);
+            rows_late += sessions.rows_late;
+            expected.state.insert("session", sessions.open);
+            sessions.lines
         }
     };
     expected.rows_late = question.counts_late.then_some(rows_late);
@@ -146,6 +155,63 @@ async fn by_window(question: &Question, windows: Windows, arrived: &[Arrived], o
         rows.extend(of_window.into_iter().filter(|row| is_of(row, end)));
     }
     rows
+}
+
+/// Rows of a key that follow each other.
+#[derive(Debug)]
+struct Session {
+    key: Option<i64>,
+    start: i64,
+    end: i64,
+    values: Vec<i64>,
+}
+
+#[derive(Debug, Default)]
+struct Sessions {
+    lines: Vec<String>,
+    rows_late: usize,
+    /// How many are left in the end.
+    open: usize,
+}
+
+/// Sessions of rows that are taken in one by one. If they are `kept` none ends, but rows are late all the same: that is how Spark does it.
+fn sessions(gap: Gap, kept: bool, rows: &[Arrived], batches: &[ModelBatch]) -> Sessions {
+    let mut all = Sessions::default();
+    let mut open: Vec<Session> = Vec::new();
+    let mut ended = Vec::new();
+    for (number, batch) in batches.iter().enumerate() {
+        for Arrived { event, late_us, .. } in rows.iter().filter(|row| row.batch == number) {
+            let (Some(start), gap_us) = (event.us, gap.us(event)) else { continue };
+            if gap_us > 0 && start + gap_us <= *late_us {
+                all.rows_late += 1;
+            } else if gap_us > 0 {
+                let mut session = Session { key: event.key, start, end: start + gap_us, values: vec![event.value] };
+                let touches = |a: &Session, b: &Session| a.key == b.key && a.start <= b.end && b.start <= a.end;
+                while let Some(at) = open.iter().position(|other| touches(&session, other)) {
+                    let other = open.swap_remove(at);
+                    (session.start, session.end) = (session.start.min(other.start), session.end.max(other.end));
+                    session.values.extend(other.values);
+                }
+                open.push(session);
+            }
+        }
+        if !kept {
+            ended.extend(open.extract_if(.., |session| session.end <= batch.watermark_ms * 1000));
+        }
+    }
+    all.open = open.len();
+    let shown = if kept { open } else { ended };
+    all.lines = shown.iter().map(Session::line).collect();
+    all
+}
+
+impl Session {
+    fn line(&self) -> String {
+        let Self { key, start, end, values } = self;
+        let key = key.map_or_else(|| "null".to_owned(), |key| key.to_string());
+        let (least, most) = (values.iter().min().unwrap(), values.iter().max().unwrap());
+        format!("{end} {start} {key} {} {} {least} {most}", values.len(), values.iter().sum::<i64>())
+    }
 }
 
 fn rows_of<'a>(question: &Question, arrived: impl Iterator<Item = &'a Arrived>) -> Vec<Vec<Event>> {

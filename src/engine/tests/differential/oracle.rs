@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::SOURCES;
-use super::question::Question;
+use super::question::{Late, Question};
 use super::stream::Event;
 use crate::plan::event_time::Watermark;
 use crate::plan::spark::types;
@@ -71,23 +71,28 @@ async fn planned(question: &Question, catalog: &Catalog, output_mode: OutputMode
 }
 
 /// Answers a question over rows that are all there at once, without state and without event time.
-pub(super) struct Oracle(StreamingPlan);
+pub(super) struct Oracle(Option<StreamingPlan>);
 
 impl Oracle {
+    /// Sessions are no batch query: a model answers them by itself.
     pub(super) async fn new(question: &Question) -> Self {
-        Self(planned(question, &catalog(), OutputMode::Append, Scope::MicroBatch).await)
+        match question.late {
+            Late::BySession(_) => Self(None),
+            _ => Self(Some(planned(question, &catalog(), OutputMode::Append, Scope::MicroBatch).await)),
+        }
     }
 
     /// The answer over these rows of each source, a line per row.
     pub(super) async fn ask(&mut self, rows: &[Vec<Event>]) -> Vec<String> {
-        let input = input(&self.0, rows, (0, 0));
-        let output = self.0.run(input).await.unwrap();
+        let plan = self.0.as_mut().expect("a model needs it");
+        let input = input(plan, rows);
+        let output = plan.run(input).await.unwrap();
         output.rows.iter().flat_map(lines).collect()
     }
 }
 
-/// What `plan` is given for a batch of these rows.
-pub(super) fn input(plan: &StreamingPlan, rows: &[Vec<Event>], (late_watermark_ms, watermark_ms): (i64, i64)) -> BatchInput {
+/// What `plan` is given for these rows.
+fn input(plan: &StreamingPlan, rows: &[Vec<Event>]) -> BatchInput {
     let rows_of = |source: &str| SOURCES.iter().position(|name| *name == source).and_then(|at| rows.get(at));
     let rows: BTreeMap<_, _> = plan
         .scans()
@@ -97,7 +102,7 @@ pub(super) fn input(plan: &StreamingPlan, rows: &[Vec<Event>], (late_watermark_m
             (scan.source.clone(), [rows.project(&scan.projection).unwrap()].into_iter().collect())
         })
         .collect();
-    BatchInput { rows, batch_time_us: 0, watermark_ms, late_watermark_ms, seed: 0 }
+    BatchInput { rows, batch_time_us: 0, watermark_ms: 0, late_watermark_ms: 0, seed: 0 }
 }
 
 /// Each row as text.

@@ -22,6 +22,8 @@ pub(super) struct Question {
     pub deduplication: Option<Dedup>,
     pub late: Late,
     pub result: ResultRows,
+    /// Rows without a key move the watermark: no join leaves them out below it.
+    pub sees_null_keys: bool,
     /// A batch is run for a watermark that has moved.
     pub runs_on_watermark: bool,
     /// Each row that reaches the operator comes from one row of a source.
@@ -65,6 +67,13 @@ pub(super) struct Dedup {
     pub within_watermark: bool,
 }
 
+impl Dedup {
+    fn draw(rng: &mut StdRng) -> Self {
+        const BY: [&[&str]; 5] = [&["k"], &["k", "v"], &["ts", "k"], &["ts", "k", "v"], &["ts"]];
+        Self { by: BY[rng.random_range(0..BY.len())], within_watermark: rng.random_bool(0.5) }
+    }
+}
+
 /// When a row comes too late.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Late {
@@ -73,6 +82,34 @@ pub(super) enum Late {
     ByTime,
     /// The window has ended by the watermark; each of its windows by itself.
     ByWindow(Windows),
+    /// The session that it would be alone has ended by the watermark.
+    BySession(Gap),
+}
+
+/// How long a session goes on after a row.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Gap {
+    Minutes(i64),
+    /// As many minutes as the row's value modulo 13; without any there is no session.
+    ByValue,
+}
+
+impl Gap {
+    pub(super) fn us(self, event: &Event) -> i64 {
+        match self {
+            Self::Minutes(minutes) => minutes * MINUTE_US,
+            Self::ByValue => event.value % 13 * MINUTE_US,
+        }
+    }
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Minutes(minutes) => write!(f, "'{minutes} minutes'"),
+            Self::ByValue => write!(f, "concat(v % 13, ' minutes')"),
+        }
+    }
 }
 
 /// Windows over event time, in microseconds.
@@ -112,6 +149,8 @@ pub(super) enum Kind {
     Groups,
     /// Repeated rows taken out, alone or below windows.
     Deduplication,
+    /// Rows that follow each other within a gap.
+    Sessions,
     /// Windows over windows, over two sources, beside a table; queries without event time or without state.
     Chains,
 }
@@ -122,6 +161,7 @@ impl Question {
             Kind::Groups if rng.random_bool(0.25) => Self::by_time(rng),
             Kind::Groups => Self::windows(rng, None, Over::Source),
             Kind::Deduplication => Self::deduplicated(rng),
+            Kind::Sessions => Self::sessions(rng),
             Kind::Chains => match rng.random_range(0..10) {
                 0..4 => Self::windows_over_windows(rng),
                 4..6 => Self::windows(rng, None, Over::TwoSources),
@@ -143,6 +183,7 @@ impl Question {
             deduplication: None,
             late: Late::Never,
             result: ResultRows::Rows,
+            sees_null_keys: true,
             runs_on_watermark: true,
             counts_late: true,
             counts_state: false,
@@ -175,7 +216,8 @@ impl Question {
             Over::Source => "e".to_owned(),
             Over::TwoSources => "(SELECT ts, k, v FROM e UNION ALL SELECT ts, k, v FROM f)".to_owned(),
             Over::Table => {
-                let join = if rng.random_bool(0.5) { "JOIN" } else { "LEFT JOIN" };
+                question.sees_null_keys = rng.random_bool(0.5);
+                let join = if question.sees_null_keys { "LEFT JOIN" } else { "JOIN" };
                 format!("(SELECT e.ts, e.k, e.v, u.city FROM e {join} u ON e.k = u.id)")
             }
         };
@@ -218,9 +260,31 @@ impl Question {
         question
     }
 
+    fn sessions(rng: &mut StdRng) -> Self {
+        let sources = if rng.random_bool(0.2) { 2 } else { 1 };
+        let mut question = Self::new(rng, sources);
+        question.deduplication = rng.random_bool(0.2).then(|| Dedup::draw(rng));
+        let gap = if rng.random_bool(0.3) { Gap::ByValue } else { Gap::Minutes([1, 5, 12][rng.random_range(0..3)]) };
+        question.late = Late::BySession(gap);
+        question.mode = if rng.random_bool(0.12) { OutputMode::Complete } else { OutputMode::Append };
+        question.runs_on_watermark = question.mode != OutputMode::Complete || question.deduplication.is_some();
+        question.result = ResultRows::Ending(3);
+        let filter = Filter::draw(rng, question.deduplication.is_none());
+        let from = match sources {
+            1 => "e",
+            _ => "(SELECT ts, k, v FROM e UNION ALL SELECT ts, k, v FROM f)",
+        };
+        question.sql = filter.above(format!(
+            "SELECT unix_micros(session_window.end) AS ends, unix_micros(session_window.start) AS starts, k, count(*) AS n, sum(v) AS s, \
+             min(v) AS a, max(v) AS b FROM {from}{} GROUP BY session_window(ts, {gap}), k",
+            filter.condition()
+        ));
+        question.filter = filter;
+        question
+    }
+
     fn deduplicated(rng: &mut StdRng) -> Self {
-        const BY: [&[&str]; 5] = [&["k"], &["k", "v"], &["ts", "k"], &["ts", "k", "v"], &["ts"]];
-        let deduplication = Some(Dedup { by: BY[rng.random_range(0..BY.len())], within_watermark: rng.random_bool(0.5) });
+        let deduplication = Some(Dedup::draw(rng));
         if rng.random_bool(0.4) {
             return Self::windows(rng, deduplication, Over::Source);
         }
