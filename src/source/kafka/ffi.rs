@@ -67,15 +67,22 @@ impl std::fmt::Debug for Client {
     }
 }
 
-/// Every property that librdkafka knows, in its own order.
+/// Every property that librdkafka knows, those of topics last.
 pub(super) fn property_names() -> Vec<String> {
-    // SAFETY: the dump is an array of `count` strings, name and value by turns, freed after it was copied, as the configuration is.
+    // SAFETY: a dump is an array of `count` strings, name and value by turns, freed after it was copied, as the configurations are.
     unsafe {
-        let conf = sys::rd_kafka_conf_new();
-        let mut count = 0;
-        let dump = sys::rd_kafka_conf_dump(conf, &mut count);
-        let names = (0..count).step_by(2).map(|at| text(*dump.add(at))).collect();
-        sys::rd_kafka_conf_dump_free(dump, count);
+        let (conf, topic_conf) = (sys::rd_kafka_conf_new(), sys::rd_kafka_topic_conf_new());
+        let (mut count, mut topic_count) = (0, 0);
+        let dumps = [
+            (sys::rd_kafka_conf_dump(conf, &mut count), &mut count),
+            (sys::rd_kafka_topic_conf_dump(topic_conf, &mut topic_count), &mut topic_count),
+        ];
+        let mut names = Vec::new();
+        for (dump, count) in dumps {
+            names.extend((0..*count).step_by(2).map(|at| text(*dump.add(at))));
+            sys::rd_kafka_conf_dump_free(dump, *count);
+        }
+        sys::rd_kafka_topic_conf_destroy(topic_conf);
         sys::rd_kafka_conf_destroy(conf);
         names
     }

@@ -148,7 +148,7 @@ impl KafkaSource {
     fn rows_max(&self, limit: &ReadLimit) -> Option<u64> {
         let records = self.read_so_far.records.load(Ordering::Relaxed);
         let bytes = self.read_so_far.bytes.load(Ordering::Relaxed);
-        let record_bytes = if records == 0 { RECORD_BYTES } else { (bytes / records).max(1) };
+        let record_bytes = bytes.checked_div(records).unwrap_or(RECORD_BYTES).max(1);
         let by_bytes = limit.bytes_max.map(|bytes_max| (bytes_max / record_bytes).max(1));
         [limit.rows_max, by_bytes].into_iter().flatten().min()
     }
@@ -322,7 +322,7 @@ impl Source for KafkaSource {
         let end: Position = end.decode()?;
         self.ask(move |cluster| {
             cluster.refresh()?;
-            for (name, topic) in end.0.iter().filter(|(name, topic)| cluster.id(name) != Some(&topic.id)) {
+            if let Some((name, topic)) = end.0.iter().find(|(name, topic)| cluster.id(name) != Some(&topic.id)) {
                 let what = || format!("topic {name:?} (id {}) was deleted or made again while it was read", topic.id);
                 cluster.lose("TOPIC_RECREATED", what)?;
                 let message = format!("topic {name:?} was deleted or made again while it was read");

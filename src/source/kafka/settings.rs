@@ -226,7 +226,7 @@ impl KafkaConnection {
 }
 
 impl KafkaSettings {
-    /// The properties of the source's consumer; the user's own come last. `partitions` share the room for what is fetched ahead.
+    /// The properties of the source's consumer; the user's own come last.
     pub(super) fn properties(&self, group: &str) -> Result<Vec<(String, String)>> {
         let own = [
             ("group.id", self.commit_group.as_deref().unwrap_or(group)),
@@ -259,6 +259,7 @@ mod tests {
     #[test]
     fn properties_are_librdkafkas_and_those_that_are_not_ours() {
         assert_eq!(check_property("fetch.min.bytes"), Ok(()));
+        assert_eq!(check_property("message.timeout.ms"), Ok(()), "a property of topics");
         let refused = |name: &str| check_property(name).unwrap_err();
         assert_eq!(refused("fetch.min.byte"), "librdkafka has no property \"fetch.min.byte\"; did you mean fetch.min.bytes?");
         assert_eq!(
