@@ -75,15 +75,11 @@ fn source(name: &str, values: &Values, connections: &Connections, problems: &mut
         "fail" => OnMalformed::Fail,
         _ => OnMalformed::Permissive,
     };
-    match (&connector, &format) {
-        (
-            SourceConnector::File(_) | SourceConnector::Socket(_),
-            Some(FormatSpec::Json { schema } | FormatSpec::Csv { schema, .. }),
-        ) => {
-            event_time::check(values, schema, problems);
-        }
-        // Columns that depend on the connector are known when the query is planned.
-        _ => {}
+    // Columns that depend on the connector are known when the query is planned.
+    if let SourceConnector::File(_) | SourceConnector::Socket(_) = &connector
+        && let Some(FormatSpec::Json { schema } | FormatSpec::Csv { schema, .. }) = &format
+    {
+        event_time::check(values, schema, problems);
     }
     let watermark = watermark(values)?;
     Some(SourceSpec {

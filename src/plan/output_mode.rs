@@ -85,6 +85,11 @@ fn unnamed(message: impl Into<String>) -> Error {
     Error::spark(ErrorKind::Config, UNNAMED, message)
 }
 
+/// What Spark only notices once the stream runs.
+fn fails_in_spark(message: &str) -> Error {
+    Error::spark(ErrorKind::Config, "STREAM_FAILED", message)
+}
+
 fn unsupported_mode(mode: &str, what: &str) -> Error {
     Error::spark(
         ErrorKind::Config,
@@ -179,7 +184,7 @@ impl Checker {
         if keys == 1 {
             let message = "Global aggregation with session window in streaming query is not supported.";
             // Spark finds out when the query runs, so that is the condition its caller sees.
-            return Err(Error::spark(ErrorKind::Config, "STREAM_FAILED", message));
+            return Err(fails_in_spark(message));
         }
         Ok(())
     }
@@ -326,7 +331,7 @@ pub fn check_join_keys(plan: &LogicalPlan) -> Result<()> {
     });
     walked.map_err(|e| from_datafusion(e, ErrorKind::Internal))?;
     match keyless {
-        true => Err(unnamed("Stream-stream join without equality predicate is not supported")),
+        true => Err(fails_in_spark("Stream-stream join without equality predicate is not supported")),
         false => Ok(()),
     }
 }
