@@ -3,7 +3,7 @@
 //! Each row alone is a session, from its time until its gap has passed, and sessions of a key that touch become one. So a row can
 //! begin a session, make one longer, or join several. The rows of a batch are aggregated alone by DataFusion's partial aggregation,
 //! by key and by what each row alone is. These pieces are put together by time with the sessions that are known of the same keys
-//! ([`sweep`]), which an index finds ([`open`]); then the states of each session's pieces are merged in that order.
+//! (`sweep.rs`), which an index finds (`open.rs`); then the states of each session's pieces are merged in that order.
 //!
 //! State has a row per session, keyed by the other keys and its start. A session ends when the watermark reaches its end. The index
 //! of what expires holds the end that a session had when its start was set: at that time one that has grown is put in anew. So work
