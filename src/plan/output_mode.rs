@@ -1,7 +1,7 @@
 //! What a streaming query may not do in which output mode, checked before anything runs.
 //!
 //! The rules and their order are Spark's: first whether the mode goes with the query's aggregations, then each node from the leaves
-//! up. What Spark does and this program does not yet (everything that needs event time) is refused by name.
+//! up. What Spark does and this program does not is refused by name.
 
 use datafusion::common::JoinType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
