@@ -295,6 +295,9 @@ impl Operator {
             let emptied = OpenSessions::new(others.to_vec(), memory.account(self.id()));
             *sessions = emptied.expect("there was room for it before");
         }
+        if let Some(rows) = &mut held.rows {
+            rows.forget();
+        }
     }
 
     /// Merges or drops what the batch under way changed, or tidies up behind it.

@@ -120,6 +120,14 @@ impl RowIndex {
         self.settle();
     }
 
+    /// Is as new.
+    #[cfg(test)]
+    pub(crate) fn forget(&mut self) {
+        self.chains = Chains::default();
+        (self.free, self.added, self.removed, self.committed) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        self.settle();
+    }
+
     fn held(&self) -> usize {
         self.chains.bytes() + (self.free.capacity() + self.added.capacity() + self.removed.capacity()) * size_of::<u32>()
     }

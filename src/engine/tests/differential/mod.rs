@@ -3,6 +3,7 @@
 //!
 //! A failure prints the case and its seed; `TIDEMILL_SEED=<seed> cargo test -p tidemill --lib <test>` runs that case alone.
 
+mod join;
 mod model;
 mod oracle;
 mod question;
@@ -125,4 +126,9 @@ fn windows_over_windows_and_sources_and_tables_are_those_over_all_rows_in_time()
 #[test]
 fn sessions_over_batches_are_those_of_rows_taken_in_one_by_one() {
     check(Kind::Sessions, 25);
+}
+
+#[test]
+fn joins_of_streams_over_batches_are_the_pairs_of_rows_in_time() {
+    check(Kind::Joins, 25);
 }

@@ -46,9 +46,10 @@ pub(super) fn batches(question: &Question, stream: &Stream) -> Vec<ModelBatch> {
         }
         let Some(cut) = cut else { break };
         let rows: Vec<Vec<Event>> = cut.rows.iter().map(|rows| rows.clone().unwrap_or_default()).collect();
-        for ((rows, reached), delay_ms) in rows.iter().zip(&mut reached).zip(&question.delays_ms) {
+        for (source, (rows, reached)) in rows.iter().zip(&mut reached).enumerate() {
+            let delay_ms = question.delays_ms[source];
             let sees_all = question.filter.is_behind_watermark() || question.deduplication.is_some();
-            let sees_key = |event: &Event| question.sees_null_keys || event.key.is_some();
+            let sees_key = |event: &Event| question.sees_null_keys[source] || event.key.is_some();
             let seen = rows.iter().filter(|event| sees_key(event) && (sees_all || question.filter.passes(event)));
             let latest = seen.map(|event| event.us.unwrap_or(0).div_euclid(1000) - delay_ms).max();
             *reached = (*reached).max(latest);
@@ -67,11 +68,12 @@ pub(super) fn batches(question: &Question, stream: &Stream) -> Vec<ModelBatch> {
 
 /// A row that an operator may find late.
 #[derive(Debug, Clone, Copy)]
-struct Arrived {
-    event: Event,
-    source: usize,
-    batch: usize,
-    late_us: i64,
+pub(super) struct Arrived {
+    pub event: Event,
+    pub source: usize,
+    pub batch: usize,
+    /// By which it is judged.
+    pub late_us: i64,
 }
 
 /// What `question` must put out over `batches`.
@@ -117,6 +119,13 @@ pub(super) async fn expected(question: &Question, batches: &[ModelBatch], oracle
             rows_late += sessions.rows_late;
             expected.state.insert("session", sessions.open);
             sessions.lines
+        }
+        Late::InJoin(join) => {
+            let rows: Vec<Arrived> = passing.copied().collect();
+            let joined = join.of(&rows, batches);
+            rows_late += joined.rows_late;
+            expected.state.insert("join-0", joined.kept);
+            joined.lines
         }
     };
     expected.rows_late = question.counts_late.then_some(rows_late);

@@ -74,10 +74,10 @@ async fn planned(question: &Question, catalog: &Catalog, output_mode: OutputMode
 pub(super) struct Oracle(Option<StreamingPlan>);
 
 impl Oracle {
-    /// Sessions are no batch query: a model answers them by itself.
+    /// Sessions are no batch query, and streams are not joined in one: models answer them by themselves.
     pub(super) async fn new(question: &Question) -> Self {
         match question.late {
-            Late::BySession(_) => Self(None),
+            Late::BySession(_) | Late::InJoin(_) => Self(None),
             _ => Self(Some(planned(question, &catalog(), OutputMode::Append, Scope::MicroBatch).await)),
         }
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use rand::Rng;
 use rand::rngs::StdRng;
 
+use super::join::{Join, JoinKind};
 use super::stream::{Event, MINUTE_US};
 use crate::plan::OutputMode;
 use crate::watermark::WatermarkPolicy;
@@ -22,8 +23,8 @@ pub(super) struct Question {
     pub deduplication: Option<Dedup>,
     pub late: Late,
     pub result: ResultRows,
-    /// Rows without a key move the watermark: no join leaves them out below it.
-    pub sees_null_keys: bool,
+    /// Rows of a source that have no key move its watermark: no join leaves them out below it.
+    pub sees_null_keys: [bool; 2],
     /// A batch is run for a watermark that has moved.
     pub runs_on_watermark: bool,
     /// Each row that reaches the operator comes from one row of a source.
@@ -84,6 +85,8 @@ pub(super) enum Late {
     ByWindow(Windows),
     /// The session that it would be alone has ended by the watermark.
     BySession(Gap),
+    /// Its time is not after the watermark; a join looks only at rows that can have a partner, or come out without one.
+    InJoin(Join),
 }
 
 /// How long a session goes on after a row.
@@ -151,6 +154,8 @@ pub(super) enum Kind {
     Deduplication,
     /// Rows that follow each other within a gap.
     Sessions,
+    /// Two streams joined.
+    Joins,
     /// Windows over windows, over two sources, beside a table; queries without event time or without state.
     Chains,
 }
@@ -162,6 +167,7 @@ impl Question {
             Kind::Groups => Self::windows(rng, None, Over::Source),
             Kind::Deduplication => Self::deduplicated(rng),
             Kind::Sessions => Self::sessions(rng),
+            Kind::Joins => Self::join(rng),
             Kind::Chains => match rng.random_range(0..10) {
                 0..4 => Self::windows_over_windows(rng),
                 4..6 => Self::windows(rng, None, Over::TwoSources),
@@ -183,7 +189,7 @@ impl Question {
             deduplication: None,
             late: Late::Never,
             result: ResultRows::Rows,
-            sees_null_keys: true,
+            sees_null_keys: [true; 2],
             runs_on_watermark: true,
             counts_late: true,
             counts_state: false,
@@ -216,8 +222,9 @@ impl Question {
             Over::Source => "e".to_owned(),
             Over::TwoSources => "(SELECT ts, k, v FROM e UNION ALL SELECT ts, k, v FROM f)".to_owned(),
             Over::Table => {
-                question.sees_null_keys = rng.random_bool(0.5);
-                let join = if question.sees_null_keys { "LEFT JOIN" } else { "JOIN" };
+                let is_left = rng.random_bool(0.5);
+                question.sees_null_keys[0] = is_left;
+                let join = if is_left { "LEFT JOIN" } else { "JOIN" };
                 format!("(SELECT e.ts, e.k, e.v, u.city FROM e {join} u ON e.k = u.id)")
             }
         };
@@ -279,6 +286,21 @@ impl Question {
              min(v) AS a, max(v) AS b FROM {from}{} GROUP BY session_window(ts, {gap}), k",
             filter.condition()
         ));
+        question.filter = filter;
+        question
+    }
+
+    fn join(rng: &mut StdRng) -> Self {
+        let mut question = Self::new(rng, 2);
+        let join = Join::draw(rng);
+        question.late = Late::InJoin(join);
+        question.sees_null_keys = [join.is_outer(0), join.is_outer(1)];
+        if matches!(join.kind, JoinKind::Inner | JoinKind::Semi) && rng.random_bool(0.3) {
+            question.mode = OutputMode::Update;
+        }
+        let filter = Filter::draw(rng, false);
+        let of = |source: &str| format!("(SELECT * FROM {source}{}) {source}", filter.condition());
+        question.sql = format!("SELECT {} FROM {} {} {} ON {join}", join.columns(), of("e"), join.kind.sql(), of("f"));
         question.filter = filter;
         question
     }
