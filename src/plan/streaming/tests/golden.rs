@@ -21,13 +21,6 @@ use crate::watermark::{Tracker, WatermarkPolicy};
 /// What Spark refuses as a stream and this program refuses earlier, as a thing it does not know at all.
 const UNKNOWN_ANYWHERE: [&str; 4] = ["mono_id", "sample", "window_agg_complete", "window_update"];
 
-/// Whether a case needs a join of streams, which is refused by name.
-fn needs_more(case: &Value) -> bool {
-    let sql = case["sql"].as_str().unwrap().to_lowercase();
-    let joined = case["sources"].as_object().unwrap().len() > 1 && sql.contains(" join ");
-    joined && case["expect"]["error"].is_null()
-}
-
 fn decoded(ddl: &str, lines: &[Value]) -> RecordBatch {
     let schema = Arc::new(parse_schema(ddl).unwrap());
     let request = DecodeRequest {
@@ -152,8 +145,6 @@ async fn failure(case: &Value, restart: bool) -> Option<String> {
             (got != wanted).then(|| format!("got    {got}\n wanted {wanted}"))
         }
         (Ok(got), error) => Some(format!("got {got}\n wanted the error {error}")),
-        // A function that is not there yet is another test's business.
-        (Err(error), Value::Null) if error.condition() == Some("UNRESOLVED_ROUTINE") => None,
         (Err(error), Value::Null) => Some(format!("failed: {}", error.chain())),
         (Err(_), _) if UNKNOWN_ANYWHERE.iter().any(|name| case["name"] == *name) => None,
         (Err(error), wanted) => {
@@ -263,7 +254,7 @@ fn read(path: &Path) -> Value {
 async fn check_all(cases: Vec<Value>) {
     let mut failures = Vec::new();
     let mut ran = 0;
-    for case in cases.iter().filter(|case| !needs_more(case)) {
+    for case in &cases {
         ran += 1;
         for restart in [false, true] {
             if let Some(failure) = failure(case, restart).await {
