@@ -91,7 +91,8 @@ impl Join {
                 _ => joined.lines.extend(partners.iter().map(|other| pair(Some(&row.event), Some(&other.event)))),
             }
             let is_over = is_over(&row.event, self.after_us, last_us);
-            joined.kept += usize::from(!is_over && !(self.kind == JoinKind::Semi && !partners.is_empty()));
+            let has_come_out = self.kind == JoinKind::Semi && !partners.is_empty();
+            joined.kept += usize::from(!is_over && !has_come_out);
             if is_over && partners.is_empty() && self.is_outer(0) {
                 joined.lines.push(pair(Some(&row.event), None));
             }
