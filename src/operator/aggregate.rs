@@ -24,7 +24,6 @@ use super::arrivals::{Arrivals, LateGroups};
 use super::expiry::{ExpiredKeys, Expiry};
 use super::functions::{Functions, partial};
 use super::grouping::physical_group_by;
-use super::in_turn::InTurnExec;
 use super::lateness::Lateness;
 use super::node::{PerBatch, PerBatchExec};
 use super::{BatchCounts, Claim, Claimed, Held, OnWatermark, Operator, OperatorSpec, Planned, Planning};
@@ -176,7 +175,7 @@ fn plan_node(node: &StatefulAggregate, planning: Planning<'_>) -> DataFusionResu
     let physical = |expr: &Expr| create_physical_expr(expr, input_schema, properties, subqueries);
     let arrivals = node.arrivals(group_expr, event_time, physical)?;
     // One partition, so that each key comes out of the partial aggregation once.
-    let input = Arc::new(InTurnExec::new(input, arrivals.clone()));
+    let input = Arc::new(PerBatchExec::flowing(arrivals.clone(), input));
     let (partial, functions) = partial(aggr_expr, group_by, input, input_schema, properties, subqueries)?;
     let schema = schema.inner().clone();
     let keys = schema.fields().len() - functions.len();

@@ -1,4 +1,5 @@
-//! Rows on their way into an aggregation: counted, and without those whose group has ended.
+//! Rows on their way into an aggregation: counted, and without those whose group has ended. Partitions come one after another, so
+//! that the order of rows does not depend on scheduling.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -8,9 +9,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::row::{OwnedRow, RowConverter, SortField};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
 use super::lateness::Lateness;
+use super::node::{Flow, PerBatchExec};
 use crate::error::{Attempt, ErrorKind, Result, from_datafusion};
+
+/// `input` in one partition, rows as they come.
+pub fn in_turn(input: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+    if input.output_partitioning().partition_count() == 1 {
+        return input;
+    }
+    Arc::new(PerBatchExec::flowing(Arc::<Arrivals>::default(), input))
+}
 
 /// Takes late rows out and counts the others.
 #[derive(Debug, Default)]
@@ -34,14 +45,36 @@ impl Arrivals {
         Self { late, ..Self::default() }
     }
 
-    /// A run begins.
-    pub(super) fn begin(&self) {
+    /// Rows that went on in the current run.
+    pub(super) fn rows(&self) -> usize {
+        self.rows.load(Ordering::Relaxed)
+    }
+
+    /// Groups that late rows of the current run were for: what Spark counts instead of rows.
+    pub(super) fn groups_late(&self) -> usize {
+        self.groups().len()
+    }
+
+    fn groups(&self) -> MutexGuard<'_, HashSet<OwnedRow>> {
+        // What a run that panicked left is cleared by the next one.
+        self.groups_late.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Flow for Arrivals {
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.late {
+            Some(late) => write!(f, "InTurnExec: late by {}", late.lateness.field),
+            None => f.write_str("InTurnExec"),
+        }
+    }
+
+    fn begin(&self) {
         self.rows.store(0, Ordering::Relaxed);
         self.groups().clear();
     }
 
-    /// Those of `rows` that are in time.
-    pub(super) fn pass(&self, rows: RecordBatch) -> Result<RecordBatch> {
+    fn pass(&self, rows: RecordBatch) -> Result<RecordBatch> {
         let in_time = match &self.late {
             None => rows,
             Some(late) => {
@@ -54,29 +87,6 @@ impl Arrivals {
         };
         self.rows.fetch_add(in_time.num_rows(), Ordering::Relaxed);
         Ok(in_time)
-    }
-
-    /// Rows that went on in the current run.
-    pub(super) fn rows(&self) -> usize {
-        self.rows.load(Ordering::Relaxed)
-    }
-
-    /// Groups that late rows of the current run were for: what Spark counts instead of rows.
-    pub(super) fn groups_late(&self) -> usize {
-        self.groups().len()
-    }
-
-    /// What a plan says of it.
-    pub(super) fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.late {
-            Some(late) => write!(f, ": late by {}", late.lateness.field),
-            None => Ok(()),
-        }
-    }
-
-    fn groups(&self) -> MutexGuard<'_, HashSet<OwnedRow>> {
-        // What a run that panicked left is cleared by the next one.
-        self.groups_late.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -25,10 +25,9 @@ use crate::state::memory::MemoryStore;
 use crate::state::{BatchEnd, OperatorState, StateMemory, StateSchema};
 
 pub mod aggregate;
-mod arrivals;
+pub mod arrivals;
 mod functions;
 mod grouping;
-pub mod in_turn;
 pub mod join;
 pub mod deduplicate;
 mod lateness;

@@ -39,10 +39,14 @@ pub trait PerBatchOfTwo: fmt::Debug + Send + Sync + 'static {
 pub trait Flow: fmt::Debug + Send + Sync + 'static {
     /// The line in a plan.
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+    /// A run begins.
+    fn begin(&self) {}
     /// Those of `rows` that go on.
     fn pass(&self, rows: RecordBatch) -> Result<RecordBatch>;
     /// All rows of the batch have come.
-    fn end(&self) -> Result<()>;
+    fn end(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// The work of a node, with as many inputs as it has.
@@ -174,6 +178,7 @@ fn flow(
         (0..count).map(move |partition| (input.clone(), partition))
     };
     let partitions: Vec<_> = inputs.into_iter().flat_map(partitions).collect();
+    work.begin();
     let rows = futures::stream::iter(partitions).map(move |(input, partition)| input.execute(partition, context.clone()));
     let last = work.clone();
     let passed = rows.try_flatten().and_then(move |rows| futures::future::ready(work.pass(rows).map_err(DataFusionError::from)));

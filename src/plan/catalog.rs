@@ -15,18 +15,13 @@ use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::{DefaultTableSource, provider_as_source};
-use datafusion::error::{DataFusionError, Result as DataFusionResult};
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown, TableScan, TableSource, TableType};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, ReplaceChildrenOptions,
-};
+use datafusion::physical_plan::ExecutionPlan;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 
+use super::batch_scan::{BatchScan, BatchScanExec};
 use super::condition::condition;
 use super::spark::types;
 use super::{InputRows, ScanRequest, StreamTable};
@@ -280,31 +275,20 @@ impl TableProvider for StreamScan {
             Some(projection) => Arc::new(self.schema.project(projection)?),
             None => self.schema.clone(),
         };
-        Ok(Arc::new(StreamScanExec::new(self.name.as_str().into(), schema)))
+        let scan = StreamRows { source: self.name.as_str().into() };
+        Ok(Arc::new(BatchScanExec::new(Arc::new(scan), schema)))
     }
 }
 
 /// Yields the current batch's rows of one source.
-#[derive(Debug)]
-pub struct StreamScanExec {
+#[derive(Debug, Clone)]
+struct StreamRows {
     source: Arc<str>,
-    properties: Arc<PlanProperties>,
 }
 
-impl StreamScanExec {
-    fn new(source: Arc<str>, schema: SchemaRef) -> Self {
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(schema),
-            Partitioning::UnknownPartitioning(1),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        );
-        Self { source, properties: Arc::new(properties) }
-    }
-
-    /// The columns of this scan out of rows that may have more.
-    fn pick(&self, rows: &RecordBatch) -> Result<RecordBatch> {
-        let schema = self.schema();
+impl StreamRows {
+    /// The columns of `schema` out of rows that may have more.
+    fn pick(&self, rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
         let mut columns = Vec::with_capacity(schema.fields().len());
         for field in schema.fields() {
             let column = rows.column_by_name(field.name());
@@ -313,61 +297,26 @@ impl StreamScanExec {
             columns.push(column.clone());
         }
         let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-        RecordBatch::try_new_with_options(schema, columns, &options)
+        RecordBatch::try_new_with_options(schema.clone(), columns, &options)
             .map_err(|error| Error::internal(format!("rows of source {} do not fit its schema", self.source)).because(error))
     }
 }
 
-impl DisplayAs for StreamScanExec {
-    fn fmt_as(&self, _kind: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl BatchScan for StreamRows {
+    fn describe(&self, schema: &Schema, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "StreamScanExec: source={}, columns=[", self.source)?;
-        for (index, field) in self.schema().fields().iter().enumerate() {
+        for (index, field) in schema.fields().iter().enumerate() {
             write!(f, "{}{}", if index == 0 { "" } else { ", " }, field.name())?;
         }
         write!(f, "]")
     }
-}
 
-impl ExecutionPlan for StreamScanExec {
-    fn name(&self) -> &'static str {
-        "StreamScanExec"
+    fn is_stream(&self) -> bool {
+        true
     }
 
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        Vec::new()
-    }
-
-    fn apply_expressions(
-        &self,
-        _visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DataFusionResult<TreeNodeRecursion>,
-    ) -> DataFusionResult<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        _children: Vec<Arc<dyn ExecutionPlan>>,
-        _options: ReplaceChildrenOptions,
-    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
-
-    fn with_new_children(self: Arc<Self>, _children: Vec<Arc<dyn ExecutionPlan>>) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
-
-    fn execute(&self, _partition: usize, context: Arc<TaskContext>) -> DataFusionResult<SendableRecordBatchStream> {
-        let rows = context
-            .session_config()
-            .get_extension::<BatchRows>()
-            .ok_or_else(|| DataFusionError::from(Error::internal("a plan over streams was run outside a batch")))?;
-        let schema = self.schema();
-        let scan = Self { source: self.source.clone(), properties: self.properties.clone() };
-        let rows = rows.take(&self.source)?.map(move |rows| Ok(rows.and_then(|rows| scan.pick(&rows))?));
-        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
+    fn rows(&self, batch: &BatchRows, schema: SchemaRef) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        let scan = self.clone();
+        Ok(batch.take(&self.source)?.map(move |rows| rows.and_then(|rows| scan.pick(&rows, &schema))).boxed())
     }
 }

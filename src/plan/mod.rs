@@ -22,6 +22,7 @@ use crate::format::{Condition, MetadataColumn};
 pub mod batch_time;
 pub mod event_time;
 pub mod spark;
+mod batch_scan;
 pub mod catalog;
 pub mod static_table;
 mod condition;

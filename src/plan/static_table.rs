@@ -9,22 +9,19 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::{DefaultTableSource, MemTable, provider_as_source};
-use datafusion::error::{DataFusionError, Result as DataFusionResult};
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableSource, TableType};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, ReplaceChildrenOptions,
-};
+use datafusion::physical_plan::ExecutionPlan;
+use futures::StreamExt;
+use futures::stream::BoxStream;
 
 use super::StaticTable;
+use super::batch_scan::{BatchScan, BatchScanExec};
 use super::catalog::BatchRows;
 use crate::error::{Error, ErrorKind, Result, from_datafusion};
 
@@ -152,68 +149,32 @@ impl TableProvider for ReplaceableTable {
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
         let columns = projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
         let schema = Arc::new(self.schema.project(&columns)?);
-        // Nothing is said of how many rows there are: that may be another number when the plan runs.
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(schema),
-            Partitioning::UnknownPartitioning(1),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        );
-        Ok(Arc::new(TableScanExec { table: self.name.clone(), columns, properties: Arc::new(properties) }))
+        let scan = LatestRows { table: self.name.clone(), columns };
+        Ok(Arc::new(BatchScanExec::new(Arc::new(scan), schema)))
     }
 }
 
 /// Yields the rows of a table that the batch sees.
 #[derive(Debug)]
-struct TableScanExec {
+struct LatestRows {
     table: Arc<str>,
     columns: Vec<usize>,
-    properties: Arc<PlanProperties>,
 }
 
-impl DisplayAs for TableScanExec {
-    fn fmt_as(&self, _kind: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl BatchScan for LatestRows {
+    fn describe(&self, _schema: &Schema, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "TableScanExec: table={}, read again when its files change", self.table)
     }
-}
 
-impl ExecutionPlan for TableScanExec {
-    fn name(&self) -> &'static str {
-        "TableScanExec"
+    fn is_stream(&self) -> bool {
+        false
     }
 
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        Vec::new()
-    }
-
-    fn apply_expressions(
-        &self,
-        _visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DataFusionResult<TreeNodeRecursion>,
-    ) -> DataFusionResult<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        _children: Vec<Arc<dyn ExecutionPlan>>,
-        _options: ReplaceChildrenOptions,
-    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
-
-    fn with_new_children(self: Arc<Self>, _children: Vec<Arc<dyn ExecutionPlan>>) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
-
-    fn execute(&self, _partition: usize, context: Arc<TaskContext>) -> DataFusionResult<SendableRecordBatchStream> {
-        let rows = context.session_config().get_extension::<BatchRows>().and_then(|rows| rows.table(&self.table));
-        let rows = rows.ok_or_else(|| DataFusionError::from(Error::internal(format!("a batch has no table {}", self.table))))?;
+    fn rows(&self, batch: &BatchRows, _schema: SchemaRef) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        let rows = batch.table(&self.table).ok_or_else(|| Error::internal(format!("a batch has no table {}", self.table)))?;
         let columns = self.columns.clone();
-        let projected = (0..rows.len()).map(move |index| Ok(rows[index].project(&columns)?));
-        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), futures::stream::iter(projected))))
+        let fits = |error| Error::internal("a table has other columns than planned").because(error);
+        let projected = (0..rows.len()).map(move |index| rows[index].project(&columns).map_err(fits));
+        Ok(futures::stream::iter(projected).boxed())
     }
 }

@@ -78,7 +78,7 @@ pub fn sides_filtered(join: Join) -> Result<Join> {
 }
 
 /// That the columns of one side that a match depends on are not null.
-fn not_null(condition: &Condition, left: &DFSchema, right: &DFSchema, is_left: bool) -> Vec<Expr> {
+pub fn not_null(condition: &Condition, left: &DFSchema, right: &DFSchema, is_left: bool) -> Vec<Expr> {
     let schema = if is_left { left } else { right };
     let keys = condition.keys.iter().filter(|key| !key.null_safe).map(|key| if is_left { &key.left } else { &key.right });
     let mut columns: Vec<Column> = keys.filter_map(|key| column_it_is_null_with(key, schema)).collect();
@@ -146,7 +146,8 @@ fn is_untrue_of_nulls(conjunct: &Expr, schema: &DFSchema) -> bool {
     matches!(value, Ok(Some(ScalarValue::Boolean(None | Some(false)) | ScalarValue::Null)))
 }
 
-fn filtered(input: Arc<LogicalPlan>, conjuncts: Vec<Expr>) -> Result<Arc<LogicalPlan>> {
+/// `input` under `conjuncts`, if there are any.
+pub fn filtered(input: Arc<LogicalPlan>, conjuncts: Vec<Expr>) -> Result<Arc<LogicalPlan>> {
     match logic::all(conjuncts) {
         None => Ok(input),
         Some(predicate) => {

@@ -30,7 +30,6 @@ use super::arrivals::Arrivals;
 use super::expiry::Expiry;
 use super::functions::{Functions, partial};
 use super::grouping::physical_group_by;
-use super::in_turn::InTurnExec;
 use super::node::{PerBatch, PerBatchExec};
 use super::numbering::{Numbered, numbered};
 use super::{BatchCounts, Claim, Claimed, Held, OnWatermark, Operator, OperatorSpec, Planned, Planning};
@@ -68,7 +67,7 @@ fn plan_node(node: &StatefulAggregate, session: usize, gap: Gap, planning: Plann
     group_expr.extend(bounds(&of_row, &time));
     let physical = |expr: &Expr| create_physical_expr(expr, input_schema, properties, subqueries);
     let arrivals = node.arrivals(&group_expr, event_time, physical)?;
-    let input = Arc::new(InTurnExec::new(input, arrivals.clone()));
+    let input = Arc::new(PerBatchExec::flowing(arrivals.clone(), input));
     let group_by = physical_group_by(&group_expr, input_schema, properties, subqueries)?;
     let (partial, functions) = partial(&aggregate.aggr_expr, group_by, input, input_schema, properties, subqueries)?;
     let others = group_expr.len() - 2;

@@ -4,21 +4,22 @@
 //! plans it, and results depend on it. Rules that optimise leave conditions that can fail where they are, so these are moved here.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
+use datafusion::common::Result as DataFusionResult;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, NullEquality, Result as DataFusionResult};
-use datafusion::logical_expr::utils::{conjunction, split_conjunction, split_conjunction_owned};
-use datafusion::logical_expr::{BinaryExpr, Expr, Filter, Join, JoinType, LogicalPlan, Operator, Projection};
+use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
+use datafusion::logical_expr::{Expr, Filter, JoinType, LogicalPlan, Projection};
 
 use super::node::watermark_of;
 use crate::error::{ErrorKind, Result, from_datafusion};
+use crate::operator::join::condition::Condition;
+use crate::operator::join::filters::{filtered, not_null};
 use crate::plan::catalog::is_streaming;
 use crate::plan::spark::is_fallible;
 use crate::plan::spark::relation::generate::node::Generate;
 
-/// Moves conditions of `plan` that stand above a watermark, with only renaming and generators between, below it. None moves past one that stays
-/// if it can fail.
+/// Moves conditions of `plan` that stand above a watermark, with only renaming and generators between, below it. None moves past one
+/// that stays if it can fail.
 pub fn below_watermarks(plan: LogicalPlan) -> Result<LogicalPlan> {
     let moved = plan.transform_down(|node| match node {
         LogicalPlan::Filter(filter) if leads_to_watermark(&filter.input) => below(filter),
@@ -32,60 +33,29 @@ pub fn below_watermarks(plan: LogicalPlan) -> Result<LogicalPlan> {
 /// of two streams see to it themselves.
 pub fn without_null_keys(plan: LogicalPlan) -> Result<LogicalPlan> {
     let left_out = plan.transform_up(|node| match node {
-        LogicalPlan::Join(join)
-            if !join.null_aware
-                && join.null_equality == NullEquality::NullEqualsNothing
-                && is_streaming(&join.left) != is_streaming(&join.right) =>
-        {
-            let (left, right) = match join.join_type {
-                JoinType::Inner | JoinType::LeftSemi | JoinType::RightSemi => (true, true),
-                JoinType::Left | JoinType::LeftAnti => (false, true),
-                JoinType::Right | JoinType::RightAnti => (true, false),
-                JoinType::Full | JoinType::LeftMark | JoinType::RightMark => (false, false),
+        LogicalPlan::Join(join) if !join.null_aware && is_streaming(&join.left) != is_streaming(&join.right) => {
+            let keeps = match join.join_type {
+                JoinType::Inner | JoinType::LeftSemi | JoinType::RightSemi => (false, false),
+                JoinType::Left | JoinType::LeftAnti => (true, false),
+                JoinType::Right | JoinType::RightAnti => (false, true),
+                JoinType::Full | JoinType::LeftMark | JoinType::RightMark => (true, true),
             };
-            let compared = compared(&join);
-            let left = if left { not_null(&join.left, &compared)? } else { None };
-            let right = if right { not_null(&join.right, &compared)? } else { None };
-            if left.is_none() && right.is_none() {
+            let (is_left, keeps) = if is_streaming(&join.left) { (true, keeps.0) } else { (false, keeps.1) };
+            let mut condition = Condition::of(&join);
+            condition.both.append(&mut condition.left);
+            condition.both.append(&mut condition.right);
+            let not_null = not_null(&condition, join.left.schema(), join.right.schema(), is_left);
+            if keeps || not_null.is_empty() {
                 return Ok(Transformed::no(LogicalPlan::Join(join)));
             }
-            let (left, right) = (left.unwrap_or_else(|| join.left.clone()), right.unwrap_or_else(|| join.right.clone()));
-            Ok(Transformed::yes(LogicalPlan::Join(Join { left, right, ..join })))
+            let mut join = join;
+            let side = if is_left { &mut join.left } else { &mut join.right };
+            *side = filtered(side.clone(), not_null)?;
+            Ok(Transformed::yes(LogicalPlan::Join(join)))
         }
         other => Ok(Transformed::no(other)),
     });
     left_out.map(|done| done.data).map_err(|e| from_datafusion(e, ErrorKind::Internal))
-}
-
-/// The columns that a join compares with something, so that null finds no partner.
-fn compared(join: &Join) -> Vec<Column> {
-    let conditions = join.filter.iter().flat_map(|filter| split_conjunction(filter));
-    let sides = conditions.filter_map(|condition| match condition {
-        Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_comparison(*op) => Some([left.as_ref(), right.as_ref()]),
-        _ => None,
-    });
-    let sides = join.on.iter().map(|(left, right)| [left, right]).chain(sides);
-    sides.flatten().filter_map(|side| side.try_as_col().cloned()).collect()
-}
-
-fn is_comparison(operator: Operator) -> bool {
-    matches!(operator, Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq)
-}
-
-/// `plan` without rows that have null in one of `columns`, if it is a stream and has any of them.
-fn not_null(plan: &Arc<LogicalPlan>, columns: &[Column]) -> DataFusionResult<Option<Arc<LogicalPlan>>> {
-    if !is_streaming(plan) {
-        return Ok(None);
-    }
-    let mut conditions: Vec<Expr> = Vec::new();
-    for column in columns.iter().filter(|column| plan.schema().maybe_index_of_column(column).is_some()) {
-        let condition = Expr::Column(column.clone()).is_not_null();
-        if !conditions.contains(&condition) {
-            conditions.push(condition);
-        }
-    }
-    let Some(condition) = conjunction(conditions) else { return Ok(None) };
-    Ok(Some(Arc::new(LogicalPlan::Filter(Filter::try_new(condition, plan.clone())?))))
 }
 
 fn leads_to_watermark(plan: &LogicalPlan) -> bool {

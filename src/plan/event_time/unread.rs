@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column, JoinType};
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, Projection};
 
@@ -17,13 +17,7 @@ use super::lineage::event_column;
 
 /// An optimised plan whose deduplications no longer look at event times that are neither among their keys nor read above them.
 pub fn without_unread(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let mut has_any = false;
-    let walked = plan.apply(|node| {
-        has_any |= deduplication(node).is_some();
-        Ok(if has_any { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-    });
-    walked.map_err(|e| from_datafusion(e, ErrorKind::Internal))?;
-    if !has_any {
+    if !plan.exists(|node| Ok(deduplication(node).is_some())).map_err(|e| from_datafusion(e, ErrorKind::Internal))? {
         return Ok(plan);
     }
     let all = columns_of(&plan);
@@ -32,13 +26,7 @@ pub fn without_unread(plan: LogicalPlan) -> Result<LogicalPlan> {
 
 /// A plan as written, in which the inputs of joins of streams have no event times that neither the join nor anything above it reads.
 pub fn without_unread_in_joins(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let mut has_any = false;
-    let walked = plan.apply(|node| {
-        has_any |= stream_join(node).is_some();
-        Ok(if has_any { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-    });
-    walked.map_err(|e| from_datafusion(e, ErrorKind::Internal))?;
-    if !has_any {
+    if !plan.exists(|node| Ok(stream_join(node).is_some())).map_err(|e| from_datafusion(e, ErrorKind::Internal))? {
         return Ok(plan);
     }
     let all = columns_of(&plan);

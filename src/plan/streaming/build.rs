@@ -21,7 +21,7 @@ use datafusion::prelude::SessionConfig;
 
 use super::static_side::StaticBuildSide;
 use crate::error::{ErrorKind, Result, from_datafusion};
-use crate::operator::in_turn::in_turn;
+use crate::operator::arrivals::in_turn;
 use crate::operator::push_down::PushDownFilter;
 use crate::operator::watermarks::input_lag_ms;
 use crate::operator::{Claim, OPERATORS, Operator, Planned, Planning};

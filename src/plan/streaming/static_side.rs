@@ -17,7 +17,7 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
 
-use crate::plan::catalog::StreamScanExec;
+use crate::plan::batch_scan::BatchScanExec;
 
 /// How many batches use one hash table. A run leaves about 2 KiB of metrics behind, so this bounds them to some megabytes.
 const RUNS_PER_BUILD: u64 = 4096;
@@ -95,5 +95,5 @@ fn is_of_batch(expr: &dyn PhysicalExpr) -> bool {
 }
 
 fn has_stream(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    plan.exists(|node| Ok(node.is::<StreamScanExec>())).unwrap_or(true)
+    plan.exists(|node| Ok(node.downcast_ref::<BatchScanExec>().is_some_and(BatchScanExec::is_stream))).unwrap_or(true)
 }
