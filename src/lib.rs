@@ -7,6 +7,7 @@
 pub mod error;
 pub mod clock;
 pub mod pipeline;
+pub mod kafka;
 pub mod source;
 pub mod format;
 pub mod plan;

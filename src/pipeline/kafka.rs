@@ -11,9 +11,10 @@ use super::settings::{Branch, Kind, Setting, Table};
 use super::tables::{ANY_DURATION, ANY_SIZE, MANY, MAX_BYTES_DOC, MAX_ROWS, plain, setting};
 use super::text::Text;
 use super::values::Values;
-use crate::source::kafka::{
-    KafkaConnection, KafkaSasl, KafkaSettings, KafkaStart, KafkaTls, KafkaTopics, NoneSince, check_property, whole_name,
-};
+use crate::kafka::{KafkaConnection, KafkaSasl, KafkaTls, Role, check_property};
+use crate::sink::Guarantee;
+use crate::sink::kafka::{KafkaSinkSettings, KafkaTarget};
+use crate::source::kafka::{KafkaSettings, KafkaStart, KafkaTopics, NoneSince, whole_name};
 
 const SERVERS_DOC: &str = "Some brokers of the cluster, as `host:port` with commas between (`bootstrap.servers`).";
 const TLS_SETTING: Setting = setting(

@@ -105,10 +105,10 @@ fn every_file_says_what_it_is_for() {
 
 #[test]
 fn unsafe_code_stays_where_it_is() {
-    let allowed = ["src/format/json/simd.rs", "src/source/kafka/ffi.rs"];
+    let allowed = ["src/format/json/simd.rs", "src/kafka/ffi/mod.rs", "src/kafka/ffi/producer.rs"];
     let other = |source: &&Source| source.text.contains("allow(unsafe_code)") && !allowed.contains(&source.name.as_str());
     assert_none("unsafe code has its files", sources().iter().filter(other).map(|source| source.name.clone()).collect());
-    for source in sources().iter().filter(|source| source.name == allowed[1]) {
+    for source in sources().iter().filter(|source| allowed[1..].contains(&source.name.as_str())) {
         let lines = source.lines();
         for (number, line) in
             lines.iter().enumerate().filter(|(_, line)| line.contains("unsafe {") || line.contains("unsafe impl"))

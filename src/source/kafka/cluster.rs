@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka_sys::rd_kafka_resp_err_t as Code;
 use regex::Regex;
 
-use super::ffi::{At, Client, Failure};
 use super::offset::{Position, Span, TopicPosition};
 use super::settings::{KafkaSettings, KafkaStart, KafkaTopics, NoneSince};
 use crate::error::{Error, ErrorKind, Result};
+use crate::kafka::ffi::{At, Client, Failure};
+use crate::kafka::is_hopeless;
 
 /// How old what is known of topics may be when a batch is planned.
 const TOPICS_AGE_MAX: Duration = Duration::from_secs(1);
@@ -319,21 +319,6 @@ impl Cluster {
 pub fn whole_name(pattern: &str) -> Result<Regex> {
     Regex::new(&format!("^(?:{pattern})$"))
         .map_err(|cause| Error::config(format!("subscribe_pattern is no regular expression: {pattern:?}")).because(cause))
-}
-
-/// Whether trying again would end in the same way.
-fn is_hopeless(failure: &Failure) -> bool {
-    matches!(
-        failure.code,
-        Code::RD_KAFKA_RESP_ERR__AUTHENTICATION
-            | Code::RD_KAFKA_RESP_ERR__SSL
-            | Code::RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED
-            | Code::RD_KAFKA_RESP_ERR_UNSUPPORTED_SASL_MECHANISM
-            | Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
-            | Code::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED
-            | Code::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION
-            | Code::RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE
-    )
 }
 
 fn cannot(attempt: &str, failure: Failure) -> Error {

@@ -4,7 +4,6 @@
 //! the partitions ended when it was planned, at the last stable offset, so that aborted and open transactions are never seen.
 
 mod cluster;
-mod ffi;
 mod offset;
 mod partition;
 mod records;
@@ -24,16 +23,14 @@ use super::{Chunk, Extent, Offset, OffsetRange, ReadLimit, Replay, Source, Sourc
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::format::MetadataColumn;
 use cluster::Cluster;
-use ffi::{At, Client};
+use crate::kafka::ffi::{At, Client};
 use offset::{Position, Span};
 use partition::{Partition, ReadSoFar, Run};
 use records::{Rows, SpanPart};
 
 pub use cluster::whole_name;
 pub use records::schema;
-pub use settings::{
-    KafkaConnection, KafkaSasl, KafkaSettings, KafkaStart, KafkaTls, KafkaTopics, NoneSince, Wanted, check_property,
-};
+pub use settings::{KafkaSettings, KafkaStart, KafkaTopics, NoneSince, Wanted};
 
 /// What is true of every Kafka source.
 pub const SPEC: SourceSpec = SourceSpec {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rdkafka_sys::rd_kafka_resp_err_t as Code;
 use tokio::sync::Notify;
 
-use super::ffi::{At, Client, Failure, Flow, Message, PartitionQueue};
+use crate::kafka::ffi::{At, Client, Failure, Flow, Message, PartitionQueue};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long one look into an empty queue waits: what was cancelled ends so fast.

@@ -9,7 +9,7 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use tokio::sync::mpsc;
 
-use super::ffi::Flow;
+use crate::kafka::ffi::Flow;
 use super::partition::{Collect, Partition, Record, Run};
 use super::settings::Wanted;
 use crate::error::{Attempt, Error, ErrorKind, Result};

@@ -3,46 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::ffi;
-use crate::error::{Error, Result};
-use crate::pipeline::{Text, nearest};
-
-/// How a cluster is reached.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KafkaConnection {
-    /// `host:port` of some brokers, with commas between.
-    pub bootstrap_servers: Text,
-    /// Encrypted connections.
-    pub tls: Option<KafkaTls>,
-    /// Who we are.
-    pub sasl: Option<KafkaSasl>,
-    /// Further properties of librdkafka, by name.
-    pub properties: BTreeMap<String, Text>,
-}
-
-/// Encrypted connections.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct KafkaTls {
-    /// File with the certificates that a broker's must be signed by (PEM); `None` are the system's.
-    pub ca: Option<String>,
-    /// File with our own certificate (PEM).
-    pub certificate: Option<String>,
-    /// File with its key (PEM).
-    pub key: Option<String>,
-    /// What the key is encrypted with.
-    pub key_password: Option<Text>,
-}
-
-/// Who we are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KafkaSasl {
-    /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
-    pub mechanism: String,
-    /// The user.
-    pub username: Text,
-    /// And the password.
-    pub password: Text,
-}
+use crate::error::Result;
+use crate::kafka::{KafkaConnection, Role};
+use crate::pipeline::Text;
 
 /// Which partitions are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,94 +100,6 @@ pub struct Wanted {
     pub raw: bool,
 }
 
-/// Properties that the source decides itself, and what to use instead.
-const RESERVED: &[(&str, &str)] = &[
-    ("bootstrap.servers", "bootstrap_servers"),
-    ("metadata.broker.list", "bootstrap_servers"),
-    ("group.id", "commit_group"),
-    ("group.instance.id", "nothing: partitions are assigned, not shared in a group"),
-    ("group.protocol", "nothing: partitions are assigned, not shared in a group"),
-    ("auto.offset.reset", "starting_offsets, and fail_on_data_loss"),
-    ("enable.auto.commit", "commit_group: offsets are kept in the checkpoint"),
-    ("auto.commit.enable", "commit_group: offsets are kept in the checkpoint"),
-    ("auto.commit.interval.ms", "commit_group: offsets are kept in the checkpoint"),
-    ("enable.auto.offset.store", "nothing: offsets are kept in the checkpoint"),
-    ("enable.partition.eof", "nothing: the source needs it"),
-    ("key.deserializer", "the column key or _key"),
-    ("value.deserializer", "format"),
-    ("interceptor.classes", "nothing"),
-    ("plugin.library.paths", "nothing: code is not loaded"),
-    ("security.protocol", "tls and sasl"),
-    ("ssl.ca.location", "tls.ca"),
-    ("ssl.certificate.location", "tls.certificate"),
-    ("ssl.key.location", "tls.key"),
-    ("ssl.key.password", "tls.key_password"),
-    ("sasl.mechanism", "sasl.mechanism"),
-    ("sasl.mechanisms", "sasl.mechanism"),
-    ("sasl.username", "sasl.username"),
-    ("sasl.password", "sasl.password"),
-];
-
-/// What cannot be done with the property `name`, if anything.
-pub fn check_property(name: &str) -> Result<(), String> {
-    let plain = name.strip_prefix("kafka.").unwrap_or(name);
-    if let Some((_, instead)) = RESERVED.iter().find(|(reserved, _)| *reserved == plain) {
-        return Err(match instead.strip_prefix("nothing") {
-            Some(why) => format!("{plain} cannot be set{why}"),
-            None => format!("{plain} cannot be set here; use {instead}"),
-        });
-    }
-    let known = ffi::property_names();
-    if known.iter().any(|known| known == name) {
-        return Ok(());
-    }
-    let hint = match nearest(plain, known.iter().map(String::as_str)) {
-        Some(near) => format!("; did you mean {near}?"),
-        None => String::new(),
-    };
-    Err(format!("librdkafka has no property {name:?}{hint}"))
-}
-
-impl KafkaConnection {
-    /// The properties that every client of this cluster has.
-    ///
-    /// # Errors
-    /// [`crate::ErrorKind::Config`] for a property that is unknown or not to be set.
-    pub(crate) fn properties(&self) -> Result<Vec<(String, String)>> {
-        let mut properties: Vec<(&str, &str)> = vec![
-            ("bootstrap.servers", self.bootstrap_servers.expose()),
-            ("client.id", "tidemill"),
-            // A broker that comes back is seen soon.
-            ("reconnect.backoff.max.ms", "1000"),
-            ("log.connection.close", "false"),
-        ];
-        let protocol = match (&self.tls, &self.sasl) {
-            (None, None) => "plaintext",
-            (Some(_), None) => "ssl",
-            (None, Some(_)) => "sasl_plaintext",
-            (Some(_), Some(_)) => "sasl_ssl",
-        };
-        properties.push(("security.protocol", protocol));
-        if let Some(tls) = &self.tls {
-            // Our own OpenSSL does not know where the system keeps its certificates; librdkafka looks where they use to be.
-            properties.push(("ssl.ca.location", tls.ca.as_deref().unwrap_or("probe")));
-            let files = [("ssl.certificate.location", &tls.certificate), ("ssl.key.location", &tls.key)];
-            properties.extend(files.into_iter().filter_map(|(name, file)| Some((name, file.as_deref()?))));
-            properties.extend(tls.key_password.as_ref().map(|password| ("ssl.key.password", password.expose())));
-        }
-        if let Some(sasl) = &self.sasl {
-            properties.push(("sasl.mechanisms", &sasl.mechanism));
-            properties.push(("sasl.username", sasl.username.expose()));
-            properties.push(("sasl.password", sasl.password.expose()));
-        }
-        for (name, value) in &self.properties {
-            check_property(name).map_err(Error::config)?;
-            properties.push((name, value.expose()));
-        }
-        Ok(properties.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
-    }
-}
-
 impl KafkaSettings {
     /// The properties of the source's consumer; the user's own come last.
     pub(super) fn properties(&self, group: &str) -> Result<Vec<(String, String)>> {
@@ -247,7 +122,7 @@ impl KafkaSettings {
             ("queued.max.messages.kbytes", "4096"),
         ];
         let mut properties: Vec<_> = own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        properties.extend(self.connection.properties()?);
+        properties.extend(self.connection.properties(Role::Source)?);
         Ok(properties)
     }
 }
@@ -255,20 +130,6 @@ impl KafkaSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn properties_are_librdkafkas_and_those_that_are_not_ours() {
-        assert_eq!(check_property("fetch.min.bytes"), Ok(()));
-        assert_eq!(check_property("message.timeout.ms"), Ok(()), "a property of topics");
-        let refused = |name: &str| check_property(name).unwrap_err();
-        assert_eq!(refused("fetch.min.byte"), "librdkafka has no property \"fetch.min.byte\"; did you mean fetch.min.bytes?");
-        assert_eq!(
-            refused("auto.offset.reset"),
-            "auto.offset.reset cannot be set here; use starting_offsets, and fail_on_data_loss"
-        );
-        assert_eq!(refused("kafka.interceptor.classes"), "interceptor.classes cannot be set");
-        assert!(refused("nonsense").starts_with("librdkafka has no property"));
-    }
 
     #[test]
     fn the_user_decides_last() {

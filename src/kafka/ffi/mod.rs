@@ -1,8 +1,10 @@
-//! librdkafka, made safe: the only file that calls it.
+//! librdkafka, made safe: the only folder that calls it.
 //!
 //! A [`Client`] owns a handle and gives out owned values; a [`PartitionQueue`] lends messages to a closure for as long as librdkafka
 //! keeps them. Handles of librdkafka may be used from any thread, and each pointer here has one owner that frees it once.
 #![allow(unsafe_code)]
+
+mod producer;
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr;
@@ -14,16 +16,18 @@ use rdkafka_sys as sys;
 use sys::rd_kafka_resp_err_t as Code;
 use tokio::sync::Notify;
 
+pub(crate) use producer::{Producer, Record};
+
 /// Why librdkafka could not do something.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{reason}")]
-pub(super) struct Failure {
-    pub(super) code: Code,
-    pub(super) reason: String,
+pub(crate) struct Failure {
+    pub(crate) code: Code,
+    pub(crate) reason: String,
 }
 
 impl Failure {
-    pub(super) fn of(code: Code) -> Self {
+    pub(crate) fn of(code: Code) -> Self {
         // SAFETY: the answer is a string that lives as long as the program.
         let reason = unsafe { text(sys::rd_kafka_err2str(code)) };
         Self { code, reason }
@@ -32,23 +36,23 @@ impl Failure {
 
 /// A partition and an offset, or whatever else is asked for or said of a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct At {
-    pub(super) topic: Arc<str>,
-    pub(super) partition: i32,
-    pub(super) offset: i64,
+pub(crate) struct At {
+    pub(crate) topic: Arc<str>,
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
 }
 
 /// A topic as the cluster knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Description {
-    pub(super) name: String,
+pub(crate) struct Description {
+    pub(crate) name: String,
     /// Differs when a topic was deleted and made again.
-    pub(super) id: String,
-    pub(super) partitions: Vec<i32>,
+    pub(crate) id: String,
+    pub(crate) partitions: Vec<i32>,
 }
 
 /// A consumer's handle.
-pub(super) struct Client {
+pub(crate) struct Client {
     handle: *mut sys::rd_kafka_t,
     /// Where errors of connections arrive.
     events: *mut sys::rd_kafka_queue_t,
@@ -68,7 +72,7 @@ impl std::fmt::Debug for Client {
 }
 
 /// Every property that librdkafka knows, those of topics last.
-pub(super) fn property_names() -> Vec<String> {
+pub(crate) fn property_names() -> Vec<String> {
     // SAFETY: a dump is an array of `count` strings, name and value by turns, freed after it was copied, as the configurations are.
     unsafe {
         let (conf, topic_conf) = (sys::rd_kafka_conf_new(), sys::rd_kafka_topic_conf_new());
@@ -90,7 +94,11 @@ pub(super) fn property_names() -> Vec<String> {
 
 impl Client {
     /// A consumer with these properties; what is wrong with them otherwise. Connects in the background.
-    pub(super) fn consumer(properties: &[(String, String)]) -> Result<Self, String> {
+    pub(crate) fn consumer(properties: &[(String, String)]) -> Result<Self, String> {
+        Self::new(properties, sys::rd_kafka_type_t::RD_KAFKA_CONSUMER, sys::RD_KAFKA_EVENT_ERROR)
+    }
+
+    fn new(properties: &[(String, String)], kind: sys::rd_kafka_type_t, events: c_int) -> Result<Self, String> {
         let mut message = [0 as c_char; 512];
         // SAFETY: the configuration is ours until `rd_kafka_new` takes it, which it does only when it succeeds; `message` is as
         // long as we say and ends with a zero after a failure.
@@ -107,9 +115,8 @@ impl Client {
                     return Err(text(message.as_ptr()));
                 }
             }
-            sys::rd_kafka_conf_set_events(conf, sys::RD_KAFKA_EVENT_ERROR);
+            sys::rd_kafka_conf_set_events(conf, events);
             sys::rd_kafka_conf_set_log_cb(conf, Some(log));
-            let kind = sys::rd_kafka_type_t::RD_KAFKA_CONSUMER;
             let handle = sys::rd_kafka_new(kind, conf, message.as_mut_ptr(), message.len());
             if handle.is_null() {
                 sys::rd_kafka_conf_destroy(conf);
@@ -120,7 +127,7 @@ impl Client {
     }
 
     /// The next error of a connection, if there was one since the last call.
-    pub(super) fn next_error(&self) -> Option<Failure> {
+    pub(crate) fn next_error(&self) -> Option<Failure> {
         // SAFETY: an event is ours to read until it is destroyed; a null one is none.
         unsafe {
             let event = Event(sys::rd_kafka_queue_poll(self.events, 0));
@@ -129,7 +136,7 @@ impl Client {
     }
 
     /// The names of all topics that this client may see. Gives up early as [`Client::describe`] does.
-    pub(super) fn topics(&self, timeout: Duration, is_hopeless: &dyn Fn(&Failure) -> bool) -> Result<Vec<String>, Failure> {
+    pub(crate) fn topics(&self, timeout: Duration, is_hopeless: &dyn Fn(&Failure) -> bool) -> Result<Vec<String>, Failure> {
         let mut found: *const sys::rd_kafka_metadata = ptr::null();
         let deadline = Instant::now() + timeout;
         let mut heard = Heard { is_hopeless, last: None };
@@ -149,7 +156,7 @@ impl Client {
 
     /// What the cluster knows of these topics, for each one that exists. Gives up early when `is_hopeless` says of an error of a
     /// connection that waiting is of no use.
-    pub(super) fn describe(
+    pub(crate) fn describe(
         &self,
         names: &[String],
         timeout: Duration,
@@ -189,7 +196,7 @@ impl Client {
 
     /// For each partition the offset of the first record at or after the time in `offset` (milliseconds; -1 the end as this client's
     /// isolation has it, -2 the beginning), -1 if there is none.
-    pub(super) fn offsets(&self, wanted: &[At], timeout: Duration) -> Result<Vec<Result<At, Failure>>, Failure> {
+    pub(crate) fn offsets(&self, wanted: &[At], timeout: Duration) -> Result<Vec<Result<At, Failure>>, Failure> {
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
@@ -200,21 +207,38 @@ impl Client {
     }
 
     /// Begins to fetch partitions at their offsets, beside those that are fetched already.
-    pub(super) fn assign(&self, partitions: &[At]) -> Result<(), Failure> {
+    pub(crate) fn assign(&self, partitions: &[At]) -> Result<(), Failure> {
         let list = List::new(partitions);
         // SAFETY: the list is valid and copied by the call.
         unsafe { take_error(sys::rd_kafka_incremental_assign(self.handle, list.0)) }
     }
 
     /// Ends fetching partitions; what was fetched of them is forgotten.
-    pub(super) fn unassign(&self, partitions: &[At]) -> Result<(), Failure> {
+    pub(crate) fn unassign(&self, partitions: &[At]) -> Result<(), Failure> {
         let list = List::new(partitions);
         // SAFETY: the list is valid and copied by the call.
         unsafe { take_error(sys::rd_kafka_incremental_unassign(self.handle, list.0)) }
     }
 
+    /// What the group of this client holds for a partition: an offset (negative if there is none), and the text beside it. Waits while
+    /// a transaction that would change it is open.
+    pub(crate) fn committed(&self, topic: &str, timeout: Duration) -> Result<(i64, String), Failure> {
+        let list = List::new(&[At { topic: topic.into(), partition: 0, offset: sys::RD_KAFKA_OFFSET_INVALID.into() }]);
+        // SAFETY: the list is valid and has the one element, which is updated in place.
+        unsafe {
+            check(sys::rd_kafka_committed(self.handle, list.0, ms(timeout)))?;
+            if (*list.0).cnt != 1 {
+                return Err(Failure::of(Code::RD_KAFKA_RESP_ERR__INVALID_ARG));
+            }
+            let element = &*(*list.0).elems;
+            check(element.err)?;
+            let beside = bytes(element.metadata, element.metadata_size).unwrap_or_default();
+            Ok((element.offset, String::from_utf8_lossy(beside).into_owned()))
+        }
+    }
+
     /// Tells the group of this client how far it has come, without waiting for the answer.
-    pub(super) fn commit(&self, offsets: &[At]) -> Result<(), Failure> {
+    pub(crate) fn commit(&self, offsets: &[At]) -> Result<(), Failure> {
         let list = List::new(offsets);
         self.has_committed.store(true, Ordering::Relaxed);
         // SAFETY: the list is valid and copied by the call.
@@ -253,17 +277,17 @@ impl Heard<'_> {
 
 /// Whether to go on with the next message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Flow {
+pub(crate) enum Flow {
     Next,
     Enough,
 }
 
 /// What the broker, or the client on its behalf, says of a partition.
-pub(super) struct Message<'a>(&'a sys::rd_kafka_message_t);
+pub(crate) struct Message<'a>(&'a sys::rd_kafka_message_t);
 
 impl<'a> Message<'a> {
     /// The error that this stands for instead of a record.
-    pub(super) fn error(&self) -> Option<Failure> {
+    pub(crate) fn error(&self) -> Option<Failure> {
         let code = self.0.err;
         if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
             return None;
@@ -273,24 +297,24 @@ impl<'a> Message<'a> {
     }
 
     /// Of the record; at the end of a partition, the end.
-    pub(super) fn offset(&self) -> i64 {
+    pub(crate) fn offset(&self) -> i64 {
         self.0.offset
     }
 
     /// The value, `None` for a tombstone.
-    pub(super) fn value(&self) -> Option<&'a [u8]> {
+    pub(crate) fn value(&self) -> Option<&'a [u8]> {
         // SAFETY: librdkafka keeps `len` bytes there for as long as the message is lent.
         unsafe { bytes(self.0.payload, self.0.len) }
     }
 
     /// The key.
-    pub(super) fn key(&self) -> Option<&'a [u8]> {
+    pub(crate) fn key(&self) -> Option<&'a [u8]> {
         // SAFETY: as for the value.
         unsafe { bytes(self.0.key, self.0.key_len) }
     }
 
     /// Milliseconds since 1970, and 0 if the producer set them or 1 if the broker did; -1 and 0 where there is none.
-    pub(super) fn timestamp(&self) -> (i64, i32) {
+    pub(crate) fn timestamp(&self) -> (i64, i32) {
         let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
         // SAFETY: the message is lent to us; `kind` is written to.
         let ms = unsafe { sys::rd_kafka_message_timestamp(self.0, &mut kind) };
@@ -299,7 +323,7 @@ impl<'a> Message<'a> {
     }
 
     /// Shows each header.
-    pub(super) fn headers(&self, mut show: impl FnMut(&[u8], Option<&[u8]>)) {
+    pub(crate) fn headers(&self, mut show: impl FnMut(&[u8], Option<&[u8]>)) {
         let mut headers = ptr::null_mut();
         // SAFETY: the headers belong to the message; name and value live as long as they do, and the loop ends at the first index
         // that is not there.
@@ -320,7 +344,7 @@ impl<'a> Message<'a> {
 }
 
 /// What was fetched of one partition and not yet taken.
-pub(super) struct PartitionQueue {
+pub(crate) struct PartitionQueue {
     queue: *mut sys::rd_kafka_queue_t,
     /// Told when something arrives in the empty queue; librdkafka holds a pointer to it.
     _wake: Arc<Notify>,
@@ -332,7 +356,7 @@ unsafe impl Send for PartitionQueue {}
 
 impl PartitionQueue {
     /// Splits the partition's queue off, before the partition is assigned.
-    pub(super) fn new(client: Arc<Client>, topic: &str, partition: i32, wake: Arc<Notify>) -> Result<Self, Failure> {
+    pub(crate) fn new(client: Arc<Client>, topic: &str, partition: i32, wake: Arc<Notify>) -> Result<Self, Failure> {
         let name = CString::new(topic).map_err(|_| Failure::of(Code::RD_KAFKA_RESP_ERR__INVALID_ARG))?;
         // SAFETY: the queue is ours to destroy; `wake` is kept until it is, and the callback only reads it.
         unsafe {
@@ -348,7 +372,7 @@ impl PartitionQueue {
 
     /// Hands what has been fetched to `take`, one message after the other, until it has enough; waits for the first one at most
     /// `timeout`. What it does not take stays in the queue.
-    pub(super) fn consume<F: FnMut(Message<'_>) -> Flow>(&mut self, timeout: Duration, take: F) {
+    pub(crate) fn consume<F: FnMut(Message<'_>) -> Flow>(&mut self, timeout: Duration, take: F) {
         struct Taking<F> {
             take: F,
             handle: *mut sys::rd_kafka_t,

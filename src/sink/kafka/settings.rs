@@ -1,0 +1,100 @@
+//! What a Kafka sink is told, and the properties of librdkafka that come of it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::kafka::{KafkaConnection, Role};
+use crate::pipeline::Text;
+use crate::sink::Guarantee;
+
+/// What the values of messages are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KafkaValue {
+    /// The columns `value`, `key`, `headers`, `topic` and `partition` are the message.
+    Columns,
+    /// Each row as a JSON object.
+    Json {
+        /// Column that is the key too.
+        key: Option<String>,
+    },
+}
+
+/// Settings of a Kafka sink.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KafkaSinkSettings {
+    /// The cluster.
+    pub connection: KafkaConnection,
+    /// Where all messages go; `None` leaves it to the column `topic`.
+    pub topic: Option<String>,
+    /// Topic that the mark of a commit refers to; [`KafkaSinkSettings::topic`] unless given.
+    pub marker_topic: Option<String>,
+    /// What the messages are.
+    pub value: KafkaValue,
+    /// Exactly once by a transaction per batch, or at least once without.
+    pub guarantee: Guarantee,
+    /// Names the sink to the cluster, and the group that holds its mark. `None`: `tidemill.<pipeline>.<query>.<sink>`.
+    pub transactional_id: Option<String>,
+    /// How long a transaction may be open before the cluster aborts it (60 s).
+    pub transaction_timeout: Duration,
+    /// Longest wait for an answer of the cluster, and for a message to be taken (30 s).
+    pub request_timeout: Duration,
+}
+
+impl KafkaSinkSettings {
+    /// The defaults: exactly once, from columns.
+    pub fn new(bootstrap_servers: &str, topic: &str) -> Self {
+        Self {
+            connection: KafkaConnection {
+                bootstrap_servers: Text::plain(bootstrap_servers),
+                tls: None,
+                sasl: None,
+                properties: BTreeMap::new(),
+            },
+            topic: Some(topic.to_owned()),
+            marker_topic: None,
+            value: KafkaValue::Columns,
+            guarantee: Guarantee::ExactlyOnce,
+            transactional_id: None,
+            transaction_timeout: Duration::from_secs(60),
+            request_timeout: Duration::from_secs(30),
+        }
+    }
+
+    /// The topic that a commit's mark refers to, if there is one.
+    pub(super) fn marker_topic(&self) -> Option<&str> {
+        self.marker_topic.as_deref().or(self.topic.as_deref())
+    }
+
+    /// The properties of the sink's producer; the user's own come last.
+    pub(super) fn producer_properties(&self, id: &str) -> Result<Vec<(String, String)>> {
+        let message_timeout = self.request_timeout.as_millis().to_string();
+        let transaction_timeout = self.transaction_timeout.as_millis().to_string();
+        let mut own = vec![
+            ("enable.idempotence", "true"),
+            ("acks", "all"),
+            ("message.timeout.ms", &message_timeout),
+            // A batch is sent whole and then waited for: waiting for more would only delay it.
+            ("linger.ms", "1"),
+            // The default is a gigabyte.
+            ("queue.buffering.max.kbytes", "65536"),
+            ("compression.type", "lz4"),
+            // Keys go where Kafka's own producer, and Spark's, would send them.
+            ("partitioner", "murmur2_random"),
+        ];
+        if self.guarantee == Guarantee::ExactlyOnce {
+            own.extend([("transactional.id", id), ("transaction.timeout.ms", transaction_timeout.as_str())]);
+        }
+        let mut properties: Vec<_> = own.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        properties.extend(self.connection.properties(Role::Sink)?);
+        Ok(properties)
+    }
+
+    /// The properties of the client that asks for topics and marks.
+    pub(super) fn reader_properties(&self, id: &str) -> Result<Vec<(String, String)>> {
+        let own = [("group.id", id), ("enable.auto.commit", "false"), ("isolation.level", "read_committed")];
+        let mut properties: Vec<_> = own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        properties.extend(self.connection.properties(Role::Sink)?);
+        Ok(properties)
+    }
+}
