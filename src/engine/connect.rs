@@ -26,6 +26,7 @@ use crate::plan::{PlanSettings, ScanRequest, StreamTable};
 use crate::sink::console::{self, Console, Truncate};
 use crate::sink::discard::Discard;
 use crate::sink::file::FileSink;
+use crate::sink::kafka::KafkaSink;
 use crate::sink::memory::Memory;
 use crate::sink::{Sink, dead_letter};
 use crate::source::file::{CleanSource, FileSettings};
@@ -194,6 +195,10 @@ impl Connector {
                 Box::new(Console::new(&query.name, format, zone, (self.resources.console)()))
             }
             SinkConnector::File(settings) => Box::new(file_sink(settings, self.resources.files.clone(), zone)),
+            SinkConnector::Kafka(settings) => {
+                let id = format!("tidemill.{}.{}.{}", pipeline.name, query.name, spec.name);
+                Box::new(KafkaSink::new(settings.as_ref().clone(), &id, zone))
+            }
             SinkConnector::Memory => Box::new(Memory::new(self.resources.memory.result(&query.name), query.output_mode)),
             SinkConnector::Discard => Box::new(Discard),
         };
@@ -233,6 +238,7 @@ pub(super) async fn check_sinks(query: &QuerySpec, plan: &StreamingPlan, setting
 fn check_sink(spec: &SinkSpec, schema: &SchemaRef, settings: &PlanSettings) -> Result<()> {
     match &spec.connector {
         SinkConnector::File(file) => file_sink(file, LocalVfs::shared(), &settings.time_zone).check(schema),
+        SinkConnector::Kafka(kafka) => KafkaSink::new(kafka.as_ref().clone(), "", &settings.time_zone).check(schema),
         SinkConnector::Console(_) | SinkConnector::Memory | SinkConnector::Discard => Ok(()),
     }
 }

@@ -5,6 +5,7 @@
 use super::check;
 use super::event_time::{self, deduplication, watermark};
 use super::kafka::{self, Connections};
+use super::kafka_sink::kafka_sink;
 use super::problem::{Place, Problems};
 use super::scalar::{Scalar, quoted};
 use super::spec::{
@@ -26,7 +27,7 @@ pub(super) fn pipeline(root: &Values, default_name: &str, problems: &mut Problem
     let sources: Option<Vec<_>> = all(root.named("sources"), |name, values| source(name, values, &connections, problems));
     let tables: Option<Vec<_>> = all(root.named("tables"), |name, values| table(name, values, problems));
     let views: Option<Vec<_>> = all(root.named("views"), |name, values| view(name, values, problems));
-    let queries: Option<Vec<_>> = all(root.named("queries"), |name, values| query(name, values, problems));
+    let queries: Option<Vec<_>> = all(root.named("queries"), |name, values| query(name, values, &connections, problems));
     let limits = root.map("limits").and_then(|values| limits(values, problems));
     let checkpoint = match root.path("checkpoint") {
         Some(path) => CheckpointRoot::At(path),
@@ -215,9 +216,10 @@ fn view(name: &str, values: &Values, problems: &mut Problems) -> Option<ViewSpec
     })
 }
 
-fn query(name: &str, values: &Values, problems: &mut Problems) -> Option<QuerySpec> {
-    let sinks: Vec<Option<SinkSpec>> = values.list("to").iter().map(|values| sink(values, None, problems)).collect();
-    let dead_letter = values.map("dead_letter").map(|values| sink(values, Some("dead_letter"), problems));
+fn query(name: &str, values: &Values, connections: &Connections, problems: &mut Problems) -> Option<QuerySpec> {
+    let sinks: Vec<Option<SinkSpec>> =
+        values.list("to").iter().map(|values| sink(values, None, connections, problems)).collect();
+    let dead_letter = values.map("dead_letter").map(|values| sink(values, Some("dead_letter"), connections, problems));
     check::sink_names(values, problems);
     check::output_mode(values, problems);
     let scope = match values.choice("scope")? {
@@ -243,7 +245,7 @@ fn query(name: &str, values: &Values, problems: &mut Problems) -> Option<QuerySp
     })
 }
 
-fn sink(values: &Values, name: Option<&str>, problems: &mut Problems) -> Option<SinkSpec> {
+fn sink(values: &Values, name: Option<&str>, connections: &Connections, problems: &mut Problems) -> Option<SinkSpec> {
     let (key, settings) = values.branch.as_ref()?;
     let format = values.map("format");
     let format_place = format.map_or(&values.place, |format| &format.place).clone();
@@ -251,6 +253,10 @@ fn sink(values: &Values, name: Option<&str>, problems: &mut Problems) -> Option<
     let connector = match *key {
         "console" => SinkConnector::Console(console(values, settings, format_key, &format_place, problems)?),
         "file" => SinkConnector::File(file_sink(values, settings, format_key, problems)?),
+        "kafka" => {
+            let format = format_key.map(|(key, _)| (key, &format_place));
+            SinkConnector::Kafka(Box::new(kafka_sink(values, settings, format, connections, problems)?))
+        }
         _ => {
             if format.is_some() {
                 problems.add(&format_place, values.about("format", "discard writes nothing and takes no format"));

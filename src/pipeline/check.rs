@@ -54,11 +54,14 @@ fn checkpoint_when_needed(root: &Values, problems: &mut Problems) {
         return;
     }
     for (query, sink) in all_sinks(root) {
-        if matches!(&sink.branch, Some(("file", _))) {
-            let message = format!("checkpoint must be specified: query {query} writes files, and a restart must know which");
-            problems.add(&sink.place, message);
-            return;
-        }
+        let what = match &sink.branch {
+            Some(("file", _)) => "writes files",
+            Some(("kafka", _)) => "sends to Kafka",
+            _ => continue,
+        };
+        let message = format!("checkpoint must be specified: query {query} {what}, and a restart must know which");
+        problems.add(&sink.place, message);
+        return;
     }
     for (key, source) in root.named("sources") {
         let Some(("socket", socket)) = source.map("from").and_then(|from| from.branch.as_ref()).map(|(key, v)| (*key, v)) else {

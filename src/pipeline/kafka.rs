@@ -12,30 +12,28 @@ use super::tables::{ANY_DURATION, ANY_SIZE, MANY, MAX_BYTES_DOC, MAX_ROWS, plain
 use super::text::Text;
 use super::values::Values;
 use crate::kafka::{KafkaConnection, KafkaSasl, KafkaTls, Role, check_property};
-use crate::sink::Guarantee;
-use crate::sink::kafka::{KafkaSinkSettings, KafkaTarget};
 use crate::source::kafka::{KafkaSettings, KafkaStart, KafkaTopics, NoneSince, whole_name};
 
-const SERVERS_DOC: &str = "Some brokers of the cluster, as `host:port` with commas between (`bootstrap.servers`).";
-const TLS_SETTING: Setting = setting(
+pub(super) const SERVERS_DOC: &str = "Some brokers of the cluster, as `host:port` with commas between (`bootstrap.servers`).";
+pub(super) const TLS_SETTING: Setting = setting(
     "tls",
     Kind::Table(&TLS),
     Optional,
     "Encrypted connections; `{}` trusts the certificates of the system. Default: not encrypted (`security.protocol`).",
 );
-const SASL_SETTING: Setting = setting("sasl", Kind::Table(&SASL), Optional, "Who we are. Default: nobody (`security.protocol`).");
-const PROPERTIES: Setting = setting(
+pub(super) const SASL_SETTING: Setting = setting("sasl", Kind::Table(&SASL), Optional, "Who we are. Default: nobody (`security.protocol`).");
+pub(super) const PROPERTIES: Setting = setting(
     "properties",
     Kind::Properties,
     Optional,
     "Any other properties of [librdkafka](https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md), by name. Those \
-     that a setting here stands for, or that would skip records, are refused.",
+     that a setting here stands for, or that would skip or repeat records, are refused.",
 );
 
-/// A cluster that several sources share.
+/// A cluster that several sources and sinks share.
 pub(super) static CONNECTION: Table = Table {
     title: "A connection",
-    doc: "`connections.<name>`: a cluster that sources name with `connection`.",
+    doc: "`connections.<name>`: a cluster that sources and sinks name with `connection`.",
     settings: &[],
     branches: &[Branch { key: "kafka", table: &KAFKA_CONNECTION }],
     branch: "kind",
@@ -49,7 +47,7 @@ static KAFKA_CONNECTION: Table = plain(
 
 static TLS: Table = plain(
     "Encryption to Kafka",
-    "`tls` of a Kafka source or connection.",
+    "`tls` of a Kafka source, sink or connection.",
     &[
         setting(
             "ca",
@@ -65,7 +63,7 @@ static TLS: Table = plain(
 
 static SASL: Table = plain(
     "Identity at Kafka",
-    "`sasl` of a Kafka source or connection.",
+    "`sasl` of a Kafka source, sink or connection.",
     &[
         setting(
             "mechanism",
@@ -177,15 +175,15 @@ pub(super) fn connections(root: &Values, problems: &mut Problems) -> Connections
         .map(|(key, values)| {
             let built = values.branch.as_ref().and_then(|(_, settings)| {
                 let servers = settings.text("bootstrap_servers");
-                connection(servers, settings, problems)
+                connection(servers, settings, Role::Both, problems)
             });
             (key.text.clone(), built)
         })
         .collect()
 }
 
-fn connection(servers: Option<Text>, values: &Values, problems: &mut Problems) -> Option<KafkaConnection> {
-    let properties = properties(values, problems);
+fn connection(servers: Option<Text>, values: &Values, role: Role, problems: &mut Problems) -> Option<KafkaConnection> {
+    let properties = properties(values, role, problems);
     let tls = match values.map("tls").filter(|_| values.is_given("tls")) {
         Some(tls) => {
             let file = |name: &str| tls.path(name).map(|path| path.to_string_lossy().into_owned());
@@ -215,10 +213,10 @@ fn hidden(text: &Text) -> Text {
     Text::secret(text.expose(), "(secret)")
 }
 
-fn properties(values: &Values, problems: &mut Problems) -> Option<BTreeMap<String, Text>> {
+fn properties(values: &Values, role: Role, problems: &mut Problems) -> Option<BTreeMap<String, Text>> {
     let mut properties = BTreeMap::new();
     for (key, value) in values.properties("properties") {
-        match check_property(&key.text) {
+        match check_property(&key.text, role) {
             Ok(()) => drop(properties.insert(key.text.clone(), hidden(value))),
             Err(message) => problems.add(&key.place, values.about("properties", &message)),
         }
@@ -228,7 +226,7 @@ fn properties(values: &Values, problems: &mut Problems) -> Option<BTreeMap<Strin
 
 /// A source.
 pub(super) fn source(values: &Values, connections: &Connections, problems: &mut Problems) -> Option<KafkaSettings> {
-    let connection = cluster(values, connections, problems);
+    let connection = cluster(values, connections, Role::Source, problems);
     let topics = topics(values, problems);
     let start = start(values, problems);
     if values.is_given("max_trigger_delay") && values.is_missing("min_rows_per_trigger") {
@@ -255,13 +253,18 @@ pub(super) fn source(values: &Values, connections: &Connections, problems: &mut 
 }
 
 /// The cluster, described in place or elsewhere; properties in place are added to those there.
-fn cluster(values: &Values, connections: &Connections, problems: &mut Problems) -> Option<KafkaConnection> {
+pub(super) fn cluster(
+    values: &Values,
+    connections: &Connections,
+    role: Role,
+    problems: &mut Problems,
+) -> Option<KafkaConnection> {
     let Some(name) = values.word("connection") else {
         if values.is_missing("bootstrap_servers") && values.is_missing("connection") {
             let message = "expected bootstrap_servers: \"host:port\", or connection: a name under connections";
             problems.add(&values.place, values.about("", message));
         }
-        return connection(values.text("bootstrap_servers"), values, problems);
+        return connection(values.text("bootstrap_servers"), values, role, problems);
     };
     for other in ["bootstrap_servers", "tls", "sasl"] {
         if values.is_given(other) {
@@ -275,7 +278,7 @@ fn cluster(values: &Values, connections: &Connections, problems: &mut Problems) 
         problems.add(values.place_of("connection"), values.about("connection", &message));
         return None;
     };
-    let more = properties(values, problems)?;
+    let more = properties(values, role, problems)?;
     let mut connection = known.clone()?;
     connection.properties.extend(more);
     Some(connection)

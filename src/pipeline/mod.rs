@@ -22,6 +22,7 @@ mod scalar;
 mod values;
 mod build;
 mod kafka;
+mod kafka_sink;
 mod event_time;
 mod check;
 mod schema;

@@ -15,6 +15,7 @@ use crate::format::{LineLimits, OnMalformed};
 use crate::plan::event_time::Watermark;
 use crate::plan::{Deduplication, OutputMode, QueryText, Scope};
 use crate::source::ReadLimit;
+use crate::sink::kafka::KafkaSinkSettings;
 use crate::source::kafka::KafkaSettings;
 use crate::watermark::WatermarkPolicy;
 
@@ -311,6 +312,8 @@ pub enum SinkConnector {
     Console(ConsoleSink),
     /// Files of a folder, exactly once.
     File(FileSink),
+    /// Messages to Kafka topics.
+    Kafka(Box<KafkaSinkSettings>),
     /// A table that the Rust API can query (Rust API only).
     Memory,
     /// Nowhere: rows are counted (benchmarks).
@@ -323,6 +326,7 @@ impl SinkConnector {
         match self {
             Self::Console(_) => "console",
             Self::File(_) => "file",
+            Self::Kafka(_) => "kafka",
             Self::Memory => "memory",
             Self::Discard => "discard",
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::kafka::{CONNECTION, KAFKA_SOURCE};
+use super::kafka_sink::KAFKA_SINK;
 use super::settings::Presence::{Default, Optional, Required};
 use super::settings::{Branch, Kind, Presence, Setting, Table};
 
@@ -356,12 +357,13 @@ const FORMAT_OUT: Setting = setting(
     "format",
     Kind::Table(&SINK_FORMAT),
     Optional,
-    "The encoding. Required for `file`; the console's default is its table.",
+    "The encoding. Required for `file`; the console's default is its table, Kafka's are the columns of a message.",
 );
 
-static SINK_BRANCHES: [Branch; 3] = [
+static SINK_BRANCHES: [Branch; 4] = [
     Branch { key: "console", table: &CONSOLE },
     Branch { key: "file", table: &FILE_SINK },
+    Branch { key: "kafka", table: &KAFKA_SINK },
     Branch { key: "discard", table: &DISCARD },
 ];
 
@@ -413,7 +415,7 @@ static DISCARD: Table = plain("Sink `discard`", "Counts rows and keeps nothing."
 
 static SINK_FORMAT: Table = Table {
     title: "Formats of sinks",
-    doc: "`format` beside a sink's connector: one format, or its bare name for its defaults. The console takes `json`, files take all.",
+    doc: "`format` beside a sink's connector: one format, or its bare name for its defaults. The console and Kafka take `json`, files take all.",
     settings: &[],
     branches: &[
         Branch { key: "json", table: &JSON_OUT },

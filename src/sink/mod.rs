@@ -8,6 +8,7 @@ pub mod file;
 pub mod dead_letter;
 pub mod discard;
 mod ipc;
+pub mod kafka;
 pub mod memory;
 
 use arrow::array::RecordBatch;

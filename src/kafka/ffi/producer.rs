@@ -3,6 +3,7 @@
 
 use std::ffi::{CString, c_char, c_void};
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::sys::rd_kafka_vtype_t::{
@@ -59,10 +60,22 @@ impl Producer {
         unsafe { take_error(sys::rd_kafka_commit_transaction(self.0.handle, ms(timeout))) }
     }
 
-    /// Aborts it.
+    /// Aborts it; what was not delivered is forgotten.
     pub(crate) fn abort(&self, timeout: Duration) -> Result<(), Failure> {
-        // SAFETY: as above.
-        unsafe { take_error(sys::rd_kafka_abort_transaction(self.0.handle, ms(timeout))) }
+        let is_done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            // The call waits until somebody has taken the reports of what it forgets.
+            let taking = || {
+                while !is_done.load(Ordering::Relaxed) {
+                    self.delivered(Duration::from_millis(10), &mut |_, _| {});
+                }
+            };
+            let _ = std::thread::Builder::new().spawn_scoped(scope, taking);
+            // SAFETY: as above.
+            let aborted = unsafe { take_error(sys::rd_kafka_abort_transaction(self.0.handle, ms(timeout))) };
+            is_done.store(true, Ordering::Relaxed);
+            aborted
+        })
     }
 
     /// Puts an offset of a group, and a text beside it, into the transaction. May take longer than `timeout`.

@@ -1,6 +1,8 @@
 //! The messages of one commit as one piece of staged bytes: the messages, then their topics and number as JSON, then the length of
 //! that. A topic is told once, and each message by its place in that list.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -23,20 +25,19 @@ struct Head {
 pub(super) struct Packer {
     out: Vec<u8>,
     topics: Vec<String>,
+    places: HashMap<String, usize>,
     messages: usize,
 }
 
 impl Packer {
     /// The place of a topic in the list.
     pub(super) fn topic(&mut self, name: &str) -> usize {
-        // Rows come with the same few topics, often the one before.
-        match self.topics.iter().position(|known| known == name) {
-            Some(place) => place,
-            None => {
-                self.topics.push(name.to_owned());
-                self.topics.len() - 1
-            }
+        if let Some(place) = self.places.get(name) {
+            return *place;
         }
+        self.places.insert(name.to_owned(), self.topics.len());
+        self.topics.push(name.to_owned());
+        self.topics.len() - 1
     }
 
     /// Adds a message.
