@@ -26,6 +26,7 @@ pub use inspect::{FrameInfo, Inspection, inspect, list_queries};
 pub use query::{Checkpoint, compare};
 pub use recovery::{FirstStep, LastBatch, Recovered};
 pub use root::CheckpointRoot;
+pub(crate) use root::kernel_text;
 pub use snapshot::{SnapshotWriter, WrittenSnapshot};
 
 use std::collections::BTreeMap;

@@ -183,7 +183,7 @@ fn describe(owner: &str) -> String {
 }
 
 /// What the kernel says about this machine; only shown to people, so that it may be missing.
-fn kernel_text(name: &str) -> String {
+pub(crate) fn kernel_text(name: &str) -> String {
     let text = std::fs::read_to_string(Path::new("/proc/sys/kernel").join(name)).unwrap_or_default();
     if text.trim().is_empty() { "unknown".to_owned() } else { text.trim().to_owned() }
 }

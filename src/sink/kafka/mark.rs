@@ -1,5 +1,6 @@
 //! The mark of a commit: what its transaction leaves in the sink's group, beside an offset that counts the commits.
 
+use crate::checkpoint::kernel_text;
 use crate::sink::{CommitId, Contains};
 
 /// What is written beside the offset: who committed what.
@@ -18,8 +19,7 @@ pub(super) struct Mark {
 impl Mark {
     /// The mark of `id`, made by this process.
     pub(super) fn of(id: &CommitId, rows: usize) -> Self {
-        let uname = rustix::system::uname();
-        let owner = format!("pid {} on {}", std::process::id(), uname.nodename().to_string_lossy());
+        let owner = format!("pid {} on {}", std::process::id(), kernel_text("hostname"));
         Self { query_id: id.query_id.clone(), number: id.number, rows, owner }
     }
 

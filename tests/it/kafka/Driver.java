@@ -108,6 +108,8 @@ class Driver {
                     }
                 }
                 return String.valueOf(sends);
+            case "read": // topic: every committed message as partition|key|value|headers
+                return read(words[1]);
             case "begin": // transactional id
                 transactional.computeIfAbsent(words[1], id -> {
                     var made = producer(Map.of("transactional.id", id));
@@ -133,6 +135,30 @@ class Driver {
             Thread.sleep(20);
         }
         throw new IllegalStateException("no leaders for " + topic);
+    }
+
+    static String text(byte[] bytes) {
+        return bytes == null ? "-" : new String(bytes, StandardCharsets.UTF_8);
+    }
+
+    static String read(String topic) {
+        Map<String, Object> settings = Map.of("bootstrap.servers", servers, "isolation.level", "read_committed", "enable.auto.commit", "false");
+        try (var consumer = new KafkaConsumer<>(settings, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
+            var partitions = consumer.partitionsFor(topic).stream().map(one -> new TopicPartition(topic, one.partition())).toList();
+            consumer.assign(partitions);
+            consumer.seekToBeginning(partitions);
+            // Behind the last message that no open transaction holds back.
+            var ends = consumer.endOffsets(partitions);
+            var found = new StringJoiner("\t");
+            while (partitions.stream().anyMatch(one -> consumer.position(one) < ends.get(one))) {
+                for (var message : consumer.poll(java.time.Duration.ofMillis(200))) {
+                    var headers = new StringJoiner(",");
+                    for (var header : message.headers()) headers.add(header.key() + "=" + text(header.value()));
+                    found.add(message.partition() + "|" + text(message.key()) + "|" + text(message.value()) + "|" + headers);
+                }
+            }
+            return found.toString();
+        }
     }
 
     static long send(String[] words) throws Exception {

@@ -4,6 +4,7 @@
 //! `KAFKA_BOOTSTRAP` names another broker to be used instead, except by tests that end it or need its secured ports.
 
 mod faults;
+mod sink;
 mod source;
 
 use std::io::{BufRead, BufReader, Write};
@@ -149,6 +150,12 @@ impl Broker {
     /// `rows` more, from this id.
     pub(crate) fn fill(&self, topic: &str, partitions: u32, first: u32, rows: u32) {
         self.tell(&["fill", topic, &partitions.to_string(), &rows.to_string(), &first.to_string()]);
+    }
+
+    /// Every message of a topic that a consumer of committed ones sees, as `partition|key|value|headers`.
+    pub(crate) fn read(&self, topic: &str) -> Vec<String> {
+        let answer = self.tell(&["read", topic]);
+        answer.split('\t').filter(|message| !message.is_empty()).map(str::to_owned).collect()
     }
 
     /// Sends one message; its offset.
