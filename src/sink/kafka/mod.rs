@@ -209,16 +209,14 @@ impl Sink for KafkaSink {
         };
         let settings = &self.settings;
         let limit = settings.transaction_timeout + settings.request_timeout * 3 + GRACE;
-        let transaction = match settings.marker_topic().filter(|_| self.is_exactly_once()) {
-            Some(marker_topic) => Some(Transaction {
-                group: self.id.clone(),
-                marker_topic: marker_topic.to_owned(),
-                mark: Mark::of(id, staged.messages),
-                timeout: settings.transaction_timeout,
-                request_timeout: settings.request_timeout,
-            }),
-            None => None,
-        };
+        let marker_topic = settings.marker_topic().filter(|_| self.is_exactly_once());
+        let transaction = marker_topic.map(|marker_topic| Transaction {
+            group: self.id.clone(),
+            marker_topic: marker_topic.to_owned(),
+            mark: Mark::of(id, staged.messages),
+            timeout: settings.transaction_timeout,
+            request_timeout: settings.request_timeout,
+        });
         let send_limit = settings.request_timeout + GRACE;
         let sent = self.threads.run(limit, move || {
             let done = match &transaction {

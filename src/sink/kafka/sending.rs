@@ -118,7 +118,9 @@ impl Reports {
         let (delivered, failed) = (&mut self.delivered, &mut self.failed);
         let heard = producer.delivered(POLL, &mut |number, failure| match failure {
             None => *delivered += 1,
-            Some(failure) => drop(failed.get_or_insert((number, failure))),
+            Some(failure) => {
+                failed.get_or_insert((number, failure));
+            }
         });
         self.heard = heard.or(self.heard.take());
         if Instant::now() < deadline {

@@ -73,7 +73,7 @@ impl KafkaSinkSettings {
         let mut own = vec![
             ("enable.idempotence", "true"),
             ("acks", "all"),
-            ("message.timeout.ms", &message_timeout),
+            ("message.timeout.ms", message_timeout.as_str()),
             // A batch is sent whole and then waited for: waiting for more would only delay it.
             ("linger.ms", "1"),
             // The default is a gigabyte.
