@@ -21,7 +21,8 @@ pub(super) const TLS_SETTING: Setting = setting(
     Optional,
     "Encrypted connections; `{}` trusts the certificates of the system. Default: not encrypted (`security.protocol`).",
 );
-pub(super) const SASL_SETTING: Setting = setting("sasl", Kind::Table(&SASL), Optional, "Who we are. Default: nobody (`security.protocol`).");
+pub(super) const SASL_SETTING: Setting =
+    setting("sasl", Kind::Table(&SASL), Optional, "Who we are. Default: nobody (`security.protocol`).");
 pub(super) const PROPERTIES: Setting = setting(
     "properties",
     Kind::Properties,

@@ -80,7 +80,10 @@ pub(super) fn kafka_sink(
     let value = match format {
         None => {
             if values.is_given("key") {
-                problems.add(values.place_of("key"), values.about("key", "goes with format: json only; a column called key is the key"));
+                problems.add(
+                    values.place_of("key"),
+                    values.about("key", "goes with format: json only; a column called key is the key"),
+                );
             }
             KafkaValue::Columns
         }

@@ -14,8 +14,8 @@ use super::text::{Address, FilePath};
 use crate::format::{LineLimits, OnMalformed};
 use crate::plan::event_time::Watermark;
 use crate::plan::{Deduplication, OutputMode, QueryText, Scope};
-use crate::source::ReadLimit;
 use crate::sink::kafka::KafkaSinkSettings;
+use crate::source::ReadLimit;
 use crate::source::kafka::KafkaSettings;
 use crate::watermark::WatermarkPolicy;
 

@@ -11,6 +11,7 @@ use crate::engine::status::QueryMonitor;
 use crate::error::{Error, Result};
 use crate::pipeline::{ConsoleFormat, ConsoleSink, FileFormat, FilePath, FileSink, QuerySpec, SinkConnector, SinkSpec};
 use crate::plan::QueryText;
+use crate::sink::kafka::KafkaSinkSettings;
 use crate::sink::memory::MemoryTable;
 use crate::watermark::WatermarkPolicy;
 
@@ -84,6 +85,13 @@ pub struct MemoryOutput;
 impl SinkSettings for MemoryOutput {
     fn connector(self) -> (SinkConnector, Option<MemoryTable>) {
         (SinkConnector::Memory, Some(MemoryTable::default()))
+    }
+}
+
+/// Messages to Kafka topics.
+impl SinkSettings for KafkaSinkSettings {
+    fn connector(self) -> (SinkConnector, Option<MemoryTable>) {
+        (SinkConnector::Kafka(Box::new(self)), None)
     }
 }
 

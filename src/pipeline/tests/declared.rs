@@ -33,7 +33,7 @@ fn the_schema_takes_every_right_file_and_no_unknown_key() {
         format!("sources: {{ \"1\": {{ from: rate }} }}\n{QUERY}"),
         format!("{RATE}{QUERY}limits: {{ json_depth: 1001 }}"),
         format!("{RATE}queries: {{ q: {{ sql: S, to: [] }} }}"),
-        format!("{RATE}queries: {{ q: {{ sql: S, to: {{ kafka: {{}} }} }} }}"),
+        format!("{RATE}queries: {{ q: {{ sql: S, to: {{ kinesis: {{}} }} }} }}"),
     ] {
         assert!(validate(&schema, &as_json(&wrong)).is_err(), "{wrong}");
     }

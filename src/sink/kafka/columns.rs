@@ -65,7 +65,8 @@ impl Columns {
             (Some(topic), _) => Topic::Fixed(topic.clone()),
             (None, Some(column)) => Topic::Column(column),
             (None, None) => {
-                let message = "topic option required when no 'topic' attribute is present. Use the topic option for setting a topic";
+                let message =
+                    "topic option required when no 'topic' attribute is present. Use the topic option for setting a topic";
                 return Err(Error::config(message));
             }
         };
@@ -77,7 +78,8 @@ impl Columns {
     /// # Errors
     /// [`ErrorKind::Data`] for a row without a topic or with a header without a name.
     pub(super) fn pack(&self, rows: &RecordBatch, packer: &mut Packer) -> Result<()> {
-        let part = |at: usize, to: &DataType| cast(rows.column(at), to).attempting(ErrorKind::Internal, || "write messages".to_owned());
+        let part =
+            |at: usize, to: &DataType| cast(rows.column(at), to).attempting(ErrorKind::Internal, || "write messages".to_owned());
         let bytes = |at: usize| -> Result<BinaryArray> {
             // Numbers become text first.
             let kind = rows.column(at).data_type();

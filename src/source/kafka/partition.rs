@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use rdkafka_sys::rd_kafka_resp_err_t as Code;
 use tokio::sync::Notify;
 
-use crate::kafka::ffi::{At, Client, Failure, Flow, Message, PartitionQueue};
 use crate::error::{Error, ErrorKind, Result};
+use crate::kafka::ffi::{At, Client, Failure, Flow, Message, PartitionQueue};
 
 /// How long one look into an empty queue waits: what was cancelled ends so fast.
 const LOOK: Duration = Duration::from_millis(100);

@@ -9,10 +9,10 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use tokio::sync::mpsc;
 
-use crate::kafka::ffi::Flow;
 use super::partition::{Collect, Partition, Record, Run};
 use super::settings::Wanted;
 use crate::error::{Attempt, Error, ErrorKind, Result};
+use crate::kafka::ffi::Flow;
 use crate::source::{LineChunk, LineEnd, LinePart, ReadBuffer, Records};
 
 /// Bytes of records that are handed on together: a few decoded batches.

@@ -191,7 +191,8 @@ fn a_message_that_is_too_large_is_named() {
     let topic = broker.topic(1);
     let sql = "SELECT repeat('x', if(id = 1, 2000000, 1)) AS value FROM t";
     // Refused by the client, and by the broker.
-    for (name, properties) in [("client", ""), ("broker", ", properties: { message.max.bytes: 4000000, compression.type: none }")] {
+    for (name, properties) in [("client", ""), ("broker", ", properties: { message.max.bytes: 4000000, compression.type: none }")]
+    {
         let sink = format!("topic: {topic}{properties}");
         let folder = sending(broker, &format!("{topic}-{name}"), sql, (&sink, ""), AVAILABLE);
         put(&folder, "a", 0..3);
