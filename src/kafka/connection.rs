@@ -118,10 +118,10 @@ pub fn check_property(name: &str, role: Role) -> Result<(), String> {
             None => format!("{plain} cannot be set here; use {instead}"),
         });
     }
-    let known = ffi::property_names();
-    if known.iter().any(|known| known == name) {
+    if ffi::is_property(name) {
         return Ok(());
     }
+    let known = ffi::property_names();
     let hint = match nearest(plain, known.iter().map(String::as_str)) {
         Some(near) => format!("; did you mean {near}?"),
         None => String::new(),
@@ -185,6 +185,7 @@ mod tests {
         );
         assert_eq!(refused("kafka.interceptor.classes"), "interceptor.classes cannot be set");
         assert!(refused("nonsense").starts_with("librdkafka has no property"));
+        assert_eq!(check_property("linger.ms", Role::Sink), Ok(()), "another name for queue.buffering.max.ms");
         assert_eq!(check_property("auto.offset.reset", Role::Sink), Ok(()), "the sink reads nothing");
         let refused = check_property("acks", Role::Sink).unwrap_err();
         assert_eq!(refused, "acks cannot be set: every replica in sync must have the record");

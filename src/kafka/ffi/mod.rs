@@ -92,6 +92,22 @@ pub(crate) fn property_names() -> Vec<String> {
     }
 }
 
+/// Whether librdkafka has a property of this name, which may be another name for one, as `linger.ms` is.
+pub(crate) fn is_property(name: &str) -> bool {
+    let Ok(name) = CString::new(name) else { return false };
+    // SAFETY: the name lives during the calls, which may leave the value's place null; the configurations are destroyed once.
+    unsafe {
+        let (conf, topic_conf, mut length) = (sys::rd_kafka_conf_new(), sys::rd_kafka_topic_conf_new(), 0);
+        let found = [
+            sys::rd_kafka_conf_get(conf, name.as_ptr(), ptr::null_mut(), &mut length),
+            sys::rd_kafka_topic_conf_get(topic_conf, name.as_ptr(), ptr::null_mut(), &mut length),
+        ];
+        sys::rd_kafka_topic_conf_destroy(topic_conf);
+        sys::rd_kafka_conf_destroy(conf);
+        found.contains(&sys::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK)
+    }
+}
+
 impl Client {
     /// A consumer with these properties; what is wrong with them otherwise. Connects in the background.
     pub(crate) fn consumer(properties: &[(String, String)]) -> Result<Self, String> {

@@ -205,7 +205,9 @@ fn a_message_that_is_too_large_is_named() {
 fn what_cannot_be_sent_is_refused_before() {
     let broker = Broker::shared();
     let topic = broker.topic(1);
-    fails(&json(broker, "no-such-topic", "", AVAILABLE), 2, &["UNKNOWN_TOPIC_OR_PARTITION", "no topic \"no-such-topic\""]);
+    let absent = json(broker, "no-such-topic", "", AVAILABLE);
+    put(&absent, "a", 0..1);
+    fails(&absent, 2, &["UNKNOWN_TOPIC_OR_PARTITION", "no topic \"no-such-topic\""]);
     let check = |sql: &str, sink: &str, beside: &str, expected: &str| {
         let ended = sending(broker, "p", sql, (sink, beside), "").run(&["check", "pipeline.yaml"]);
         assert_eq!(ended.code, 2, "{ended:#?}");
