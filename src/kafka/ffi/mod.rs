@@ -104,7 +104,8 @@ pub(crate) fn is_property(name: &str) -> bool {
         ];
         sys::rd_kafka_topic_conf_destroy(topic_conf);
         sys::rd_kafka_conf_destroy(conf);
-        found.contains(&sys::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK)
+        // One that has no value is known too.
+        found.iter().any(|found| *found != sys::rd_kafka_conf_res_t::RD_KAFKA_CONF_UNKNOWN)
     }
 }
 
