@@ -217,8 +217,7 @@ fn view(name: &str, values: &Values, problems: &mut Problems) -> Option<ViewSpec
 }
 
 fn query(name: &str, values: &Values, connections: &Connections, problems: &mut Problems) -> Option<QuerySpec> {
-    let sinks: Vec<Option<SinkSpec>> =
-        values.list("to").iter().map(|values| sink(values, None, connections, problems)).collect();
+    let sinks: Vec<Option<SinkSpec>> = values.list("to").iter().map(|values| sink(values, None, connections, problems)).collect();
     let dead_letter = values.map("dead_letter").map(|values| sink(values, Some("dead_letter"), connections, problems));
     check::sink_names(values, problems);
     check::output_mode(values, problems);

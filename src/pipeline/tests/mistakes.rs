@@ -245,7 +245,10 @@ fn a_map_has_exactly_one_connector() {
     );
     check_source("    from: {}", expect!["p.yaml:3:5: sources.s.from: expected a connector: socket, file, kafka or rate"]);
     check_source("    format: text", expect!["p.yaml:2:3: sources.s: expected from: a connector: socket, file, kafka or rate"]);
-    check_query("    to: { name: x }", expect!["p.yaml:6:5: queries.q.to: expected a connector: console, file, kafka or discard"]);
+    check_query(
+        "    to: { name: x }",
+        expect!["p.yaml:6:5: queries.q.to: expected a connector: console, file, kafka or discard"],
+    );
     check_query("    to: []", expect!["p.yaml:6:9: queries.q.to: expected a map or a list of maps, found a list"]);
     check_query(
         "    to: [console, ~, [discard]]",
