@@ -16,7 +16,7 @@ use rdkafka_sys as sys;
 use sys::rd_kafka_resp_err_t as Code;
 use tokio::sync::Notify;
 
-pub(crate) use producer::{Producer, Record};
+pub(crate) use producer::{Header, Producer, Record};
 
 /// Why librdkafka could not do something.
 #[derive(Debug, Clone, thiserror::Error)]

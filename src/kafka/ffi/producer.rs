@@ -12,6 +12,9 @@ use super::sys::rd_kafka_vtype_t::{
 };
 use super::{At, Client, Code, Event, Failure, List, check, ms, sys, take_error, text};
 
+/// A header's name and value.
+pub(crate) type Header<'a> = (&'a str, Option<&'a [u8]>);
+
 /// A record to be sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Record<'a> {
@@ -22,7 +25,7 @@ pub(crate) struct Record<'a> {
     pub(crate) key: Option<&'a [u8]>,
     /// `None` is a tombstone.
     pub(crate) value: Option<&'a [u8]>,
-    pub(crate) headers: Vec<(&'a str, Option<&'a [u8]>)>,
+    pub(crate) headers: Vec<Header<'a>>,
 }
 
 /// A producer's handle.
@@ -203,7 +206,7 @@ impl Drop for Topics<'_> {
 }
 
 /// Headers for one record, null if it has none.
-fn headers(from: &[(&str, Option<&[u8]>)]) -> Result<*mut sys::rd_kafka_headers_t, Failure> {
+fn headers(from: &[Header<'_>]) -> Result<*mut sys::rd_kafka_headers_t, Failure> {
     if from.is_empty() {
         return Ok(ptr::null_mut());
     }

@@ -9,7 +9,7 @@ use super::settings::{KafkaSinkSettings, KafkaValue};
 use super::staged::Packer;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::format::json::write::write_rows;
-use crate::kafka::ffi::Record;
+use crate::kafka::ffi::{Header, Record};
 use crate::plan::spark::types::sql_name;
 
 /// Where in a row the parts of its message are.
@@ -155,7 +155,7 @@ impl Values {
 }
 
 /// The headers of one row, of the type that [`headers_type`] says.
-fn headers_of(list: &ListArray, row: usize) -> Result<Vec<(&str, Option<&[u8]>)>> {
+fn headers_of(list: &ListArray, row: usize) -> Result<Vec<Header<'_>>> {
     let offsets = list.value_offsets();
     let entries = list.values().as_struct();
     let (names, values) = (entries.column(0).as_string::<i32>(), entries.column(1).as_binary::<i32>());
