@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::ffi;
 use crate::error::{Error, Result};
 use crate::pipeline::{Text, nearest};
+use tidemill_librdkafka as librdkafka;
 
 /// How a cluster is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,10 +118,10 @@ pub fn check_property(name: &str, role: Role) -> Result<(), String> {
             None => format!("{plain} cannot be set here; use {instead}"),
         });
     }
-    if ffi::is_property(name) {
+    if librdkafka::is_property(name) {
         return Ok(());
     }
-    let known = ffi::property_names();
+    let known = librdkafka::property_names();
     let hint = match nearest(plain, known.iter().map(String::as_str)) {
         Some(near) => format!("; did you mean {near}?"),
         None => String::new(),

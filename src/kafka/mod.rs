@@ -1,12 +1,10 @@
 //! What sources and sinks of Kafka share: how a cluster is reached, and librdkafka.
 
 mod connection;
-pub(crate) mod ffi;
 
-use rdkafka_sys::rd_kafka_resp_err_t as Code;
+use tidemill_librdkafka::{Code, Failure};
 
 pub use connection::{KafkaConnection, KafkaSasl, KafkaTls, Role, check_property};
-use ffi::Failure;
 
 /// Whether trying again would end in the same way.
 pub(crate) fn is_hopeless(failure: &Failure) -> bool {

@@ -9,8 +9,8 @@ use super::settings::{KafkaSinkSettings, KafkaValue};
 use super::staged::Packer;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::format::json::write::write_rows;
-use crate::kafka::ffi::{Header, Record};
 use crate::plan::spark::types::sql_name;
+use tidemill_librdkafka::{Header, Record};
 
 /// Where in a row the parts of its message are.
 #[derive(Debug, Clone)]

@@ -17,16 +17,16 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use bytes::Bytes;
-use rdkafka_sys::rd_kafka_resp_err_t as Code;
+use tidemill_librdkafka::Code;
 
 use super::{CommitId, Contains, Guarantee, Sink};
 use crate::error::{Error, ErrorKind, Result};
-use crate::kafka::ffi::{Client, Failure, Producer};
 use crate::kafka::is_hopeless;
 use columns::Columns;
 use mark::Mark;
 use sending::{Threads, Transaction, Trouble, is_fenced};
 use staged::{Packer, Staged};
+use tidemill_librdkafka::{Client, Failure, Producer};
 
 pub use settings::{KafkaSinkSettings, KafkaValue};
 

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use rdkafka_sys::rd_kafka_resp_err_t as Code;
+use tidemill_librdkafka::Code;
 use tokio::sync::oneshot;
 
 use super::mark::Mark;
 use super::staged::Staged;
 use crate::error::{Error, ErrorKind, Result};
-use crate::kafka::ffi::{At, Failure, Producer};
+use tidemill_librdkafka::{At, Failure, Producer};
 
 /// Threads that may hang in librdkafka before no more are begun.
 const HANGING_MAX: usize = 8;

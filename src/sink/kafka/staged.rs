@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::kafka::ffi::Record;
+use tidemill_librdkafka::Record;
 
 const VERSION: u32 = 1;
 /// Stands for the length of what is null.

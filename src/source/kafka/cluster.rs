@@ -9,8 +9,8 @@ use regex::Regex;
 use super::offset::{Position, Span, TopicPosition};
 use super::settings::{KafkaSettings, KafkaStart, KafkaTopics, NoneSince};
 use crate::error::{Error, ErrorKind, Result};
-use crate::kafka::ffi::{At, Client, Failure};
 use crate::kafka::is_hopeless;
+use tidemill_librdkafka::{At, Client, Failure};
 
 /// How old what is known of topics may be when a batch is planned.
 const TOPICS_AGE_MAX: Duration = Duration::from_secs(1);

@@ -22,11 +22,11 @@ use tokio::sync::{Notify, mpsc};
 use super::{Chunk, Extent, Offset, OffsetRange, ReadLimit, Replay, Source, SourceSpec, SourceStats};
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::format::MetadataColumn;
-use crate::kafka::ffi::{At, Client};
 use cluster::Cluster;
 use offset::{Position, Span};
 use partition::{Partition, ReadSoFar, Run};
 use records::{Rows, SpanPart};
+use tidemill_librdkafka::{At, Client};
 
 pub use cluster::whole_name;
 pub use records::schema;

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka_sys::rd_kafka_resp_err_t as Code;
+use tidemill_librdkafka::Code;
 use tokio::sync::Notify;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::kafka::ffi::{At, Client, Failure, Flow, Message, PartitionQueue};
+use tidemill_librdkafka::{At, Client, Failure, Flow, Message, PartitionQueue};
 
 /// How long one look into an empty queue waits: what was cancelled ends so fast.
 const LOOK: Duration = Duration::from_millis(100);

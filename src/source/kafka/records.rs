@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 use super::partition::{Collect, Partition, Record, Run};
 use super::settings::Wanted;
 use crate::error::{Attempt, Error, ErrorKind, Result};
-use crate::kafka::ffi::Flow;
 use crate::source::{LineChunk, LineEnd, LinePart, ReadBuffer, Records};
+use tidemill_librdkafka::Flow;
 
 /// Bytes of records that are handed on together: a few decoded batches.
 const CHUNK_BYTES: usize = 1 << 20;

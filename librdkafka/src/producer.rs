@@ -6,65 +6,68 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::sys::rd_kafka_vtype_t::{
+use crate::{At, Client, Code, Event, Failure, List, check, ms, sys, take_error, text};
+use rdkafka_sys::rd_kafka_vtype_t::{
     RD_KAFKA_VTYPE_END, RD_KAFKA_VTYPE_HEADERS, RD_KAFKA_VTYPE_KEY, RD_KAFKA_VTYPE_MSGFLAGS, RD_KAFKA_VTYPE_OPAQUE,
     RD_KAFKA_VTYPE_PARTITION, RD_KAFKA_VTYPE_RKT, RD_KAFKA_VTYPE_VALUE,
 };
-use super::{At, Client, Code, Event, Failure, List, check, ms, sys, take_error, text};
 
 /// A header's name and value.
-pub(crate) type Header<'a> = (&'a str, Option<&'a [u8]>);
+pub type Header<'a> = (&'a str, Option<&'a [u8]>);
 
 /// A record to be sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Record<'a> {
+pub struct Record<'a> {
     /// Which of the topics that the producer was given.
-    pub(crate) topic: usize,
+    pub topic: usize,
     /// -1 leaves it to the producer.
-    pub(crate) partition: i32,
-    pub(crate) key: Option<&'a [u8]>,
+    pub partition: i32,
+    /// Where the producer sends equal keys to one partition.
+    pub key: Option<&'a [u8]>,
     /// `None` is a tombstone.
-    pub(crate) value: Option<&'a [u8]>,
-    pub(crate) headers: Vec<Header<'a>>,
+    pub value: Option<&'a [u8]>,
+    /// In this order.
+    pub headers: Vec<Header<'a>>,
 }
 
 /// A producer's handle.
 #[derive(Debug)]
-pub(crate) struct Producer(Client);
+pub struct Producer(Client);
 
 /// Topics to send to, open as long as this lives.
-pub(crate) struct Topics<'a> {
+#[derive(Debug)]
+pub struct Topics<'a> {
     handles: Vec<*mut sys::rd_kafka_topic_t>,
     producer: &'a Producer,
 }
 
 impl Producer {
     /// A producer with these properties; what is wrong with them otherwise. Connects in the background.
-    pub(crate) fn new(properties: &[(String, String)]) -> Result<Self, String> {
+    pub fn new(properties: &[(String, String)]) -> Result<Self, String> {
         let events = sys::RD_KAFKA_EVENT_ERROR | sys::RD_KAFKA_EVENT_DR;
         Client::new(properties, sys::rd_kafka_type_t::RD_KAFKA_PRODUCER, events).map(Self)
     }
 
     /// Takes the transactional id over from whoever had it, and aborts what they left open.
-    pub(crate) fn init_transactions(&self, timeout: Duration) -> Result<(), Failure> {
+    pub fn init_transactions(&self, timeout: Duration) -> Result<(), Failure> {
         // SAFETY: the handle lives; the error is ours.
         unsafe { take_error(sys::rd_kafka_init_transactions(self.0.handle, ms(timeout))) }
     }
 
     /// Begins a transaction.
-    pub(crate) fn begin(&self) -> Result<(), Failure> {
+    pub fn begin(&self) -> Result<(), Failure> {
         // SAFETY: as above.
         unsafe { take_error(sys::rd_kafka_begin_transaction(self.0.handle)) }
     }
 
     /// Commits it. All records must have been delivered.
-    pub(crate) fn commit(&self, timeout: Duration) -> Result<(), Failure> {
+    pub fn commit(&self, timeout: Duration) -> Result<(), Failure> {
         // SAFETY: as above.
         unsafe { take_error(sys::rd_kafka_commit_transaction(self.0.handle, ms(timeout))) }
     }
 
     /// Aborts it; what was not delivered is forgotten.
-    pub(crate) fn abort(&self, timeout: Duration) -> Result<(), Failure> {
+    pub fn abort(&self, timeout: Duration) -> Result<(), Failure> {
         let is_done = AtomicBool::new(false);
         std::thread::scope(|scope| {
             // The call waits until somebody has taken the reports of what it forgets.
@@ -82,7 +85,7 @@ impl Producer {
     }
 
     /// Puts an offset of a group, and a text beside it, into the transaction. May take longer than `timeout`.
-    pub(crate) fn send_offset(&self, group: &str, at: &At, beside: &str, timeout: Duration) -> Result<(), Failure> {
+    pub fn send_offset(&self, group: &str, at: &At, beside: &str, timeout: Duration) -> Result<(), Failure> {
         let group = CString::new(group).map_err(|_| Failure::of(Code::RD_KAFKA_RESP_ERR__INVALID_ARG))?;
         let list = List::new(std::slice::from_ref(at));
         // SAFETY: the list is valid, and its element's metadata is memory of librdkafka's, which it frees with the list; the group's
@@ -106,7 +109,7 @@ impl Producer {
     }
 
     /// Opens topics to send to.
-    pub(crate) fn topics(&self, names: &[&str]) -> Result<Topics<'_>, Failure> {
+    pub fn topics(&self, names: &[&str]) -> Result<Topics<'_>, Failure> {
         let mut topics = Topics { handles: Vec::with_capacity(names.len()), producer: self };
         for name in names {
             let name = CString::new(*name).map_err(|_| Failure::of(Code::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION))?;
@@ -123,7 +126,7 @@ impl Producer {
 
     /// Waits at most `timeout` for delivery reports, and shows each: the number that the record was sent with, and why it was not
     /// delivered. The answer is what a connection met meanwhile.
-    pub(crate) fn delivered(&self, timeout: Duration, see: &mut dyn FnMut(usize, Option<Failure>)) -> Option<Failure> {
+    pub fn delivered(&self, timeout: Duration, see: &mut dyn FnMut(usize, Option<Failure>)) -> Option<Failure> {
         // SAFETY: an event is ours to read until it is destroyed, and so are the messages in it; a null one is none.
         unsafe {
             let event = Event(sys::rd_kafka_queue_poll(self.0.events, ms(timeout)));
@@ -138,14 +141,14 @@ impl Producer {
                 if message.is_null() {
                     return None;
                 }
-                let failure = super::Message(&*message).error();
+                let failure = crate::Message(&*message).error();
                 see((*message)._private as usize, failure);
             }
         }
     }
 
     /// What ended this producer for good, if something did: it was fenced, or librdkafka gave up.
-    pub(crate) fn fatal(&self) -> Option<Failure> {
+    pub fn fatal(&self) -> Option<Failure> {
         let mut message = [0 as c_char; 512];
         // SAFETY: `message` is as long as we say and ends with a zero after a fatal error.
         unsafe {
@@ -158,7 +161,7 @@ impl Producer {
 impl Topics<'_> {
     /// Puts a record into the producer's queue, which copies it; `number` comes back with its delivery report. A full queue is
     /// `_QUEUE_FULL`: try again once reports were taken.
-    pub(crate) fn send(&self, number: usize, record: &Record<'_>) -> Result<(), Failure> {
+    pub fn send(&self, number: usize, record: &Record<'_>) -> Result<(), Failure> {
         let Some(topic) = self.handles.get(record.topic) else {
             return Err(Failure::of(Code::RD_KAFKA_RESP_ERR__INVALID_ARG));
         };
