@@ -11,6 +11,7 @@ pub mod kafka;
 pub mod source;
 pub mod format;
 pub mod plan;
+pub mod function;
 pub mod operator;
 pub mod watermark;
 pub mod state;

@@ -1,0 +1,145 @@
+//! Functions that ask the outside world: declared in the pipeline file or registered in Rust, called by name in SQL.
+//!
+//! A kind of function (HTTP, Redis, Python, …) implements [`AsyncFunction`]: it answers one chunk of rows. Everything else is the same
+//! for all kinds and lives here: chunks, the window of calls in flight, order, time limits, retries, caching, what a failure does.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::datatypes::{DataType, Fields, SchemaRef};
+use async_trait::async_trait;
+
+/// What a kind of function does with a chunk of rows.
+#[async_trait]
+pub trait AsyncFunction: fmt::Debug + Send + Sync + 'static {
+    /// Answers a chunk. Dropping the future cancels the call.
+    async fn call(&self, chunk: Chunk) -> Result<Answer, CallError>;
+
+    /// Whether it makes its own further attempts, so that the engine makes one.
+    fn retries_itself(&self) -> bool {
+        false
+    }
+}
+
+/// What SQL knows of a function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signature {
+    /// Its name in SQL; case does not matter.
+    pub name: String,
+    /// Its arguments, in order.
+    pub args: Fields,
+    /// What it answers.
+    pub returns: Returns,
+}
+
+/// What a function answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Returns {
+    /// One value for each row; of several fields if the type is a struct.
+    Value(DataType),
+    /// Any number of rows for each row: the table form.
+    Rows(SchemaRef),
+}
+
+/// Rows to be answered by one call.
+#[derive(Debug, Clone)]
+pub struct Chunk {
+    /// Where they are from.
+    pub context: ChunkContext,
+    /// The arguments, named and typed as in the signature; at least one row.
+    pub args: RecordBatch,
+}
+
+/// Where a chunk is from.
+#[derive(Debug, Clone)]
+pub struct ChunkContext {
+    /// Name of the query.
+    pub query: Arc<str>,
+    /// The batch it belongs to.
+    pub batch_id: u64,
+    /// The partition; 0, as there is one.
+    pub partition: usize,
+    /// Number of the chunk in the batch, from 1.
+    pub index: usize,
+    /// Which rows of the batch they are, counted from 1 as they come to the function; the end is not among them.
+    pub rows: Range<usize>,
+    /// When the function began with the batch.
+    pub started: SystemTime,
+    /// What the declaration sets, by name.
+    pub parameters: Arc<BTreeMap<String, serde_json::Value>>,
+}
+
+/// What a call answers.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// A value for each row of the chunk, in its order.
+    Values(ArrayRef),
+    /// Rows of the table form.
+    Rows {
+        /// With the columns of [`Returns::Rows`].
+        rows: RecordBatch,
+        /// For each, which row of the chunk it is for, from 0; never falling.
+        of: UInt32Array,
+    },
+}
+
+/// Why a call did not answer.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct CallError {
+    /// What sort of failure it is.
+    pub kind: CallErrorKind,
+    /// In words, without a full stop and without secrets.
+    pub message: String,
+    /// How long the other side asks to wait.
+    pub retry_after: Option<Duration>,
+    /// Attempts that were made.
+    pub attempts: u32,
+}
+
+/// What sort of failure it is, and so whether another attempt may help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CallErrorKind {
+    /// No answer within the time limit. Another attempt may help.
+    Timeout,
+    /// The other side is not there or says that it cannot just now. Another attempt may help.
+    Unavailable,
+    /// The other side says no to this call.
+    Rejected,
+    /// The answer is not what was declared.
+    BadAnswer,
+    /// Too many calls have failed: none is made for a while.
+    CircuitOpen,
+    /// The function is set up wrong; no call can succeed.
+    Config,
+}
+
+impl CallErrorKind {
+    /// Whether another attempt may help.
+    pub fn is_transient(self) -> bool {
+        matches!(self, Self::Timeout | Self::Unavailable)
+    }
+
+    /// As in metrics and dead letters.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Unavailable => "unavailable",
+            Self::Rejected => "rejected",
+            Self::BadAnswer => "bad_answer",
+            Self::CircuitOpen => "circuit_open",
+            Self::Config => "config",
+        }
+    }
+}
+
+impl CallError {
+    /// A failure of the first attempt.
+    pub fn new(kind: CallErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), retry_after: None, attempts: 1 }
+    }
+}
