@@ -114,31 +114,75 @@ impl Client {
         }
         let names: Vec<CString> = names.iter().filter_map(|name| CString::new(name.as_str()).ok()).collect();
         let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
-        let deadline = Instant::now() + timeout;
-        // SAFETY: the collection copies the names; collection, options, queue and event are destroyed here, each once, and what the
-        // event holds is copied before.
+        let kind = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
+        // SAFETY: the collection copies the names and is destroyed once; the event is the answer to this question.
         unsafe {
             let collection = sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
-            let options = sys::rd_kafka_AdminOptions_new(self.handle, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
+            let answer = self.ask(kind, timeout, is_hopeless, |options, queue| {
+                sys::rd_kafka_DescribeTopics(self.handle, collection, options, queue);
+            });
+            sys::rd_kafka_TopicCollection_destroy(collection);
+            answer?.descriptions()
+        }
+    }
+
+    /// Makes a topic with so many partitions, replicated as is the cluster's default. Gives up early as [`Client::describe`] does.
+    pub fn create(
+        &self,
+        name: &str,
+        partitions: i32,
+        timeout: Duration,
+        is_hopeless: &dyn Fn(&Failure) -> bool,
+    ) -> Result<(), Failure> {
+        let name = CString::new(name).map_err(|_| Failure::of(Code::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION))?;
+        let mut message = [0 as c_char; 512];
+        let kind = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_CREATETOPICS;
+        // SAFETY: the name is copied; the new topic is ours, read by the call and destroyed once; `message` is as long as we say and ends
+        // with a zero after a failure; the event is the answer to this question.
+        unsafe {
+            let mut topic = sys::rd_kafka_NewTopic_new(name.as_ptr(), partitions, -1, message.as_mut_ptr(), message.len());
+            if topic.is_null() {
+                return Err(Failure { code: Code::RD_KAFKA_RESP_ERR__INVALID_ARG, reason: text(message.as_ptr()) });
+            }
+            let answer = self.ask(kind, timeout, is_hopeless, |options, queue| {
+                sys::rd_kafka_CreateTopics(self.handle, &mut topic, 1, options, queue);
+            });
+            sys::rd_kafka_NewTopic_destroy(topic);
+            answer?.created()
+        }
+    }
+
+    /// Asks the cluster something with options and a queue for the answer, and waits for that. Gives up early when `is_hopeless` says so.
+    fn ask(
+        &self,
+        kind: sys::rd_kafka_admin_op_t,
+        timeout: Duration,
+        is_hopeless: &dyn Fn(&Failure) -> bool,
+        ask: impl FnOnce(*const sys::rd_kafka_AdminOptions_t, *mut sys::rd_kafka_queue_t),
+    ) -> Result<Event, Failure> {
+        let deadline = Instant::now() + timeout;
+        let mut heard = Heard { is_hopeless, last: None };
+        // SAFETY: options and queue are destroyed here, each once, after the question was asked; the event is ours.
+        let answer = unsafe {
+            let options = sys::rd_kafka_AdminOptions_new(self.handle, kind);
             sys::rd_kafka_AdminOptions_set_request_timeout(options, ms(timeout), ptr::null_mut(), 0);
             let queue = sys::rd_kafka_queue_new(self.handle);
-            sys::rd_kafka_DescribeTopics(self.handle, collection, options, queue);
+            ask(options, queue);
             sys::rd_kafka_AdminOptions_destroy(options);
-            sys::rd_kafka_TopicCollection_destroy(collection);
-            let mut heard = Heard { is_hopeless, last: None };
             let answer = loop {
                 let event = Event(sys::rd_kafka_queue_poll(queue, 50));
                 if !event.0.is_null() {
-                    break event.descriptions();
+                    break check(sys::rd_kafka_event_error(event.0)).map_err(|_| event.failure()).map(|()| event);
                 }
                 if heard.is_hopeless(self) || Instant::now() >= deadline + Duration::from_secs(1) {
                     break Err(Failure::of(Code::RD_KAFKA_RESP_ERR__TIMED_OUT));
                 }
             };
             sys::rd_kafka_queue_destroy(queue);
-            // What a connection met says more than that an answer did not come.
-            answer.map_err(|failure| heard.last.unwrap_or(failure))
-        }
+            answer
+        };
+        // What a connection met says more than that an answer did not come.
+        answer.map_err(|failure| heard.last.unwrap_or(failure))
     }
 
     /// For each partition the offset of the first record at or after the time in `offset` (milliseconds; -1 the end as this client's
@@ -208,7 +252,7 @@ impl Drop for Client {
 /// What the connections of a client met while something was waited for.
 struct Heard<'a> {
     is_hopeless: &'a dyn Fn(&Failure) -> bool,
-    /// The last error, or the first one that makes waiting useless.
+    /// The last error with a cause, or the first one that makes waiting useless.
     last: Option<Failure>,
 }
 
@@ -216,7 +260,10 @@ impl Heard<'_> {
     fn is_hopeless(&mut self, client: &Client) -> bool {
         while !self.last.as_ref().is_some_and(self.is_hopeless) {
             let Some(failure) = client.next_error() else { return false };
-            self.last = Some(failure);
+            // What follows once no broker is left says only that.
+            if self.last.is_none() || failure.code != Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN {
+                self.last = Some(failure);
+            }
         }
         true
     }

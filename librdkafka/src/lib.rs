@@ -9,7 +9,6 @@ mod producer;
 mod queue;
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,17 +75,14 @@ pub fn property_names() -> Vec<String> {
 /// Whether librdkafka has a property of this name, which may be another name for one, as `linger.ms` is.
 pub fn is_property(name: &str) -> bool {
     let Ok(name) = CString::new(name) else { return false };
-    // SAFETY: the name lives during the calls, which may leave the value's place null; the configurations are destroyed once.
+    let mut message = [0 as c_char; 512];
+    // SAFETY: name, value and message live during the call, the message as long as we say; the configuration is destroyed once.
     unsafe {
-        let (conf, topic_conf, mut length) = (sys::rd_kafka_conf_new(), sys::rd_kafka_topic_conf_new(), 0);
-        let found = [
-            sys::rd_kafka_conf_get(conf, name.as_ptr(), ptr::null_mut(), &mut length),
-            sys::rd_kafka_topic_conf_get(topic_conf, name.as_ptr(), ptr::null_mut(), &mut length),
-        ];
-        sys::rd_kafka_topic_conf_destroy(topic_conf);
+        let conf = sys::rd_kafka_conf_new();
+        // Setting tells unknown names from unwanted values. Asking would not: a property that has no value yet is not found.
+        let set = sys::rd_kafka_conf_set(conf, name.as_ptr(), c"".as_ptr(), message.as_mut_ptr(), message.len());
         sys::rd_kafka_conf_destroy(conf);
-        // One that has no value is known too.
-        found.iter().any(|found| *found != sys::rd_kafka_conf_res_t::RD_KAFKA_CONF_UNKNOWN)
+        set != sys::rd_kafka_conf_res_t::RD_KAFKA_CONF_UNKNOWN
     }
 }
 
@@ -117,7 +113,6 @@ impl Event {
     unsafe fn descriptions(&self) -> Result<Vec<Description>, Failure> {
         // SAFETY: the caller's; everything read lives as long as the event, and arrays are as long as librdkafka says.
         unsafe {
-            check(sys::rd_kafka_event_error(self.0)).map_err(|_| self.failure())?;
             let mut count = 0;
             let result = sys::rd_kafka_event_DescribeTopics_result(self.0);
             let topics = sys::rd_kafka_DescribeTopics_result_topics(result, &mut count);
@@ -131,6 +126,24 @@ impl Event {
                 }
             }
             Ok(descriptions)
+        }
+    }
+
+    /// # Safety
+    /// The event is the answer to `rd_kafka_CreateTopics`.
+    unsafe fn created(&self) -> Result<(), Failure> {
+        // SAFETY: as above.
+        unsafe {
+            let mut count = 0;
+            let topics = sys::rd_kafka_CreateTopics_result_topics(sys::rd_kafka_event_CreateTopics_result(self.0), &mut count);
+            for topic in (0..count).map(|at| *topics.add(at)) {
+                let code = sys::rd_kafka_topic_result_error(topic);
+                check(code).map_err(|failure| match text(sys::rd_kafka_topic_result_error_string(topic)) {
+                    none if none.is_empty() => failure,
+                    reason => Failure { code, reason },
+                })?;
+            }
+            Ok(())
         }
     }
 }
@@ -232,4 +245,17 @@ unsafe fn bytes<'a>(from: *const c_void, len: usize) -> Option<&'a [u8]> {
 
 fn ms(timeout: Duration) -> c_int {
     c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn properties_are_known_by_each_of_their_names_and_without_a_value_too() {
+        let known =
+            ["linger.ms", "queue.buffering.max.ms", "acks", "auto.offset.reset", "client.rack", "sasl.password", "ssl.key.pem"];
+        assert_eq!(known.map(is_property), [true; 7]);
+        assert_eq!(["linger.m", "", "kafka.acks", "a\0b"].map(is_property), [false; 4]);
+    }
 }

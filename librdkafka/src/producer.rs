@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::{At, Client, Code, Event, Failure, List, check, ms, sys, take_error, text};
 use rdkafka_sys::rd_kafka_vtype_t::{
     RD_KAFKA_VTYPE_END, RD_KAFKA_VTYPE_HEADERS, RD_KAFKA_VTYPE_KEY, RD_KAFKA_VTYPE_MSGFLAGS, RD_KAFKA_VTYPE_OPAQUE,
-    RD_KAFKA_VTYPE_PARTITION, RD_KAFKA_VTYPE_RKT, RD_KAFKA_VTYPE_VALUE,
+    RD_KAFKA_VTYPE_PARTITION, RD_KAFKA_VTYPE_RKT, RD_KAFKA_VTYPE_TIMESTAMP, RD_KAFKA_VTYPE_VALUE,
 };
 
 /// A header's name and value.
@@ -28,6 +28,8 @@ pub struct Record<'a> {
     pub value: Option<&'a [u8]>,
     /// In this order.
     pub headers: Vec<Header<'a>>,
+    /// Milliseconds since 1970; `None`, and 0 too, is when it is sent.
+    pub timestamp_ms: Option<i64>,
 }
 
 /// A producer's handle.
@@ -189,6 +191,8 @@ impl Topics<'_> {
                 number as *mut c_void,
                 RD_KAFKA_VTYPE_HEADERS,
                 headers,
+                RD_KAFKA_VTYPE_TIMESTAMP,
+                record.timestamp_ms.unwrap_or(0),
                 RD_KAFKA_VTYPE_END,
             );
             if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR && !headers.is_null() {

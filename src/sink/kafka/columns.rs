@@ -126,6 +126,7 @@ impl Columns {
                     Some(list) if list.is_valid(row) => headers_of(list, row)?,
                     _ => Vec::new(),
                 },
+                timestamp_ms: None,
             })?;
         }
         Ok(())

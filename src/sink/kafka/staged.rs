@@ -130,7 +130,7 @@ fn read<'a>(rest: &mut &'a [u8], topics: usize) -> Option<Record<'a>> {
     let (key, value) = (read_bytes(rest)?, read_bytes(rest)?);
     let headers = (0..number(rest)?).map(|_| Some((std::str::from_utf8(read_bytes(rest)??).ok()?, read_bytes(rest)?)));
     let headers = headers.collect::<Option<Vec<_>>>()?;
-    Some(Record { topic, partition: i32::from_le_bytes(*partition), key, value, headers })
+    Some(Record { topic, partition: i32::from_le_bytes(*partition), key, value, headers, timestamp_ms: None })
 }
 
 fn number(rest: &mut &[u8]) -> Option<u32> {
@@ -165,7 +165,7 @@ mod tests {
         let tombstone = Record { topic: two, partition: 3, key: Some(b"k"), ..Record::default() };
         let headers = vec![("h", Some(&b"v"[..])), ("none", None)];
         packer.add(&tombstone).unwrap();
-        packer.add(&Record { topic: one, partition: -1, key: None, value: Some(b""), headers }).unwrap();
+        packer.add(&Record { topic: one, partition: -1, key: None, value: Some(b""), headers, ..Record::default() }).unwrap();
         packer.finish()
     }
 
