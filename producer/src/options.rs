@@ -42,6 +42,15 @@ pub struct Options {
     /// From one `ts` to the next, in milliseconds.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(i64).range(0..=86_400_000))]
     pub event_step_ms: i64,
+    /// Share of lines whose `ts` lies back, from 0 to 1, evenly spread: of n lines n times as much, rounded.
+    #[arg(long, default_value_t = 0.0, value_parser = share, requires = "event_time")]
+    pub late: f64,
+    /// How far back it lies, in milliseconds (default an hour).
+    #[arg(long, default_value_t = 3_600_000, requires = "late", value_parser = clap::value_parser!(i64).range(1..=31_536_000_000))]
+    pub late_by_ms: i64,
+    /// Share of lines that are no JSON, from 0 to 1, evenly spread: of n lines n times as much, rounded.
+    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    pub malformed: f64,
 }
 
 impl Default for Options {
@@ -56,6 +65,9 @@ impl Default for Options {
             event_time: false,
             event_start_ms: 1_767_225_600_000,
             event_step_ms: 100,
+            late: 0.0,
+            late_by_ms: 3_600_000,
+            malformed: 0.0,
         }
     }
 }

@@ -13,26 +13,49 @@ const NAP: Duration = Duration::from_millis(50);
 /// Lines due within this time are written together.
 const TICK: Duration = Duration::from_millis(5);
 
+/// When which line is due.
+pub(crate) struct Pace {
+    rate: f64,
+    started: Instant,
+    /// Lines in all.
+    pub(crate) count: u64,
+}
+
+impl Pace {
+    pub(crate) fn new(options: &Options) -> Self {
+        Self { rate: options.rate, started: Instant::now(), count: options.count.unwrap_or(u64::MAX) }
+    }
+
+    /// How many lines should have been written by now.
+    pub(crate) fn due(&self) -> u64 {
+        if self.rate == 0.0 { self.count } else { due_after(self.started.elapsed() + TICK, self.rate).min(self.count) }
+    }
+
+    /// How long to wait once so many are, but not for longer than until a request to stop should be seen.
+    pub(crate) fn pause(&self, written: u64) -> Duration {
+        let next = if self.rate == 0.0 { Duration::ZERO } else { Duration::from_secs_f64(written as f64 / self.rate) };
+        next.saturating_sub(self.started.elapsed()).min(NAP)
+    }
+}
+
 /// Writes the stream of `options` to `out` until its count is reached or `stop` says so. An error is the writer's: its reader
 /// has gone.
 pub fn write_to(out: &mut impl Write, options: &Options, stop: &(dyn Fn() -> bool + Sync)) -> io::Result<u64> {
     let mut stream = Transactions::new(options);
     let mut buffer = Vec::with_capacity(BURST_BYTES + 1024);
-    let count = options.count.unwrap_or(u64::MAX);
-    let started = Instant::now();
+    let pace = Pace::new(options);
     let mut written = 0;
-    while written < count && !stop() {
-        let due = if options.rate == 0.0 { count } else { due_after(started.elapsed() + TICK, options.rate).min(count) };
+    while written < pace.count && !stop() {
+        let due = pace.due();
         while written < due && buffer.len() < BURST_BYTES {
             stream.write_next(&mut buffer);
             written += 1;
         }
         out.write_all(&buffer)?;
         buffer.clear();
-        if written >= due && written < count {
+        if written >= due && written < pace.count {
             out.flush()?;
-            let next = Duration::from_secs_f64(written as f64 / options.rate);
-            thread::sleep(next.saturating_sub(started.elapsed()).min(NAP));
+            thread::sleep(pace.pause(written));
         }
     }
     out.flush()?;

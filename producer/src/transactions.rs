@@ -21,6 +21,41 @@ pub struct Transactions {
     amounts: Amounts,
     event_time_ms: Option<i64>,
     event_step_ms: i64,
+    late_by_ms: i64,
+    lines: u64,
+    late: Spread,
+    malformed: Spread,
+}
+
+/// What is known of a line beside its text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Line {
+    /// Name and surname; of a malformed line those that it would have had.
+    pub user: [&'static str; 2],
+    /// Its event time in milliseconds since 1970, if it has one.
+    pub event_time_ms: Option<i64>,
+    /// Whether that lies back.
+    pub is_late: bool,
+    /// Whether it is no JSON.
+    pub is_malformed: bool,
+}
+
+/// A share of lines, as far apart from each other as they can be.
+#[derive(Debug, Clone)]
+struct Spread {
+    share: f64,
+    taken: u64,
+}
+
+impl Spread {
+    fn of(share: f64) -> Self {
+        Self { share, taken: 0 }
+    }
+
+    /// Whether one more belongs to it once there are so many lines.
+    fn is_due(&self, lines: u64) -> bool {
+        ((lines as f64 * self.share).round() as u64) > self.taken
+    }
 }
 
 impl Transactions {
@@ -33,20 +68,50 @@ impl Transactions {
             amounts: options.amounts,
             event_time_ms: options.event_time.then_some(options.event_start_ms),
             event_step_ms: options.event_step_ms,
+            late_by_ms: options.late_by_ms,
+            lines: 0,
+            late: Spread::of(options.late),
+            malformed: Spread::of(options.malformed),
         }
     }
 
     /// Appends the next line, with its line end, to `out`.
     pub fn write_next(&mut self, out: &mut Vec<u8>) {
+        self.write_next_value(out);
+        out.push(b'\n');
+    }
+
+    /// Appends the next line, without a line end, to `out`.
+    pub fn write_next_value(&mut self, out: &mut Vec<u8>) -> Line {
+        self.lines += 1;
+        let is_malformed = self.malformed.is_due(self.lines);
+        // One that is malformed has no time, so the next one is late instead.
+        let is_late = self.event_time_ms.is_some() && !is_malformed && self.late.is_due(self.lines);
+        self.malformed.taken += u64::from(is_malformed);
+        self.late.taken += u64::from(is_late);
+        let begin = out.len();
+        let mut line = self.write_transaction(is_late, out);
+        if is_malformed {
+            line.is_malformed = true;
+            match self.malformed.taken % 2 {
+                0 => out[begin] = b'?',
+                _ => out.truncate(begin + (out.len() - begin) / 2),
+            }
+        }
+        line
+    }
+
+    fn write_transaction(&mut self, is_late: bool, out: &mut Vec<u8>) -> Line {
         let user = self.random.random_range(0..self.users);
         let amount_cents = self.random.random_range(0..100_000u32);
         let delta_cents = self.random.random_range(0..1_000u32);
         let flag = self.random.random_bool(self.flag_rate);
         let named = user % NAMED_USERS_MAX;
+        let [name, surname] = [NAMES[(named % 8) as usize], SURNAMES[(named / 8) as usize]];
         out.extend_from_slice(b"{\"name\": \"");
-        out.extend_from_slice(NAMES[(named % 8) as usize].as_bytes());
+        out.extend_from_slice(name.as_bytes());
         out.extend_from_slice(b"\", \"surname\": \"");
-        out.extend_from_slice(SURNAMES[(named / 8) as usize].as_bytes());
+        out.extend_from_slice(surname.as_bytes());
         out.extend_from_slice(b"\", \"amount\": ");
         self.write_cents(amount_cents, out);
         out.extend_from_slice(b", \"delta_t\": ");
@@ -57,13 +122,15 @@ impl Transactions {
             write_digits(u64::from(user), 7, out);
             out.push(b'"');
         }
-        if let Some(at_ms) = self.event_time_ms {
+        let event_time_ms = self.event_time_ms.map(|at_ms| if is_late { at_ms - self.late_by_ms } else { at_ms });
+        if let Some(at_ms) = event_time_ms {
             out.extend_from_slice(b", \"ts\": \"");
             write_instant(at_ms, out);
             out.push(b'"');
-            self.event_time_ms = Some(at_ms + self.event_step_ms);
+            self.event_time_ms = self.event_time_ms.map(|at_ms| at_ms + self.event_step_ms);
         }
-        out.extend_from_slice(b"}\n");
+        out.push(b'}');
+        Line { user: [name, surname], event_time_ms, is_late, is_malformed: false }
     }
 
     fn write_cents(&self, cents: u32, out: &mut Vec<u8>) {
@@ -164,6 +231,44 @@ mod tests {
         let text = lines(&Options { flag_rate: 0.2, ..Options::default() }, 20_000);
         let flagged = text.lines().filter(|line| line.contains("\"flag\": 1")).count();
         assert!((3_700..4_300).contains(&flagged), "{flagged} of 20000");
+    }
+
+    #[test]
+    fn late_and_malformed_lines_are_as_many_as_was_asked_for_and_leave_the_others_alone() {
+        let plain = Options { event_time: true, seed: 5, ..Options::default() };
+        let options = Options { late: 0.013, malformed: 0.01, ..plain.clone() };
+        let (mut all_good, mut stream) = (Transactions::new(&plain), Transactions::new(&options));
+        let (mut late, mut malformed) = (0, 0);
+        for _ in 0..10_000 {
+            let (mut expected, mut found) = (Vec::new(), Vec::new());
+            let (good, line) = (all_good.write_next_value(&mut expected), stream.write_next_value(&mut found));
+            assert_eq!(good.user, line.user);
+            assert!(!found.contains(&b'\n'));
+            assert_ne!((line.is_late, line.is_malformed), (true, true));
+            let back_ms = good.event_time_ms.unwrap() - line.event_time_ms.unwrap();
+            assert_eq!(back_ms, if line.is_late { 3_600_000 } else { 0 });
+            assert_eq!(expected == found, !line.is_late && !line.is_malformed);
+            // Cut before its brace, or without the opening one.
+            assert_eq!(line.is_malformed, !found.starts_with(b"{") || !found.ends_with(b"}"));
+            late += u64::from(line.is_late);
+            malformed += u64::from(line.is_malformed);
+        }
+        assert_eq!((late, malformed), (130, 100));
+    }
+
+    #[test]
+    fn every_line_may_be_late_or_malformed_and_without_times_none_is_late() {
+        let count = |options: &Options| {
+            let mut stream = Transactions::new(options);
+            let lines: Vec<Line> = (0..10).map(|_| stream.write_next_value(&mut Vec::new())).collect();
+            let of = |is: fn(&Line) -> bool| lines.iter().filter(|line| is(line)).count();
+            (of(|line| line.is_late), of(|line| line.is_malformed))
+        };
+        let all = Options { late: 1.0, event_time: true, event_start_ms: 0, ..Options::default() };
+        assert_eq!(count(&all), (10, 0));
+        assert_eq!(count(&Options { malformed: 0.5, ..all.clone() }), (5, 5));
+        assert_eq!(count(&Options { malformed: 1.0, ..all.clone() }), (0, 10));
+        assert_eq!(count(&Options { event_time: false, ..all }), (0, 0));
     }
 
     #[test]

@@ -177,6 +177,7 @@ mod tests {
     fn properties_are_librdkafkas_and_those_that_are_not_ours() {
         assert_eq!(check_property("fetch.min.bytes", Role::Source), Ok(()));
         assert_eq!(check_property("message.timeout.ms", Role::Source), Ok(()), "a property of topics");
+        assert_eq!(check_property("client.rack", Role::Source), Ok(()), "one without a default");
         let refused = |name: &str| check_property(name, Role::Source).unwrap_err();
         assert_eq!(refused("fetch.min.byte"), "librdkafka has no property \"fetch.min.byte\"; did you mean fetch.min.bytes?");
         assert_eq!(
@@ -191,5 +192,16 @@ mod tests {
         assert_eq!(refused, "acks cannot be set: every replica in sync must have the record");
         let refused = check_property("transactional.id", Role::Both).unwrap_err();
         assert_eq!(refused, "transactional.id cannot be set here; use transactional_id");
+    }
+    #[test]
+    fn the_guide_names_every_property_that_is_refused() {
+        let (source, sink) = (include_str!("../../docs/sources/kafka.md"), include_str!("../../docs/sinks/kafka.md"));
+        let is_named = |page: &str, name: &str| page.contains(&format!("`{name}`"));
+        for (name, _) in RESERVED.iter().chain(OF_SOURCES) {
+            assert!(is_named(source, name), "{name}");
+        }
+        for (name, _) in OF_SINKS {
+            assert!(is_named(sink, name), "{name}");
+        }
     }
 }

@@ -5,6 +5,7 @@ import java.util.concurrent.Future;
 import org.apache.kafka.clients.admin.*;
 import org.apache.kafka.clients.consumer.*;
 import org.apache.kafka.clients.producer.*;
+import org.apache.kafka.clients.producer.internals.BuiltInPartitioner;
 import org.apache.kafka.common.*;
 import org.apache.kafka.common.header.internals.*;
 import org.apache.kafka.common.serialization.*;
@@ -108,8 +109,10 @@ class Driver {
                     }
                 }
                 return String.valueOf(sends);
-            case "read": // topic: every committed message as partition|key|value|headers
-                return read(words[1]);
+            case "read": // topic: every committed message as partition|key|value|headers, or with a further word |timestamp
+                return read(words[1], words.length > 2);
+            case "place": // key, partitions: where a producer sends it that is told no partition
+                return String.valueOf(BuiltInPartitioner.partitionForKey(bytes(words[1]), Integer.parseInt(words[2])));
             case "begin": // transactional id
                 transactional.computeIfAbsent(words[1], id -> {
                     var made = producer(Map.of("transactional.id", id));
@@ -141,7 +144,7 @@ class Driver {
         return bytes == null ? "-" : new String(bytes, StandardCharsets.UTF_8);
     }
 
-    static String read(String topic) {
+    static String read(String topic, boolean isTimed) {
         Map<String, Object> settings = Map.of("bootstrap.servers", servers, "isolation.level", "read_committed", "enable.auto.commit", "false");
         try (var consumer = new KafkaConsumer<>(settings, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
             var partitions = consumer.partitionsFor(topic).stream().map(one -> new TopicPartition(topic, one.partition())).toList();
@@ -154,7 +157,8 @@ class Driver {
                 for (var message : consumer.poll(java.time.Duration.ofMillis(200))) {
                     var headers = new StringJoiner(",");
                     for (var header : message.headers()) headers.add(header.key() + "=" + text(header.value()));
-                    found.add(message.partition() + "|" + text(message.key()) + "|" + text(message.value()) + "|" + headers);
+                    found.add(message.partition() + "|" + text(message.key()) + "|" + text(message.value()) + "|"
+                        + (isTimed ? String.valueOf(message.timestamp()) : headers.toString()));
                 }
             }
             return found.toString();

@@ -4,6 +4,7 @@
 //! `KAFKA_BOOTSTRAP` names another broker to be used instead, except by tests that end it or need its secured ports.
 
 mod faults;
+mod producer;
 mod sink;
 mod source;
 
