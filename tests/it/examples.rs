@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use serde_json::Value;
-use tidemill_producer::{Options, Transactions, serve};
+use tidemill_producer::{Options, Topic, Transactions, send, serve};
 
 use super::binary::{Folder, Running};
+use super::kafka::Broker;
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
@@ -309,6 +310,51 @@ fn dead_letter_sets_the_wrong_lines_aside() {
             "{letter}"
         );
         assert!(letter["raw"].is_string(), "{letter}");
+    }
+}
+
+#[test]
+fn fraud_kafka_sends_each_change_once_and_goes_on_after_a_kill() {
+    let file = fs::read_to_string(examples().join("fraud_kafka.yaml")).unwrap();
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let (_, pipeline) = file.split_once("\nversion: 1\n").unwrap();
+    assert!(readme.contains(&format!("```yaml\nversion: 1\n{pipeline}```")), "the README shows another pipeline");
+
+    let broker = Broker::shared();
+    let (from, to) = (broker.topic(4), broker.topic(4));
+    let topic = Topic::new(&broker.address, &from);
+    let options = Options { rate: 0.0, count: Some(1000), ..Options::default() };
+    let sets = [
+        format!("connections.main.kafka.bootstrap_servers={}", broker.address),
+        format!("sources.transactions.from.kafka.subscribe={from}"),
+        format!("queries.suspicious.to.kafka.topic={to}"),
+        format!("queries.suspicious.to.kafka.transactional_id={to}"),
+        "queries.suspicious.trigger=100ms".to_owned(),
+    ];
+    let arguments: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+    // User and count of each message, in the order of the user's partition.
+    let counts = || {
+        let mut counts: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+        for message in broker.read(&to) {
+            let fields: Vec<&str> = message.split('|').collect();
+            let row: Value = serde_json::from_str(fields[2]).unwrap();
+            assert_eq!((row["userID"].as_str(), &row["isFraud"]), (Some(fields[1]), &Value::Bool(true)));
+            counts.entry(fields[1].to_owned()).or_default().push(row["nTransactions"].as_u64().unwrap());
+        }
+        assert!(counts.values().all(|counts| counts.is_sorted_by(|one, next| one < next)), "{counts:?}");
+        counts
+    };
+    let newest = || counts().into_iter().map(|(user, counts)| (user, *counts.last().unwrap())).collect::<BTreeMap<_, _>>();
+    let folder = copy();
+    for seed in [1, 2] {
+        let running = folder.start(&run("examples/fraud_kafka.yaml", &arguments));
+        let options = Options { seed, ..options.clone() };
+        send(&topic, &options, &|| false, &|_| {}).unwrap();
+        let sent: Vec<Value> = (1..=seed).flat_map(|seed| transactions(&Options { seed, ..options.clone() }, 1000)).collect();
+        let expected = suspicious(&sent);
+        running.until("all is counted", || (newest() == expected).then_some(()));
+        running.signal(rustix::process::Signal::KILL);
+        running.end();
     }
 }
 

@@ -98,3 +98,18 @@ impl KafkaSinkSettings {
         Ok(properties)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_guide_shows_what_it_begins_with() {
+        let page = include_str!("../../../docs/sinks/kafka.md");
+        for (name, value) in KafkaSinkSettings::new("b:1", "t").producer_properties("id").unwrap() {
+            // What is not the user's to set stands among the refused ones.
+            let is_free = crate::kafka::check_property(&name, Role::Sink).is_ok();
+            assert!(!is_free || page.contains(&format!("| `{name}` | {value} |")), "{name}: {value}");
+        }
+    }
+}

@@ -139,4 +139,14 @@ mod tests {
         let last = properties.iter().rfind(|(name, _)| name == "isolation.level").unwrap();
         assert_eq!(last.1, "read_uncommitted");
     }
+    #[test]
+    fn the_guide_shows_what_it_begins_with() {
+        let page = include_str!("../../../docs/sources/kafka.md");
+        let settings = KafkaSettings::new("b:1", KafkaTopics::Subscribe(vec!["t".into()]));
+        for (name, value) in settings.properties("g").unwrap() {
+            // What is not the user's to set stands among the refused ones.
+            let is_free = crate::kafka::check_property(&name, Role::Source).is_ok();
+            assert!(!is_free || page.contains(&format!("| `{name}` | {value} |")), "{name}: {value}");
+        }
+    }
 }
