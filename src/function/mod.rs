@@ -3,6 +3,14 @@
 //! A kind of function (HTTP, Redis, Python, …) implements [`AsyncFunction`]: it answers one chunk of rows. Everything else is the same
 //! for all kinds and lives here: chunks, the window of calls in flight, order, time limits, retries, caching, what a failure does.
 
+pub mod policy;
+mod settings;
+mod declared;
+mod chunks;
+mod call;
+mod check;
+mod answering;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
@@ -13,13 +21,16 @@ use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::datatypes::{DataType, Fields, SchemaRef};
 use async_trait::async_trait;
 
+pub use declared::{Answered, BatchContext, Function};
+pub use settings::{ATTEMPTS_MAX, CHUNK_ROWS_MAX, CallSettings, IN_FLIGHT_MAX, OnError};
+
 /// What a kind of function does with a chunk of rows.
 #[async_trait]
 pub trait AsyncFunction: fmt::Debug + Send + Sync + 'static {
     /// Answers a chunk. Dropping the future cancels the call.
     async fn call(&self, chunk: Chunk) -> Result<Answer, CallError>;
 
-    /// Whether it makes its own further attempts, so that the engine makes one.
+    /// Whether it makes its own further attempts, each within its own time limit, so that the engine makes one.
     fn retries_itself(&self) -> bool {
         false
     }
@@ -97,7 +108,7 @@ pub struct CallError {
     pub message: String,
     /// How long the other side asks to wait.
     pub retry_after: Option<Duration>,
-    /// Attempts that were made.
+    /// Attempts that were made; 0 if the circuit was open.
     pub attempts: u32,
 }
 
@@ -116,6 +127,8 @@ pub enum CallErrorKind {
     CircuitOpen,
     /// The function is set up wrong; no call can succeed.
     Config,
+    /// The function itself is broken: it panicked.
+    Defect,
 }
 
 impl CallErrorKind {
@@ -133,6 +146,7 @@ impl CallErrorKind {
             Self::BadAnswer => "bad_answer",
             Self::CircuitOpen => "circuit_open",
             Self::Config => "config",
+            Self::Defect => "defect",
         }
     }
 }
@@ -143,3 +157,6 @@ impl CallError {
         Self { kind, message: message.into(), retry_after: None, attempts: 1 }
     }
 }
+
+#[cfg(test)]
+mod tests;
