@@ -11,6 +11,8 @@ use prometheus::{
 };
 
 use crate::error::{Attempt, ErrorKind, Result};
+use crate::function::CallErrorKind;
+use crate::function::policy::BreakerState;
 use crate::source::SourceStats;
 
 const QUERY: &[&str] = &["pipeline", "query"];
@@ -35,6 +37,7 @@ pub struct Metrics {
     state_limit: IntGaugeVec,
     running: IntGaugeVec,
     sources: SourceSeries,
+    functions: FunctionSeries,
     tables_refreshed: IntCounterVec,
     tables_refused: IntCounterVec,
     /// Brings series up to date whose values live elsewhere.
@@ -127,6 +130,109 @@ impl EventTimeSeries {
     }
 }
 
+/// Series of functions, labelled with pipeline, query and function.
+#[derive(Debug, Clone)]
+struct FunctionSeries {
+    calls: IntCounterVec,
+    attempts: IntCounterVec,
+    retries: IntCounterVec,
+    rows_failed: IntCounterVec,
+    cache_hits: IntCounterVec,
+    cache_misses: IntCounterVec,
+    in_flight: IntGaugeVec,
+    duration: HistogramVec,
+    breaker: IntGaugeVec,
+}
+
+impl FunctionSeries {
+    fn new() -> prometheus::Result<Self> {
+        let labels = &["pipeline", "query", "function"];
+        let counter = |name: &str, help: &str| IntCounterVec::new(Opts::new(name, help), labels);
+        let buckets = exponential_buckets(0.001, 2.0, 17)?;
+        Ok(Self {
+            calls: IntCounterVec::new(
+                Opts::new("tidemill_function_calls_total", "Calls by how they ended: ok, cancelled, or the sort of failure."),
+                &["pipeline", "query", "function", "outcome"],
+            )?,
+            attempts: counter("tidemill_function_attempts_total", "Attempts of all calls.")?,
+            retries: counter("tidemill_function_retries_total", "Attempts after a call's first.")?,
+            rows_failed: counter("tidemill_function_rows_failed_total", "Rows whose call failed for good.")?,
+            cache_hits: counter("tidemill_function_cache_hits_total", "Rows that were answered without a call of their own.")?,
+            cache_misses: counter("tidemill_function_cache_misses_total", "Rows that were not in the cache.")?,
+            in_flight: IntGaugeVec::new(Opts::new("tidemill_function_in_flight", "Attempts in flight just now."), labels)?,
+            duration: HistogramVec::new(
+                HistogramOpts::new("tidemill_function_attempt_duration_seconds", "Time that an attempt took.").buckets(buckets),
+                labels,
+            )?,
+            breaker: IntGaugeVec::new(
+                Opts::new("tidemill_function_breaker_state", "Whether calls are made: 0 yes, 1 one as a trial, 2 no."),
+                &["pipeline", "function"],
+            )?,
+        })
+    }
+
+    fn register(&self, registry: &Registry) -> prometheus::Result<()> {
+        let counters = [&self.calls, &self.attempts, &self.retries, &self.rows_failed, &self.cache_hits, &self.cache_misses];
+        for counters in counters {
+            registry.register(Box::new(counters.clone()))?;
+        }
+        registry.register(Box::new(self.in_flight.clone()))?;
+        registry.register(Box::new(self.duration.clone()))?;
+        registry.register(Box::new(self.breaker.clone()))
+    }
+}
+
+/// The series of one function in one query.
+#[derive(Debug, Clone)]
+pub struct FunctionMetrics {
+    calls: IntCounterVec,
+    labels: [String; 3],
+    ok: IntCounter,
+    cancelled: IntCounter,
+    /// Attempts of all calls.
+    pub attempts: IntCounter,
+    /// Attempts after a call's first.
+    pub retries: IntCounter,
+    /// Rows whose call failed for good.
+    pub rows_failed: IntCounter,
+    /// Rows answered without a call of their own.
+    pub cache_hits: IntCounter,
+    /// Rows that were not in the cache.
+    pub cache_misses: IntCounter,
+    /// Attempts in flight.
+    pub in_flight: IntGauge,
+    /// Time of an attempt, in seconds.
+    pub attempt_duration: Histogram,
+    breaker: IntGauge,
+}
+
+impl FunctionMetrics {
+    /// A call was answered.
+    pub fn answered(&self) {
+        self.ok.inc();
+    }
+
+    /// A call was given up before it ended.
+    pub fn cancelled(&self) {
+        self.cancelled.inc();
+    }
+
+    /// A call failed.
+    pub fn failed(&self, kind: CallErrorKind) {
+        let [pipeline, query, function] = self.labels.each_ref().map(String::as_str);
+        self.calls.with_label_values(&[pipeline, query, function, kind.name()]).inc();
+    }
+
+    /// Whether calls are made.
+    pub fn breaker(&self, state: BreakerState) {
+        self.breaker.set(match state {
+            BreakerState::Closed => 0,
+            BreakerState::HalfOpen => 1,
+            BreakerState::Open => 2,
+        });
+    }
+}
+
 fn operator_rows() -> prometheus::Result<IntGaugeVec> {
     let opts = Opts::new("tidemill_state_operator_rows", "Rows that a stateful operator holds.");
     IntGaugeVec::new(opts, &["pipeline", "query", "operator"])
@@ -184,6 +290,7 @@ impl Metrics {
                     "What limits.state_memory allows the stateful operators of a query.",
                 )?,
                 sources: SourceSeries::new()?,
+                functions: FunctionSeries::new()?,
                 tables_refreshed: counter(
                     "tidemill_table_refreshes_total",
                     "Times that a static table was read again.",
@@ -210,6 +317,7 @@ impl Metrics {
         registry.register(Box::new(self.rows_malformed.clone()))?;
         registry.register(Box::new(self.rows_dropped.clone()))?;
         self.event_time.register(registry)?;
+        self.functions.register(registry)?;
         registry.register(Box::new(self.batches.clone()))?;
         registry.register(Box::new(self.retries.clone()))?;
         registry.register(Box::new(self.batch_duration.clone()))?;
@@ -249,6 +357,25 @@ impl Metrics {
             state_bytes: self.state_bytes.with_label_values(labels),
             state_limit: self.state_limit.with_label_values(labels),
             running: self.running.with_label_values(labels),
+        }
+    }
+
+    /// The series of one function in one query, from its start at zero.
+    pub fn function(&self, pipeline: &str, query: &str, function: &str) -> FunctionMetrics {
+        let (all, labels) = (&self.functions, &[pipeline, query, function]);
+        FunctionMetrics {
+            calls: all.calls.clone(),
+            labels: labels.map(str::to_owned),
+            ok: all.calls.with_label_values(&[pipeline, query, function, "ok"]),
+            cancelled: all.calls.with_label_values(&[pipeline, query, function, "cancelled"]),
+            attempts: all.attempts.with_label_values(labels),
+            retries: all.retries.with_label_values(labels),
+            rows_failed: all.rows_failed.with_label_values(labels),
+            cache_hits: all.cache_hits.with_label_values(labels),
+            cache_misses: all.cache_misses.with_label_values(labels),
+            in_flight: all.in_flight.with_label_values(labels),
+            attempt_duration: all.duration.with_label_values(labels),
+            breaker: all.breaker.with_label_values(&[pipeline, function]),
         }
     }
 

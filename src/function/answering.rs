@@ -16,7 +16,7 @@ use tracing::Instrument;
 
 use super::check::nothing;
 use super::chunks::Chunker;
-use super::{Answer, Answered, BatchContext, CallError, Chunk, ChunkContext, Function, OnError, Returns};
+use super::{Answer, Answered, Attempts, BatchContext, CallError, Chunk, ChunkContext, Function, OnError, Returns};
 use crate::clock::{Clock, SystemClock};
 use crate::error::Result;
 
@@ -139,6 +139,7 @@ impl Answering {
             rows: rows.clone(),
             started: self.started,
             parameters: self.function.settings.parameters.clone(),
+            attempts: Attempts::default(),
         };
         let span = tracing::debug_span!(
             "call",
@@ -148,9 +149,9 @@ impl Answering {
             partition = context.partition,
             chunk = context.index
         );
-        let (function, budget) = (self.function.clone(), self.batch.query_budget.clone());
+        let (function, batch) = (self.function.clone(), self.batch.clone());
         let call = async move {
-            let result = function.call(&Chunk { context, args }, &budget).await;
+            let result = function.call(&Chunk { context, args }, &batch).await;
             Called { chunk: index, rows, result }
         };
         self.calls.spawn_on(call.instrument(span), &self.batch.runtime);
@@ -165,6 +166,7 @@ impl Answering {
                 return Err(self.function.failed(&called.rows, error));
             }
             Err(error) => {
+                self.batch.metrics.rows_failed.inc_by(rows as u64);
                 let error = Arc::new(error);
                 let failed = (0..rows).map(|row| (row, error.clone())).collect();
                 Answered { start, rows, answer: nothing(&self.function.signature.returns, rows), failed }

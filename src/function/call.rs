@@ -7,27 +7,47 @@ use futures::FutureExt;
 use tokio::time::timeout;
 
 use super::check::check;
-use super::policy::{Budget, RETRY_AFTER_MAX};
-use super::{Answer, CallError, CallErrorKind, Chunk, Function};
+use super::policy::{Attempts, Breaker, RETRY_AFTER_MAX};
+use super::{Answer, BatchContext, CallError, CallErrorKind, Chunk, Function};
+use crate::metrics::FunctionMetrics;
 
 impl Function {
-    /// Answers a chunk: breaker, then attempts with pauses between them. Dropping the future cancels whatever it is at.
-    pub(super) async fn call(&self, chunk: &Chunk, query: &Budget) -> Result<Answer, CallError> {
-        let Some(breaker) = &self.breaker else { return self.attempts(chunk, query).await };
+    /// Answers a chunk. Dropping the future cancels whatever it is at.
+    pub(super) async fn call(&self, chunk: &Chunk, batch: &BatchContext) -> Result<Answer, CallError> {
+        let mut call = Call { metrics: &batch.metrics, attempts: &chunk.context.attempts, ended: false };
+        let answer = match &self.breaker {
+            Some(breaker) => self.unless_open(breaker, chunk, batch).await,
+            None => self.attempts(chunk, batch).await,
+        };
+        call.ended = true;
+        match &answer {
+            Ok(_) => batch.metrics.answered(),
+            Err(error) => batch.metrics.failed(error.kind),
+        }
+        answer
+    }
+
+    async fn unless_open(&self, breaker: &Breaker, chunk: &Chunk, batch: &BatchContext) -> Result<Answer, CallError> {
         let pass = breaker.pass(Instant::now()).map_err(|wait| {
             let message = format!("no call is made for another {:.1} s, as most have failed", wait.as_secs_f64());
             CallError { attempts: 0, ..CallError::new(CallErrorKind::CircuitOpen, message) }
         })?;
-        let answer = self.attempts(chunk, query).await;
+        let answer = self.attempts(chunk, batch).await;
         pass.report(answer.as_ref().is_err_and(|error| error.kind.is_transient()), Instant::now());
+        batch.metrics.breaker(breaker.state());
         answer
     }
 
-    async fn attempts(&self, chunk: &Chunk, query: &Budget) -> Result<Answer, CallError> {
+    async fn attempts(&self, chunk: &Chunk, batch: &BatchContext) -> Result<Answer, CallError> {
+        let made = &chunk.context.attempts;
         if self.kind.retries_itself() {
-            return self.attempt(chunk, query, self.whole_call_max()).await;
+            let answer = self.attempt(chunk, batch, self.whole_call_max()).await;
+            if made.made() == 0 {
+                made.begin();
+            }
+            return answer;
         }
-        self.retry.run(|_| self.attempt(chunk, query, self.settings.timeout)).await
+        self.retry.run(made, |_| self.attempt(chunk, batch, self.settings.timeout)).await
     }
 
     /// A function that makes its own attempts has its own time limits too; this one holds if they do not.
@@ -37,18 +57,22 @@ impl Function {
     }
 
     /// One attempt. Places are held for no longer than it takes: a pause between attempts leaves them to others.
-    async fn attempt(&self, chunk: &Chunk, query: &Budget, limit: Duration) -> Result<Answer, CallError> {
+    async fn attempt(&self, chunk: &Chunk, batch: &BatchContext, limit: Duration) -> Result<Answer, CallError> {
         // The function's place first, so that those who wait for its rate hold nothing of the query's or the process's.
         let _of_function = self.own.permit().await;
         if let Some(rate) = &self.rate_limit {
             rate.turn().await;
         }
-        let _of_query = query.permit().await;
+        let _of_query = batch.query_budget.permit().await;
         let _of_process = self.process.permit().await;
+        let _in_flight = InFlight::begin(&batch.metrics);
         let asked = AssertUnwindSafe(async { self.kind.call(chunk.clone()).await }).catch_unwind();
         let answer = match timeout(limit, asked).await {
             Ok(Ok(answer)) => answer?,
-            Ok(Err(panic)) => return Err(CallError::new(CallErrorKind::Defect, format!("it panicked: {}", panic_text(&*panic)))),
+            Ok(Err(panic)) => {
+                let message = format!("it panicked: {}", panic_text(&*panic));
+                return Err(CallError::new(CallErrorKind::Defect, message));
+            }
             Err(_) => return Err(CallError::new(CallErrorKind::Timeout, format!("no answer within {limit:?}"))),
         };
         check(&self.signature.returns, chunk.args.num_rows(), self.settings.answer_bytes_max, &answer)?;
@@ -56,8 +80,46 @@ impl Function {
     }
 }
 
+/// Counts a call's attempts however it ends.
+struct Call<'a> {
+    metrics: &'a FunctionMetrics,
+    attempts: &'a Attempts,
+    ended: bool,
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        let attempts = u64::from(self.attempts.made());
+        self.metrics.attempts.inc_by(attempts);
+        self.metrics.retries.inc_by(attempts.saturating_sub(1));
+        if !self.ended {
+            self.metrics.cancelled();
+        }
+    }
+}
+
+/// An attempt in flight, until it is dropped.
+struct InFlight<'a> {
+    metrics: &'a FunctionMetrics,
+    since: Instant,
+}
+
+impl<'a> InFlight<'a> {
+    fn begin(metrics: &'a FunctionMetrics) -> Self {
+        metrics.in_flight.inc();
+        Self { metrics, since: Instant::now() }
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.metrics.in_flight.dec();
+        self.metrics.attempt_duration.observe(self.since.elapsed().as_secs_f64());
+    }
+}
+
 /// What a panic said.
-pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
         (Some(text), _) => text,
         (None, Some(text)) => text,

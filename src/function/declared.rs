@@ -14,6 +14,7 @@ use super::answering::Answering;
 use super::policy::{Breaker, BreakerState, Budget, RateLimit, Retry};
 use super::{Answer, AsyncFunction, CallError, CallErrorKind, CallSettings, Signature};
 use crate::error::{Attempt, Error, ErrorKind, Result};
+use crate::metrics::FunctionMetrics;
 
 /// One declared function of the process: every query that calls it shares its places, its rate, its breaker.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub struct BatchContext {
     pub batch_id: u64,
     /// Places for the calls of all functions of the query.
     pub query_budget: Arc<Budget>,
+    /// The function's series in the query.
+    pub metrics: Arc<FunctionMetrics>,
     /// Where calls are made: a runtime for I/O with its timers, not the one that computes.
     pub runtime: Handle,
 }

@@ -22,6 +22,7 @@ use arrow::datatypes::{DataType, Fields, SchemaRef};
 use async_trait::async_trait;
 
 pub use declared::{Answered, BatchContext, Function};
+pub use policy::Attempts;
 pub use settings::{ATTEMPTS_MAX, CHUNK_ROWS_MAX, CallSettings, IN_FLIGHT_MAX, OnError};
 
 /// What a kind of function does with a chunk of rows.
@@ -82,6 +83,8 @@ pub struct ChunkContext {
     pub started: SystemTime,
     /// What the declaration sets, by name.
     pub parameters: Arc<BTreeMap<String, serde_json::Value>>,
+    /// Counts the attempts of the call. Only a kind that retries itself has to tell it of any.
+    pub attempts: Attempts,
 }
 
 /// What a call answers.

@@ -14,6 +14,9 @@ pub const IN_FLIGHT_MAX: usize = 100_000;
 /// Most attempts of one call.
 pub const ATTEMPTS_MAX: u32 = 100;
 
+/// Longest time limit and pause.
+const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// How a function is called.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CallSettings {
@@ -23,7 +26,7 @@ pub struct CallSettings {
     /// Calls of the function in flight, those of all queries together. 1 to [`IN_FLIGHT_MAX`], default 20. Rows are taken from the
     /// input for twice as many.
     pub max_in_flight: usize,
-    /// How long one attempt may take; more than 0, default 5 s.
+    /// How long one attempt may take; more than 0, at most a day, default 5 s.
     pub timeout: Duration,
     /// When a failed attempt is made again.
     pub retry: RetrySettings,
@@ -78,20 +81,20 @@ impl CallSettings {
     /// [`crate::ErrorKind::Config`] naming the first setting that is out of its range.
     pub fn check(&self) -> Result<()> {
         let retry = &self.retry;
+        let duration = |duration: Duration| duration <= DURATION_MAX;
         let within = [
             ("chunk_size", (1..=CHUNK_ROWS_MAX).contains(&self.chunk_size), "from 1 to 1000000"),
             ("max_in_flight", (1..=IN_FLIGHT_MAX).contains(&self.max_in_flight), "from 1 to 100000"),
-            ("timeout", !self.timeout.is_zero(), "more than 0"),
+            ("timeout", !self.timeout.is_zero() && duration(self.timeout), "more than 0 and at most a day"),
             ("attempts", (1..=ATTEMPTS_MAX).contains(&retry.attempts), "from 1 to 100"),
+            ("delay between attempts", duration(retry.base_delay) && duration(retry.max_delay), "at most a day"),
             ("retry budget", retry.budget.is_finite() && retry.budget >= 0.0, "at least 0"),
             ("rate_limit", self.rate_limit.is_none_or(|limit| limit.calls_per_second > 0.0 && limit.burst > 0), "more than 0"),
             (
-                "failure_share of the breaker",
-                self.breaker.is_none_or(|b| b.failure_share > 0.0 && b.failure_share <= 1.0),
-                "from 0 to 1",
+                "breaker",
+                self.breaker.is_none_or(|breaker| breaker.holds()),
+                "of a share above 0 up to 1, at least one call and at most a day",
             ),
-            ("calls_min of the breaker", self.breaker.is_none_or(|breaker| breaker.calls_min > 0), "at least 1"),
-            ("window of the breaker", self.breaker.is_none_or(|breaker| !breaker.window.is_zero()), "more than 0"),
             ("answer_bytes_max", self.answer_bytes_max > 0, "at least 1"),
         ];
         match within.iter().find(|(_, holds, _)| !holds) {

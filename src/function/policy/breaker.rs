@@ -10,15 +10,24 @@ pub struct BreakerSettings {
     pub failure_share: f64,
     /// Calls that must have been made, at least 1: the share of a few says nothing. Default 100.
     pub calls_min: u32,
-    /// Calls of how long are looked at. Default 10 s.
+    /// Calls of how long are looked at; more than 0, at most a day. Default 10 s.
     pub window: Duration,
-    /// How long none is made; then a single one decides. Default 5 s.
+    /// How long none is made, at most a day; then a single one decides. Default 5 s.
     pub open_for: Duration,
 }
 
 impl Default for BreakerSettings {
     fn default() -> Self {
         Self { failure_share: 0.5, calls_min: 100, window: Duration::from_secs(10), open_for: Duration::from_secs(5) }
+    }
+}
+
+impl BreakerSettings {
+    /// Whether every setting is in its range.
+    pub(crate) fn holds(&self) -> bool {
+        let day = Duration::from_secs(24 * 60 * 60);
+        let share = self.failure_share > 0.0 && self.failure_share <= 1.0;
+        share && self.calls_min > 0 && !self.window.is_zero() && self.window <= day && self.open_for <= day
     }
 }
 

@@ -14,4 +14,4 @@ mod retry;
 pub use breaker::{Breaker, BreakerSettings, BreakerState, Pass};
 pub use budget::{Budget, Permit};
 pub use rate_limit::{RateLimit, RateLimitSettings};
-pub use retry::{RETRY_AFTER_MAX, Retry, RetrySettings};
+pub use retry::{Attempts, RETRY_AFTER_MAX, Retry, RetrySettings};

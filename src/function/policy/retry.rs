@@ -1,6 +1,7 @@
 //! When a failed attempt is made again: after a pause at random, a few times, and only while few calls need it.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::function::CallError;
@@ -17,9 +18,9 @@ const RESERVE_PER_SECOND: f64 = 10.0;
 pub struct RetrySettings {
     /// Attempts in all, 1 to 100; 1 is no further one. Default 3.
     pub attempts: u32,
-    /// Upper bound of the first pause; it doubles with each further one. Default 100 ms.
+    /// Upper bound of the first pause; it doubles with each further one. At most a day, default 100 ms.
     pub base_delay: Duration,
-    /// Largest upper bound of a pause. Default 2 s.
+    /// Largest upper bound of a pause, at most a day. Default 2 s.
     pub max_delay: Duration,
     /// Further attempts for each call, in the long run: default 0.1, one for ten calls. 100 are there at the start and 10 a second
     /// always, so this holds back only where many calls fail.
@@ -29,6 +30,22 @@ pub struct RetrySettings {
 impl Default for RetrySettings {
     fn default() -> Self {
         Self { attempts: 3, base_delay: Duration::from_millis(100), max_delay: Duration::from_secs(2), budget: 0.1 }
+    }
+}
+
+/// Counts the attempts of one call, whoever makes them.
+#[derive(Debug, Clone, Default)]
+pub struct Attempts(Arc<AtomicU32>);
+
+impl Attempts {
+    /// How many there have been.
+    pub fn made(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// One is about to be made.
+    pub fn begin(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -67,21 +84,21 @@ impl Retry {
         &self.settings
     }
 
-    /// Runs `attempt`, which is told its number from 1, until it succeeds or another attempt is no use. The error tells how many
-    /// there were. Dropping the future ends it wherever it is.
-    pub async fn run<T, F>(&self, mut attempt: impl FnMut(u32) -> F) -> Result<T, CallError>
+    /// Runs `attempt`, which is told its number from 1, until it succeeds or another attempt is no use. `made` counts them, and the
+    /// error tells how many there were. Dropping the future ends it wherever it is.
+    pub async fn run<T, F>(&self, made: &Attempts, mut attempt: impl FnMut(u32) -> F) -> Result<T, CallError>
     where
         F: Future<Output = Result<T, CallError>>,
     {
         self.with_bucket(Instant::now(), |bucket| bucket.tokens = (bucket.tokens + self.settings.budget).min(RESERVE));
         let mut number = 1;
         loop {
+            made.begin();
             let mut error = match attempt(number).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            // An attempt that was not made (the breaker is open) is none.
-            error.attempts = error.attempts.min(1) + number - 1;
+            error.attempts = number;
             let why = match self.next(number, &error, rand::random(), Instant::now()) {
                 Next::After(pause) => {
                     tokio::time::sleep(pause).await;
@@ -141,8 +158,6 @@ impl Retry {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
-
     use super::*;
     use crate::function::CallErrorKind;
 
@@ -161,26 +176,30 @@ mod tests {
 
     #[tokio::test]
     async fn s3_5_a_flaky_call_succeeds_at_the_third_attempt() {
-        let made = AtomicU32::new(0);
+        let (made, attempts) = (AtomicU32::new(0), Attempts::default());
         let retry = Retry::new(settings(5));
-        let answer = retry.run(|number| {
+        let answer = retry.run(&attempts, |number| {
             made.store(number, Ordering::SeqCst);
             async move { if number < 3 { Err(unavailable()) } else { Ok(200) } }
         });
         assert_eq!(answer.await.unwrap(), 200);
-        assert_eq!(made.load(Ordering::SeqCst), 3);
+        assert_eq!((made.load(Ordering::SeqCst), attempts.made()), (3, 3));
     }
 
     #[tokio::test]
     async fn s3_6_a_call_that_always_fails_is_exhausted_and_says_so() {
-        let error = Retry::new(settings(3)).run(|_| async { Err::<(), _>(unavailable()) }).await.unwrap_err();
+        let error =
+            Retry::new(settings(3)).run(&Attempts::default(), |_| async { Err::<(), _>(unavailable()) }).await.unwrap_err();
         assert_eq!((error.attempts, error.message.as_str()), (3, "attempts exhausted after 3: status 503"));
     }
 
     #[tokio::test]
     async fn s3_7_what_another_attempt_cannot_help_gets_none() {
         for kind in [CallErrorKind::Rejected, CallErrorKind::BadAnswer, CallErrorKind::CircuitOpen, CallErrorKind::Config] {
-            let error = Retry::new(settings(5)).run(|_| async { Err::<(), _>(CallError::new(kind, "no")) }).await.unwrap_err();
+            let error = Retry::new(settings(5))
+                .run(&Attempts::default(), |_| async { Err::<(), _>(CallError::new(kind, "no")) })
+                .await
+                .unwrap_err();
             assert_eq!((error.attempts, error.message.as_str()), (1, "no"));
         }
     }

@@ -187,6 +187,44 @@ async fn an_open_circuit_makes_no_call_and_says_so() {
     assert!(fixture.seen.calls().len() < 20);
 }
 
+#[tokio::test]
+async fn calls_are_counted_by_how_they_ended() {
+    let retry = RetrySettings { attempts: 3, base_delay: Duration::from_millis(1), ..RetrySettings::default() };
+    let settings = CallSettings { retry, chunk_size: 2, on_error: OnError::ReturnNull, ..settings() };
+    let fixture = Fixture::new(settings, |chunk, _| async move {
+        match chunk.context.index {
+            1 => Err(error(CallErrorKind::Unavailable, "status 503")),
+            2 => Err(error(CallErrorKind::Rejected, "status 404")),
+            _ => Ok(tenfold(&chunk)),
+        }
+    });
+    let metrics = Metrics::new().unwrap();
+    let series = Arc::new(metrics.function("p", "q", "risk"));
+    let context = || BatchContext { metrics: series.clone(), ..batch("q", &Arc::new(Budget::new(9))) };
+    assert_eq!(soon(fixture.function.answer(context(), rows(&[9])).count()).await, 5);
+    let hanging = Fixture::new(CallSettings { chunk_size: 1, ..self::settings() }, |_, _| futures::future::pending());
+    let mut parts = hanging.function.answer(context(), rows(&[1]));
+    assert!(futures::poll!(parts.next()).is_pending());
+    until(|| series.in_flight.get() == 1).await;
+    drop(parts);
+    until(|| series.in_flight.get() == 0).await;
+    let text = metrics.render().unwrap();
+    let labels = r#"function="risk",pipeline="p",query="q""#;
+    let wanted = [
+        format!(r#"tidemill_function_calls_total{{function="risk",outcome="ok",pipeline="p",query="q"}} 3"#),
+        format!(r#"tidemill_function_calls_total{{function="risk",outcome="unavailable",pipeline="p",query="q"}} 1"#),
+        format!(r#"tidemill_function_calls_total{{function="risk",outcome="rejected",pipeline="p",query="q"}} 1"#),
+        format!(r#"tidemill_function_calls_total{{function="risk",outcome="cancelled",pipeline="p",query="q"}} 1"#),
+        format!("tidemill_function_attempts_total{{{labels}}} 8"),
+        format!("tidemill_function_retries_total{{{labels}}} 2"),
+        format!("tidemill_function_rows_failed_total{{{labels}}} 4"),
+        format!("tidemill_function_attempt_duration_seconds_count{{{labels}}} 8"),
+    ];
+    for line in wanted {
+        assert!(text.contains(&line), "{line} is not in\n{text}");
+    }
+}
+
 #[test]
 fn a_setting_out_of_its_range_is_refused_naming_the_function() {
     let signature = Signature { name: "risk".to_owned(), args: Fields::empty(), returns: Returns::Value(DataType::Int64) };

@@ -19,6 +19,7 @@ use tokio::runtime::Handle;
 use super::policy::{Budget, RetrySettings};
 use super::*;
 use crate::error::Result;
+use crate::metrics::Metrics;
 
 type Behaviour = dyn Fn(Chunk, Arc<Seen>) -> BoxFuture<'static, Result<Answer, CallError>> + Send + Sync;
 
@@ -147,7 +148,8 @@ impl Fixture {
 }
 
 fn batch(query: &str, query_budget: &Arc<Budget>) -> BatchContext {
-    BatchContext { query: query.into(), batch_id: 7, query_budget: query_budget.clone(), runtime: Handle::current() }
+    let metrics = Arc::new(Metrics::new().unwrap().function("p", query, "risk"));
+    BatchContext { query: query.into(), batch_id: 7, query_budget: query_budget.clone(), metrics, runtime: Handle::current() }
 }
 
 /// Batches of so many rows each, whose numbers count up from 0.
