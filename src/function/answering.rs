@@ -4,7 +4,6 @@
 //! `max_in_flight` chunks there is a task, or an answer that waits for an earlier one: those that are in flight are fewer, as each
 //! task asks for its places itself. So the window stays full while the plan is busy elsewhere, and memory is bounded.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,129 +13,64 @@ use futures::stream::{BoxStream, StreamExt};
 use tokio::task::{JoinError, JoinSet};
 use tracing::Instrument;
 
-use super::check::nothing;
-use super::chunks::Chunker;
-use super::{Answer, Answered, Attempts, BatchContext, CallError, Chunk, ChunkContext, Function, OnError, Returns};
+use super::{Answered, Attempts, BatchContext, ChunkContext, Function, Returns};
 use crate::clock::{Clock, SystemClock};
 use crate::error::Result;
 
-/// How a call went.
-struct Called {
-    /// Number of its chunk, from 0.
-    chunk: usize,
-    /// Rows of the batch that it was for, from 1.
-    rows: Range<usize>,
-    result: Result<Answer, CallError>,
+/// How rows become calls, and how what they answer becomes the answer for these rows.
+pub(super) trait Assembly: Send {
+    /// What a call hands back.
+    type Called: Send + 'static;
+
+    /// Whether rows may be taken, and calls made.
+    fn has_room(&self) -> bool;
+    /// Takes rows that are to be answered.
+    fn take(&mut self, rows: RecordBatch) -> Result<()>;
+    /// Makes the calls that there is room for; if `last`, there will be no more rows.
+    fn call_what_fits(&mut self, last: bool, calls: &mut Calls<Self::Called>) -> Result<()>;
+    /// Takes what a call handed back. An error fails the batch.
+    fn put(&mut self, called: Self::Called) -> Result<()>;
+    /// The next part of the answer, if it is complete.
+    fn ready(&mut self) -> Result<Option<Answered>>;
 }
 
 /// The calls of one function in one batch.
-pub(super) struct Answering {
-    function: Arc<Function>,
-    batch: BatchContext,
+#[derive(Debug)]
+pub(super) struct Calls<T> {
+    pub(super) function: Arc<Function>,
+    pub(super) batch: BatchContext,
     started: SystemTime,
-    /// `None` once it has ended.
-    args: Option<BoxStream<'static, Result<RecordBatch>>>,
-    chunker: Chunker,
-    rows_called: usize,
-    chunks_called: usize,
-    calls: JoinSet<Called>,
-    /// Calls whose answer was not given out yet.
-    held: usize,
-    ordered: bool,
-    /// Answers of the chunks from `first` on, which is still in flight; `None` for others that are. Empty unless `ordered`.
-    early: VecDeque<Option<Answered>>,
-    first: usize,
-    /// Answers to be given out.
-    ready: VecDeque<Answered>,
+    made: usize,
+    tasks: JoinSet<T>,
 }
 
-impl Answering {
-    pub(super) fn new(function: Arc<Function>, batch: BatchContext, args: BoxStream<'static, Result<RecordBatch>>) -> Self {
-        let chunker = Chunker::new(function.args.clone(), function.settings.chunk_size);
-        let ordered = function.settings.ordered || matches!(function.signature.returns, Returns::Value(_));
+/// A batch that is being answered.
+pub(super) struct Answering<A: Assembly> {
+    calls: Calls<A::Called>,
+    /// `None` once it has ended.
+    args: Option<BoxStream<'static, Result<RecordBatch>>>,
+    /// `None` once it has failed.
+    assembly: Option<A>,
+}
+
+impl<T: Send + 'static> Calls<T> {
+    fn new(function: Arc<Function>, batch: BatchContext) -> Self {
         let since_1970 = Duration::from_micros(u64::try_from(SystemClock.now_us()).unwrap_or(0));
-        Self {
-            function,
-            batch,
-            started: UNIX_EPOCH + since_1970,
-            args: Some(args),
-            chunker,
-            rows_called: 0,
-            chunks_called: 0,
-            calls: JoinSet::new(),
-            held: 0,
-            ordered,
-            early: VecDeque::new(),
-            first: 0,
-            ready: VecDeque::new(),
-        }
+        Self { function, batch, started: UNIX_EPOCH + since_1970, made: 0, tasks: JoinSet::new() }
     }
 
-    /// The next part of the answer. After an error there is none, and no call is in flight any more.
-    pub(super) async fn next(&mut self) -> Option<Result<Answered>> {
-        match self.advance().await {
-            Ok(answered) => answered.map(Ok),
-            Err(error) => {
-                self.args = None;
-                self.ready.clear();
-                self.chunker = Chunker::new(self.function.args.clone(), self.function.settings.chunk_size);
-                self.calls.shutdown().await;
-                Some(Err(error))
-            }
-        }
-    }
-
-    async fn advance(&mut self) -> Result<Option<Answered>> {
-        loop {
-            while let Some(done) = self.calls.try_join_next() {
-                self.put(done)?;
-            }
-            self.call_what_fits()?;
-            if let Some(answered) = self.ready.pop_front() {
-                self.held -= 1;
-                return Ok(Some(answered));
-            }
-            let wanted = self.has_room() && self.args.is_some();
-            if self.calls.is_empty() && !wanted {
-                return Ok(None);
-            }
-            tokio::select! {
-                biased;
-                Some(done) = self.calls.join_next(), if !self.calls.is_empty() => self.put(done)?,
-                rows = next_of(&mut self.args), if wanted => match rows {
-                    Some(rows) => self.chunker.push(self.function.conform(rows?)?),
-                    None => self.args = None,
-                },
-            }
-        }
-    }
-
-    fn has_room(&self) -> bool {
-        self.held < self.function.settings.max_in_flight * 2
-    }
-
-    fn call_what_fits(&mut self) -> Result<()> {
-        while self.has_room()
-            && let Some(args) = self.chunker.next(self.args.is_none())?
-        {
-            self.call(args);
-        }
-        Ok(())
-    }
-
-    fn call(&mut self, args: RecordBatch) {
-        let start = self.rows_called + 1;
-        let rows = start..start + args.num_rows();
-        let index = self.chunks_called;
-        self.rows_called += args.num_rows();
-        self.chunks_called += 1;
-        self.held += 1;
+    /// Makes a call for `rows` of the batch, counted from 1, as a task of its own.
+    pub(super) fn make<F>(&mut self, rows: Range<usize>, call: impl FnOnce(Arc<Function>, BatchContext, ChunkContext) -> F)
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        self.made += 1;
         let context = ChunkContext {
             query: self.batch.query.clone(),
             batch_id: self.batch.batch_id,
             partition: 0,
-            index: index + 1,
-            rows: rows.clone(),
+            index: self.made,
+            rows,
             started: self.started,
             parameters: self.function.settings.parameters.clone(),
             attempts: Attempts::default(),
@@ -149,44 +83,64 @@ impl Answering {
             partition = context.partition,
             chunk = context.index
         );
-        let (function, batch) = (self.function.clone(), self.batch.clone());
-        let call = async move {
-            let result = function.call(&Chunk { context, args }, &batch).await;
-            Called { chunk: index, rows, result }
-        };
-        self.calls.spawn_on(call.instrument(span), &self.batch.runtime);
+        let call = call(self.function.clone(), self.batch.clone(), context);
+        self.tasks.spawn_on(call.instrument(span), &self.batch.runtime);
     }
 
-    fn put(&mut self, done: Result<Called, JoinError>) -> Result<()> {
-        let called = done.map_err(|error| self.function.lost(&error))?;
-        let (start, rows) = (called.rows.start - 1, called.rows.len());
-        let answered = match called.result {
-            Ok(answer) => Answered { start, rows, answer, failed: Vec::new() },
-            Err(error) if self.function.settings.on_error == OnError::Fail => {
-                return Err(self.function.failed(&called.rows, error));
-            }
+    fn back(&self, joined: Result<T, JoinError>) -> Result<T> {
+        joined.map_err(|error| self.function.lost(&error))
+    }
+}
+
+impl<A: Assembly> Answering<A> {
+    pub(super) fn new(
+        function: Arc<Function>,
+        batch: BatchContext,
+        args: BoxStream<'static, Result<RecordBatch>>,
+        assembly: A,
+    ) -> Self {
+        Self { calls: Calls::new(function, batch), args: Some(args), assembly: Some(assembly) }
+    }
+
+    /// The next part of the answer. After an error there is none, and no call is in flight any more.
+    pub(super) async fn next(&mut self) -> Option<Result<Answered>> {
+        let assembly = self.assembly.as_mut()?;
+        match advance(&mut self.calls, &mut self.args, assembly).await {
+            Ok(answered) => answered.map(Ok),
             Err(error) => {
-                self.batch.metrics.rows_failed.inc_by(rows as u64);
-                let error = Arc::new(error);
-                let failed = (0..rows).map(|row| (row, error.clone())).collect();
-                Answered { start, rows, answer: nothing(&self.function.signature.returns, rows), failed }
+                (self.args, self.assembly) = (None, None);
+                self.calls.tasks.shutdown().await;
+                Some(Err(error))
             }
-        };
-        if !self.ordered {
-            self.ready.push_back(answered);
-            return Ok(());
         }
-        let place = called.chunk - self.first;
-        if self.early.len() <= place {
-            self.early.resize_with(place + 1, || None);
+    }
+}
+
+async fn advance<A: Assembly>(
+    calls: &mut Calls<A::Called>,
+    args: &mut Option<BoxStream<'static, Result<RecordBatch>>>,
+    assembly: &mut A,
+) -> Result<Option<Answered>> {
+    loop {
+        while let Some(joined) = calls.tasks.try_join_next() {
+            assembly.put(calls.back(joined)?)?;
         }
-        self.early[place] = Some(answered);
-        while let Some(next) = self.early.front_mut().and_then(Option::take) {
-            self.early.pop_front();
-            self.first += 1;
-            self.ready.push_back(next);
+        assembly.call_what_fits(args.is_none(), calls)?;
+        if let Some(answered) = assembly.ready()? {
+            return Ok(Some(answered));
         }
-        Ok(())
+        let wanted = args.is_some() && assembly.has_room();
+        if calls.tasks.is_empty() && !wanted {
+            return Ok(None);
+        }
+        tokio::select! {
+            biased;
+            Some(joined) = calls.tasks.join_next(), if !calls.tasks.is_empty() => assembly.put(calls.back(joined)?)?,
+            rows = next_of(args), if wanted => match rows {
+                Some(rows) => assembly.take(calls.function.conform(rows?)?)?,
+                None => *args = None,
+            },
+        }
     }
 }
 
@@ -194,5 +148,17 @@ async fn next_of(args: &mut Option<BoxStream<'static, Result<RecordBatch>>>) -> 
     match args {
         Some(args) => args.next().await,
         None => None,
+    }
+}
+
+impl Function {
+    /// Values are in order: only then each stands beside its row.
+    pub(super) fn keeps_order(&self) -> bool {
+        self.settings.ordered || matches!(self.signature.returns, Returns::Value(_))
+    }
+
+    /// Calls of a batch that may be made or have answers waiting.
+    pub(super) fn calls_ahead_max(&self) -> usize {
+        self.settings.max_in_flight * 2
     }
 }

@@ -10,7 +10,9 @@ use futures::stream::{self, BoxStream, StreamExt};
 use tokio::runtime::Handle;
 use tokio::task::JoinError;
 
-use super::answering::Answering;
+use super::answering::{Answering, Assembly};
+use super::cache::{Cache, Codec, Memory, Recalling};
+use super::plain::Plain;
 use super::policy::{Breaker, BreakerState, Budget, RateLimit, Retry};
 use super::{Answer, AsyncFunction, CallError, CallErrorKind, CallSettings, Signature};
 use crate::error::{Attempt, Error, ErrorKind, Result};
@@ -28,6 +30,7 @@ pub struct Function {
     pub(super) retry: Retry,
     pub(super) rate_limit: Option<RateLimit>,
     pub(super) breaker: Option<Breaker>,
+    memory: Option<Arc<Memory>>,
 }
 
 /// For which batch of which query a function is called.
@@ -63,12 +66,16 @@ impl Function {
     /// A function with everything that its queries share, except for `process`: the places for calls of all functions.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] if a setting is out of its range.
+    /// [`ErrorKind::Config`] if a setting is out of its range, or if answers are to be kept of a type that cannot be.
     pub fn new(signature: Signature, kind: Arc<dyn AsyncFunction>, settings: CallSettings, process: Arc<Budget>) -> Result<Self> {
         settings.check().map_err(|error| {
             let message = format!("function {:?}: {}", signature.name, error.message());
             Error::config(message)
         })?;
+        let memory = match settings.cache.filter(|cache| cache.entries > 0) {
+            Some(cache) => Some(Arc::new(Memory { cache: Cache::new(cache), codec: Codec::new(&signature)? })),
+            None => None,
+        };
         let nullable = |field: &Arc<Field>| field.as_ref().clone().with_nullable(true);
         Ok(Self {
             args: Arc::new(Schema::new(signature.args.iter().map(nullable).collect::<Vec<_>>())),
@@ -80,6 +87,7 @@ impl Function {
             kind,
             settings,
             process,
+            memory,
         })
     }
 
@@ -117,8 +125,35 @@ impl Function {
         batch: BatchContext,
         args: BoxStream<'static, Result<RecordBatch>>,
     ) -> BoxStream<'static, Result<Answered>> {
-        let answering = Answering::new(self.clone(), batch, args);
-        stream::unfold(answering, |mut answering| async { answering.next().await.map(|part| (part, answering)) }).boxed()
+        match &self.memory {
+            Some(memory) => {
+                let assembly = Recalling::new(self, memory, &batch);
+                stream_of(Answering::new(self.clone(), batch, args, assembly))
+            }
+            None => {
+                let assembly = Plain::new(self, &batch);
+                stream_of(Answering::new(self.clone(), batch, args, assembly))
+            }
+        }
+    }
+
+    /// Forgets the answers that are kept for the rows of `args`, also those on their way: who asks from now on gets a fresh one.
+    ///
+    /// # Errors
+    /// If `args` are not the arguments of the function.
+    pub fn invalidate(&self, args: RecordBatch) -> Result<()> {
+        if let Some(memory) = &self.memory {
+            let keys = memory.codec.keys(&self.conform(args)?)?;
+            (0..keys.count()).for_each(|row| memory.cache.invalidate(keys.key(row)));
+        }
+        Ok(())
+    }
+
+    /// Forgets all answers that are kept.
+    pub fn invalidate_all(&self) {
+        if let Some(memory) = &self.memory {
+            memory.cache.clear();
+        }
     }
 
     /// The arguments under the signature's names.
@@ -151,4 +186,8 @@ impl Function {
         let kind = if error.is_cancelled() { ErrorKind::Unavailable } else { ErrorKind::Internal };
         Error::new(kind, format!("{message}: {error}"))
     }
+}
+
+fn stream_of<A: Assembly + 'static>(answering: Answering<A>) -> BoxStream<'static, Result<Answered>> {
+    stream::unfold(answering, |mut answering| async { answering.next().await.map(|part| (part, answering)) }).boxed()
 }

@@ -10,6 +10,8 @@ mod chunks;
 mod call;
 mod check;
 mod answering;
+mod plain;
+mod cache;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,6 +23,7 @@ use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::datatypes::{DataType, Fields, SchemaRef};
 use async_trait::async_trait;
 
+pub use cache::{CACHE_ENTRIES_MAX, CacheSettings};
 pub use declared::{Answered, BatchContext, Function};
 pub use policy::Attempts;
 pub use settings::{ATTEMPTS_MAX, CHUNK_ROWS_MAX, CallSettings, IN_FLIGHT_MAX, OnError};
@@ -77,7 +80,8 @@ pub struct ChunkContext {
     pub partition: usize,
     /// Number of the chunk in the batch, from 1.
     pub index: usize,
-    /// Which rows of the batch they are, counted from 1 as they come to the function; the end is not among them.
+    /// Which rows of the batch they are, counted from 1 as they come to the function; the end is not among them. With a cache, those
+    /// between that need no call are not in the chunk.
     pub rows: Range<usize>,
     /// When the function began with the batch.
     pub started: SystemTime,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cache::CacheSettings;
 use super::policy::{BreakerSettings, RateLimitSettings, RetrySettings};
 use crate::error::{Error, Result};
 
@@ -34,6 +35,8 @@ pub struct CallSettings {
     pub rate_limit: Option<RateLimitSettings>,
     /// When calls stop being made for a while. On by default.
     pub breaker: Option<BreakerSettings>,
+    /// Which answers are kept for equal arguments; default: none, and every row is asked.
+    pub cache: Option<CacheSettings>,
     /// What follows when a call fails for good.
     pub on_error: OnError,
     /// Whether answers come in the order of the rows, the default. Values always do; rows of the table form need not.
@@ -66,6 +69,7 @@ impl Default for CallSettings {
             retry: RetrySettings::default(),
             rate_limit: None,
             breaker: Some(BreakerSettings::default()),
+            cache: None,
             on_error: OnError::Fail,
             ordered: true,
             answer_bytes_max: 1 << 20,
@@ -95,6 +99,7 @@ impl CallSettings {
                 self.breaker.is_none_or(|breaker| breaker.holds()),
                 "of a share above 0 up to 1, at least one call and at most a day",
             ),
+            ("cache", self.cache.is_none_or(|cache| cache.holds()), "of at most 100000000 entries, a ttl and bytes_max above 0"),
             ("answer_bytes_max", self.answer_bytes_max > 0, "at least 1"),
         ];
         match within.iter().find(|(_, holds, _)| !holds) {

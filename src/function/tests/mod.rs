@@ -1,5 +1,6 @@
 //! The engine under all kinds, with a kind that does as it is told and counts what it sees.
 
+mod cached;
 mod calls;
 mod failures;
 
