@@ -14,17 +14,13 @@ pub(super) struct Chunker {
     schema: SchemaRef,
     chunk_size: usize,
     waiting: VecDeque<RecordBatch>,
+    /// Rows that are in no chunk yet.
     rows: usize,
 }
 
 impl Chunker {
     pub(super) fn new(schema: SchemaRef, chunk_size: usize) -> Self {
         Self { schema, chunk_size, waiting: VecDeque::new(), rows: 0 }
-    }
-
-    /// Rows that are in no chunk yet.
-    pub(super) fn rows(&self) -> usize {
-        self.rows
     }
 
     pub(super) fn push(&mut self, rows: RecordBatch) {
@@ -88,7 +84,7 @@ mod tests {
                 chunks.push(chunk.column(0).as_primitive::<Int64Type>().values().to_vec());
             }
         }
-        assert_eq!(chunker.rows(), 0);
+        assert_eq!(chunker.rows, 0);
         chunks
     }
 

@@ -12,6 +12,7 @@ mod check;
 mod answering;
 mod plain;
 mod cache;
+mod window;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,6 +28,7 @@ pub use cache::{CACHE_ENTRIES_MAX, CacheSettings};
 pub use declared::{Answered, BatchContext, Function};
 pub use policy::Attempts;
 pub use settings::{ATTEMPTS_MAX, CHUNK_ROWS_MAX, CallSettings, IN_FLIGHT_MAX, OnError};
+pub use window::{CallLost, CallWindow, Completed, Deferred, NotCompleted};
 
 /// What a kind of function does with a chunk of rows.
 #[async_trait]

@@ -210,11 +210,14 @@ async fn calls_are_counted_by_how_they_ended() {
     until(|| series.in_flight.get() == 0).await;
     let text = metrics.render().unwrap();
     let labels = r#"function="risk",pipeline="p",query="q""#;
+    let ended = |outcome, calls| {
+        format!(r#"tidemill_function_calls_total{{function="risk",outcome="{outcome}",pipeline="p",query="q"}} {calls}"#)
+    };
     let wanted = [
-        format!(r#"tidemill_function_calls_total{{function="risk",outcome="ok",pipeline="p",query="q"}} 3"#),
-        format!(r#"tidemill_function_calls_total{{function="risk",outcome="unavailable",pipeline="p",query="q"}} 1"#),
-        format!(r#"tidemill_function_calls_total{{function="risk",outcome="rejected",pipeline="p",query="q"}} 1"#),
-        format!(r#"tidemill_function_calls_total{{function="risk",outcome="cancelled",pipeline="p",query="q"}} 1"#),
+        ended("ok", 3),
+        ended("unavailable", 1),
+        ended("rejected", 1),
+        ended("cancelled", 1),
         format!("tidemill_function_attempts_total{{{labels}}} 8"),
         format!("tidemill_function_retries_total{{{labels}}} 2"),
         format!("tidemill_function_rows_failed_total{{{labels}}} 4"),
