@@ -260,9 +260,15 @@ impl Running {
     }
 
     /// Waits for its end.
-    pub(crate) fn end(mut self) -> Ended {
+    pub(crate) fn end(self) -> Ended {
+        self.end_within(PATIENCE)
+    }
+
+    /// Waits so long for the end of much work.
+    pub(crate) fn end_within(mut self, patience: Duration) -> Ended {
         let so_far = format!("{:?}", self.child);
-        let status = until(done_or("the process ends", || so_far.clone()), &mut || self.child.try_wait().unwrap());
+        let in_vain = done_or("the process ends", || so_far.clone());
+        let status = until_within(patience, in_vain, &mut || self.child.try_wait().unwrap());
         for reader in self.readers.drain(..) {
             reader.join().unwrap();
         }
@@ -291,7 +297,11 @@ fn done_or<'a>(what: &'a str, so_far: impl Fn() -> String + 'a) -> impl Fn() -> 
 }
 
 fn until<T>(in_vain: impl Fn() -> String, done: &mut dyn FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    until_within(PATIENCE, in_vain, done)
+}
+
+fn until_within<T>(patience: Duration, in_vain: impl Fn() -> String, done: &mut dyn FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + patience;
     loop {
         if let Some(found) = done() {
             return found;

@@ -2,6 +2,8 @@ import java.nio.charset.StandardCharsets;
 import java.io.*;
 import java.util.*;
 import java.util.concurrent.Future;
+import java.util.concurrent.atomic.AtomicReference;
+import java.util.function.Consumer;
 import org.apache.kafka.clients.admin.*;
 import org.apache.kafka.clients.consumer.*;
 import org.apache.kafka.clients.producer.*;
@@ -42,7 +44,7 @@ class Driver {
     static Producer<byte[], byte[]> producer(Map<String, Object> more) {
         var settings = new HashMap<String, Object>(more);
         settings.put("bootstrap.servers", servers);
-        settings.put("max.block.ms", "20000");
+        settings.putIfAbsent("max.block.ms", "20000");
         settings.put("metadata.max.age.ms", "1000");
         settings.putIfAbsent("compression.type", "lz4");
         return new KafkaProducer<>(settings, new ByteArraySerializer(), new ByteArraySerializer());
@@ -94,23 +96,16 @@ class Driver {
                     for (var one : sent) one.get();
                 }
                 return "";
-            case "load": // topic, partitions, folder of files: each line a message, some hundred of them to each partition by turns
-                long sends = 0;
-                try (var fresh = producer(Map.of("linger.ms", "20", "batch.size", "1000000"))) {
-                    var files = new File(words[3]).listFiles();
-                    Arrays.sort(files);
-                    for (var file : files) {
-                        try (var lines = new BufferedReader(new FileReader(file), 1 << 20)) {
-                            for (String text; (text = lines.readLine()) != null; sends++) {
-                                int to = (int) (sends / 512 % Integer.parseInt(words[2]));
-                                fresh.send(new ProducerRecord<>(words[1], to, null, text.getBytes(StandardCharsets.UTF_8)));
-                            }
-                        }
-                    }
-                }
-                return String.valueOf(sends);
+            case "load": // topic, partitions, a file or a folder of them: each line a message, 512 of them to each partition by turns
+                return String.valueOf(load(words[1], Integer.parseInt(words[2]), new File(words[3])));
             case "read": // topic: every committed message as partition|key|value|headers, or with a further word |timestamp
-                return read(words[1], words.length > 2);
+                var found = new StringJoiner("\t");
+                read(words[1], words.length > 2, found::add);
+                return found.toString();
+            case "drain": // topic, file: each of them on a line of the file; how many
+                try (var out = new PrintWriter(new BufferedWriter(new FileWriter(words[2], StandardCharsets.UTF_8), 1 << 20))) {
+                    return String.valueOf(read(words[1], false, out::println));
+                }
             case "place": // key, partitions: where a producer sends it that is told no partition
                 return String.valueOf(BuiltInPartitioner.partitionForKey(bytes(words[1]), Integer.parseInt(words[2])));
             case "begin": // transactional id
@@ -144,25 +139,51 @@ class Driver {
         return bytes == null ? "-" : new String(bytes, StandardCharsets.UTF_8);
     }
 
-    static String read(String topic, boolean isTimed) {
+    static long load(String topic, int partitions, File from) throws Exception {
+        long sends = 0;
+        var failed = new AtomicReference<Exception>();
+        // A broker may be away for a while: what was not acknowledged is sent again, and stands there once.
+        var settings = new HashMap<String, Object>(Map.of("linger.ms", "20", "batch.size", "1000000", "max.block.ms", "120000"));
+        try (var fresh = producer(settings)) {
+            var files = from.isDirectory() ? from.listFiles() : new File[] {from};
+            Arrays.sort(files);
+            for (var file : files) {
+                try (var lines = new BufferedReader(new FileReader(file), 1 << 20)) {
+                    for (String text; (text = lines.readLine()) != null; sends++) {
+                        int to = (int) (sends / 512 % partitions);
+                        var message = new ProducerRecord<byte[], byte[]>(topic, to, null, text.getBytes(StandardCharsets.UTF_8));
+                        fresh.send(message, (done, failure) -> {
+                            if (failure != null) failed.set(failure);
+                        });
+                    }
+                }
+            }
+        }
+        if (failed.get() != null) throw failed.get();
+        return sends;
+    }
+
+    /** Shows every committed message, in the order of each partition; how many there were. */
+    static long read(String topic, boolean isTimed, Consumer<String> show) {
         Map<String, Object> settings = Map.of("bootstrap.servers", servers, "isolation.level", "read_committed", "enable.auto.commit", "false");
+        long count = 0;
         try (var consumer = new KafkaConsumer<>(settings, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
             var partitions = consumer.partitionsFor(topic).stream().map(one -> new TopicPartition(topic, one.partition())).toList();
             consumer.assign(partitions);
             consumer.seekToBeginning(partitions);
             // Behind the last message that no open transaction holds back.
             var ends = consumer.endOffsets(partitions);
-            var found = new StringJoiner("\t");
             while (partitions.stream().anyMatch(one -> consumer.position(one) < ends.get(one))) {
                 for (var message : consumer.poll(java.time.Duration.ofMillis(200))) {
                     var headers = new StringJoiner(",");
                     for (var header : message.headers()) headers.add(header.key() + "=" + text(header.value()));
-                    found.add(message.partition() + "|" + text(message.key()) + "|" + text(message.value()) + "|"
+                    show.accept(message.partition() + "|" + text(message.key()) + "|" + text(message.value()) + "|"
                         + (isTimed ? String.valueOf(message.timestamp()) : headers.toString()));
+                    count++;
                 }
             }
-            return found.toString();
         }
+        return count;
     }
 
     static long send(String[] words) throws Exception {

@@ -5,6 +5,7 @@
 
 mod faults;
 mod producer;
+mod proof;
 mod script;
 mod sink;
 mod source;
