@@ -33,7 +33,7 @@ use crate::source::file::{CleanSource, FileSettings};
 use crate::source::ingest::{IngestSettings, Keep};
 use crate::source::rate::{RateSettings, RateSource};
 use crate::source::socket::{Endpoint, Host, Socket, SocketSettings};
-use crate::source::{Extent, Source, file, kafka, memory, rate, socket};
+use crate::source::{Extent, Source, SourceStats, file, kafka, memory, rate, socket};
 
 /// Opens the sources and sinks of one process's queries.
 pub(super) struct Connector {
@@ -81,13 +81,13 @@ impl Connector {
             let spec = pipeline
                 .source(&scan.source)
                 .ok_or_else(|| Error::internal(format!("the plan scans an unknown source {:?}", scan.source)))?;
-            let source = self
+            let (source, stats) = self
                 .open_source(pipeline, query, spec, scan)
                 .await
                 .map_err(|error| Error::new(error.kind(), format!("source {:?} cannot be opened", spec.name)).because(error))?;
             let rows = rows_of(pipeline, query, spec, scan)?;
             let starts_empty = matches!(spec.connector, SourceConnector::Socket(_));
-            sources.push(QuerySource { name: spec.name.clone(), source, rows, limit: spec.admission, starts_empty });
+            sources.push(QuerySource { name: spec.name.clone(), source, stats, rows, limit: spec.admission, starts_empty });
         }
         Ok(sources)
     }
@@ -98,17 +98,17 @@ impl Connector {
         query: &QuerySpec,
         spec: &SourceSpec,
         scan: &ScanRequest,
-    ) -> Result<Box<dyn Source>> {
+    ) -> Result<(Box<dyn Source>, Option<Arc<SourceStats>>)> {
         let extent = match query.trigger {
             Trigger::AvailableNow | Trigger::Once => Extent::AvailableNow,
             Trigger::AsFastAsPossible | Trigger::Interval(_) => Extent::Endless,
         };
-        match &spec.connector {
+        let source: Box<dyn Source> = match &spec.connector {
             SourceConnector::File(settings) => {
                 let folder = self.root.source_dir(&format!("{}.{}", query.name, spec.name))?;
                 let settings = file_settings(settings, pipeline);
                 let files = self.root.vfs().clone();
-                Ok(Box::new(file::FileSource::open(settings, files, &folder, extent).await?))
+                Box::new(file::FileSource::open(settings, files, &folder, extent).await?)
             }
             SourceConnector::Kafka(settings) => {
                 let wanted = kafka::Wanted {
@@ -118,24 +118,26 @@ impl Connector {
                 };
                 let group = format!("tidemill.{}.{}.{}", pipeline.name, query.name, spec.name);
                 let source = kafka::KafkaSource::open(settings.as_ref().clone(), &group, wanted, extent).await?;
-                self.resources.metrics.add_lag(&pipeline.name, &query.name, &spec.name, source.stats());
-                Ok(Box::new(source))
+                let stats = source.stats();
+                self.resources.metrics.add_lag(&pipeline.name, &query.name, &spec.name, stats.clone());
+                return Ok((Box::new(source), Some(stats)));
             }
             SourceConnector::Rate(settings) => {
                 let rows_per_second = u32::try_from(settings.rows_per_second).unwrap_or(u32::MAX);
-                Ok(Box::new(RateSource::new(RateSettings { rows_per_second }, self.resources.clock.clone(), extent)?))
+                Box::new(RateSource::new(RateSettings { rows_per_second }, self.resources.clock.clone(), extent)?)
             }
             SourceConnector::Memory(_) => {
                 let stream = self.resources.memory.stream(&spec.name);
                 let stream = stream.ok_or_else(|| Error::config(format!("memory source {:?} has no stream", spec.name)))?;
-                Ok(Box::new(stream.source(extent)))
+                Box::new(stream.source(extent))
             }
             SourceConnector::Socket(settings) => {
                 let socket = self.socket(pipeline, spec, settings).await?;
                 let source = socket.source(&query.name, extent);
-                Ok(Box::new(source))
+                Box::new(source)
             }
-        }
+        };
+        Ok((source, None))
     }
 
     /// The socket called `spec.name`, opened once for all queries of the process.

@@ -70,6 +70,10 @@ pub struct SourceProgress {
     pub input_rows_per_second: f64,
     /// Rows read per second of this trigger's time.
     pub processed_rows_per_second: f64,
+    /// What the source tells beside, under Spark's names: of Kafka how many offsets its partitions were behind when the batch was
+    /// planned.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<String, String>,
 }
 
 /// One sink's part of a batch.
@@ -95,7 +99,7 @@ pub struct Ledger {
     pub rows_dropped: BTreeMap<String, u64>,
     /// Malformed rows, kept or dropped.
     pub rows_malformed: u64,
-    /// Records of a planned range that an undurable source no longer had.
+    /// Records of a planned range that its source no longer had.
     pub rows_lost: u64,
     /// Rows that a stateful operator judged late.
     pub rows_late: u64,

@@ -25,7 +25,7 @@ use crate::pipeline::Trigger;
 use crate::plan::streaming::{ResultPlan, StreamingPlan};
 use crate::sink::{Contains, Sink};
 use crate::source::socket::NEVER_CONNECTED;
-use crate::source::{Offset, ReadLimit, Source};
+use crate::source::{Offset, ReadLimit, Source, SourceStats};
 use crate::watermark::{Tracker, WatermarkPolicy};
 
 /// First and longest pause between tries of a step that failed for a reason outside.
@@ -53,6 +53,8 @@ pub struct QuerySource {
     pub name: String,
     /// Where the chunks come from.
     pub source: Box<dyn Source>,
+    /// What it tells of itself, if it has partitions.
+    pub stats: Option<Arc<SourceStats>>,
     /// How they become rows.
     pub rows: SourceRows,
     /// Admission limit per batch.

@@ -159,14 +159,17 @@ impl Query {
     fn progress(&self, planned: &PlannedBatch, report: BatchReport, elapsed_ms: u64, since_previous_ms: u64) -> Progress {
         let sources = planned.sources.iter().map(|(name, range)| {
             let read = report.counts.get(name).map_or(0, |counts| counts.read);
+            let stats = self.parts.sources.iter().find(|source| source.name == *name).and_then(|source| source.stats.as_ref());
+            let latest = stats.and_then(|stats| stats.latest());
             SourceProgress {
                 description: name.clone(),
                 start_offset: range.start.as_json().clone(),
                 end_offset: range.end.as_json().clone(),
-                latest_offset: range.end.as_json().clone(),
+                latest_offset: latest.unwrap_or_else(|| range.end.as_json().clone()),
                 num_input_rows: read,
                 input_rows_per_second: per_second(read, since_previous_ms),
                 processed_rows_per_second: per_second(read, elapsed_ms),
+                metrics: stats.map(|stats| stats.metrics()).unwrap_or_default(),
             }
         });
         let mut event_time = report.event_time;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Counters and gauges of one source since the process began; the metrics read them.
 #[derive(Debug, Default)]
@@ -25,8 +25,16 @@ pub struct SourceStats {
     pub log_bytes: AtomicU64,
     /// Bytes at the end of the ingest log that a crash had left unfinished, found when it was opened.
     pub log_bytes_torn: AtomicU64,
-    /// Per topic and partition, how many offsets the last planned batch left to be read.
-    lag: Mutex<Vec<(String, i32, u64)>>,
+    ahead: Mutex<Ahead>,
+}
+
+/// What was there to be read when the last batch was planned, of a source of partitions.
+#[derive(Debug, Default)]
+struct Ahead {
+    /// Behind all of it.
+    latest: Option<serde_json::Value>,
+    /// Per topic and partition, how many offsets the batch left.
+    lag: Vec<(String, i32, u64)>,
 }
 
 impl SourceStats {
@@ -35,15 +43,31 @@ impl SourceStats {
         counter.load(Ordering::Relaxed)
     }
 
-    /// Sets the lag of partitions; the last one said of a partition counts.
-    pub fn set_lag(&self, lag: impl Iterator<Item = (String, i32, u64)>) {
-        let lag: BTreeMap<(String, i32), u64> = lag.map(|(topic, partition, offsets)| ((topic, partition), offsets)).collect();
-        let lag = lag.into_iter().map(|((topic, partition), offsets)| (topic, partition, offsets)).collect();
-        *self.lag.lock().unwrap_or_else(PoisonError::into_inner) = lag;
+    /// Sets how far partitions could be read, and the lag of each.
+    pub fn set_ahead(&self, latest: serde_json::Value, lag: impl Iterator<Item = (String, i32, u64)>) {
+        *self.ahead() = Ahead { latest: Some(latest), lag: lag.collect() };
     }
 
     /// The lag of each partition, in offsets.
     pub fn lag(&self) -> Vec<(String, i32, u64)> {
-        self.lag.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.ahead().lag.clone()
+    }
+
+    /// How far the source could be read, as an offset; `None` before it was asked, and of sources without partitions.
+    pub fn latest(&self) -> Option<serde_json::Value> {
+        self.ahead().latest.clone()
+    }
+
+    /// Spark's metrics of a source of partitions: how many offsets they are behind, at least, at most and on average.
+    pub fn metrics(&self) -> BTreeMap<String, String> {
+        let lag: Vec<u64> = self.ahead().lag.iter().map(|(_, _, offsets)| *offsets).collect();
+        let (Some(min), Some(max)) = (lag.iter().min(), lag.iter().max()) else { return BTreeMap::new() };
+        let avg = lag.iter().sum::<u64>() as f64 / lag.len() as f64;
+        let named = [("min", min.to_string()), ("max", max.to_string()), ("avg", format!("{avg:?}"))];
+        named.into_iter().map(|(name, value)| (format!("{name}OffsetsBehindLatest"), value)).collect()
+    }
+
+    fn ahead(&self) -> MutexGuard<'_, Ahead> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

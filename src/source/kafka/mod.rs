@@ -235,10 +235,9 @@ impl KafkaSource {
         Ok(stream::unfold(receive, next).boxed())
     }
 
+    /// Tells how far a batch that ends at `end` is behind what is there.
     fn publish_lag(&self, end: &Position) {
-        let behind = |span: Span| (span.topic.clone(), span.partition, span.len());
-        let ends = end.0.iter().flat_map(|(topic, end)| end.offsets.keys().map(move |partition| (topic.clone(), *partition, 0)));
-        self.stats.set_lag(ends.chain(self.latest.since(end).into_iter().map(behind)));
+        self.stats.set_ahead(Offset::encode(&self.latest).as_json().clone(), self.latest.ahead_of(end));
     }
 }
 
@@ -291,11 +290,13 @@ impl Source for KafkaSource {
         let rows = end.since(&from).iter().map(Span::len).sum();
         self.is_held_back = self.holds_back(rows);
         if self.is_held_back {
+            self.publish_lag(&from);
             return Ok(start.clone());
         }
         if let Some(rows_max) = self.rows_max(limit) {
             end.limit(&from, rows_max);
         }
+        self.publish_lag(&end);
         Ok(if end.is_still(&from) { start.clone() } else { Offset::encode(&end) })
     }
 
@@ -308,7 +309,6 @@ impl Source for KafkaSource {
         let chunks =
             if self.wanted.raw { self.rows(spans)? } else { stream::iter(self.parts(&spans)?.into_iter().map(Ok)).boxed() };
         let gone = stream::iter((lost > 0).then_some(Ok(Chunk::Lost(lost))));
-        self.publish_lag(&end);
         // The guard lives as long as the stream.
         Ok(gone.chain(chunks).map(move |chunk| (&cancel, chunk).1).boxed())
     }

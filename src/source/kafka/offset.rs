@@ -56,6 +56,16 @@ impl Position {
         spans.filter(|span| span.to > span.from).collect()
     }
 
+    /// How many offsets each partition has beyond `at`; those that are not known there count from where they begin.
+    pub(super) fn ahead_of(&self, at: &Position) -> impl Iterator<Item = (String, i32, u64)> {
+        let partitions = self.0.iter().flat_map(|(name, topic)| topic.offsets.iter().map(move |of| (name, topic, *of.0, *of.1)));
+        partitions.map(|(name, topic, partition, end)| {
+            let known = at.0.get(name).filter(|at| at.id == topic.id).and_then(|at| at.offsets.get(&partition));
+            let from = known.or_else(|| topic.begin.get(&partition)).copied().unwrap_or(end);
+            (name.clone(), partition, u64::try_from(end.saturating_sub(from)).unwrap_or(0))
+        })
+    }
+
     /// Takes back what lies beyond `rows`: each partition keeps a share in proportion to what it has, rounded down, but at least one
     /// row.
     pub(super) fn limit(&mut self, start: &Position, rows: u64) {
@@ -141,6 +151,14 @@ mod tests {
         assert_eq!(again.since(&start)[0].len(), 8);
         assert!(!again.is_still(&start));
         assert!(position("t:0=5..5").is_still(&start), "where a range begins is no progress");
+    }
+
+    #[test]
+    fn the_lag_of_a_partition_counts_from_where_a_batch_ends() {
+        let latest = position("t:0=7,1=2..9 u:0=3..8");
+        let lag = |at: &str| latest.ahead_of(&position(at)).map(|(_, _, offsets)| offsets).collect::<Vec<_>>();
+        assert_eq!(lag("t:0=5,1=2..4 u:0=8"), [2, 5, 0]);
+        assert_eq!(lag("t:0=9"), [0, 7, 5], "a partition that is not read yet is behind by all it has");
     }
 
     #[test]

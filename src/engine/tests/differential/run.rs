@@ -180,6 +180,7 @@ async fn open(
     let sources = plan.scans().iter().map(|scan| QuerySource {
         name: scan.source.clone(),
         source: Box::new(Scripted::new(&scan.source, script.clone())),
+        stats: None,
         rows: SourceRows::Columns {
             source: scan.source.as_str().into(),
             projection: scan.projection.clone(),
