@@ -187,23 +187,23 @@ fn a_folder_that_cannot_be_written_is_named() {
 }
 
 /// A small disk of its own, mounted for one test.
-struct SmallDisk(std::path::PathBuf);
+pub(crate) struct SmallDisk(std::path::PathBuf);
 
 impl SmallDisk {
     /// `None` where this user may not mount.
-    fn new(path: std::path::PathBuf) -> Option<Self> {
+    pub(crate) fn new(path: std::path::PathBuf) -> Option<Self> {
         fs::create_dir_all(&path).unwrap();
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=24m", "none"]).arg(&path).output();
         mounted.is_ok_and(|output| output.status.success()).then_some(Self(path))
     }
 
     /// Leaves no byte free.
-    fn fill(&self) {
+    pub(crate) fn fill(&self) {
         let mut ballast = fs::File::create(self.0.join("ballast")).unwrap();
         while ballast.write_all(&[0; 4096]).is_ok() {}
     }
 
-    fn free(&self) {
+    pub(crate) fn free(&self) {
         fs::remove_file(self.0.join("ballast")).unwrap();
     }
 }

@@ -1,6 +1,6 @@
 //! What the cluster says: which topics there are, and where their partitions begin and end. Every question waits for its answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,8 @@ pub(super) struct Cluster {
     pattern: Option<Regex>,
     topics: BTreeMap<String, Topic>,
     heard_at: Instant,
+    /// Topics that were deleted, as has been said.
+    deleted: BTreeSet<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +49,8 @@ impl Cluster {
             KafkaTopics::Pattern(pattern) => Some(whole_name(pattern)?),
             KafkaTopics::Subscribe(_) | KafkaTopics::Assign(_) => None,
         };
-        let mut cluster = Self { client, settings, pattern, topics: BTreeMap::new(), heard_at: Instant::now() };
+        let mut cluster =
+            Self { client, settings, pattern, topics: BTreeMap::new(), heard_at: Instant::now(), deleted: BTreeSet::new() };
         cluster.ask_topics().map_err(|failure| cluster.not_reached(failure))?;
         cluster.check_topics()?;
         Ok(cluster)
@@ -249,9 +252,12 @@ impl Cluster {
         };
         let mut latest = Position::default();
         for (name, before) in start.0.iter().filter(|(name, _)| self.wants(name) && !self.topics.contains_key(*name)) {
-            self.lose("DATA_LOST", || format!("topic {name:?} was deleted"))?;
+            if !self.deleted.contains(name) {
+                self.lose("DATA_LOST", || format!("topic {name:?} was deleted"))?;
+            }
             latest.0.insert(name.clone(), TopicPosition { begin: BTreeMap::new(), ..before.clone() });
         }
+        self.deleted = latest.0.keys().cloned().collect();
         for (name, topic) in &self.topics {
             let before = start.0.get(name);
             if before.is_some_and(|before| before.id != topic.id) {

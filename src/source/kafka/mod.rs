@@ -70,6 +70,8 @@ pub struct KafkaSource {
     wake: Arc<Notify>,
     /// The range being read.
     run: Arc<Run>,
+    /// Names and ids of the topics that it reads.
+    being_read: Vec<(String, String)>,
     read_so_far: Arc<ReadSoFar>,
     /// Where an available-now query ends.
     frozen: Option<Position>,
@@ -108,6 +110,7 @@ impl KafkaSource {
             partitions: BTreeMap::new(),
             wake: Arc::new(Notify::new()),
             run: Arc::default(),
+            being_read: Vec::new(),
             read_so_far: Arc::default(),
             frozen,
             latest: Position::default(),
@@ -127,6 +130,12 @@ impl KafkaSource {
     async fn ask<T: Send + 'static>(&self, question: impl FnOnce(&mut Cluster) -> Result<T> + Send + 'static) -> Result<T> {
         let cluster = self.cluster.clone();
         waiting(move || question(&mut cluster.lock().unwrap_or_else(PoisonError::into_inner))).await
+    }
+
+    /// Whether a topic was there when topics were last asked for.
+    fn is_there(&self, topic: &str, id: &str) -> bool {
+        // A question that nobody waits for any more may still hold it.
+        self.cluster.try_lock().map_or(true, |cluster| cluster.id(topic) == Some(id))
     }
 
     fn partition(&mut self, topic: &str, partition: i32) -> Result<Arc<Partition>> {
@@ -186,6 +195,9 @@ impl KafkaSource {
             })
             .await?;
         self.is_beginning_checked = true;
+        let read = |topic: &str| spans.iter().any(|span| span.topic == topic);
+        self.being_read =
+            end.0.iter().filter(|(name, _)| read(name)).map(|(name, topic)| (name.clone(), topic.id.clone())).collect();
         Ok((spans, lost))
     }
 
@@ -233,6 +245,16 @@ impl KafkaSource {
             receive.recv().await.map(|rows: Result<_>| (rows.map(Chunk::Rows), receive))
         };
         Ok(stream::unfold(receive, next).boxed())
+    }
+
+    /// Ends fetching topics that were made again: what was fetched ahead is the old one's, whatever its offset.
+    fn forget_recreated(&self, before: &Position, now: &Position) {
+        let is_another = |name: &String| now.0.get(name).zip(before.0.get(name)).is_some_and(|(now, before)| now.id != before.id);
+        for ((name, _), partition) in &self.partitions {
+            if is_another(name) {
+                partition.stop();
+            }
+        }
     }
 
     /// Tells how far a batch that ends at `end` is behind what is there.
@@ -284,6 +306,8 @@ impl Source for KafkaSource {
         let asked = from.clone();
         let mut end = self.ask(move |cluster| cluster.latest(&asked)).await?;
         self.latest.clone_from(&end);
+        self.being_read.clear();
+        self.forget_recreated(&from, &end);
         if let Some(frozen) = &self.frozen {
             end.cap(frozen, &from);
         }
@@ -313,14 +337,14 @@ impl Source for KafkaSource {
         Ok(gone.chain(chunks).map(move |chunk| (&cancel, chunk).1).boxed())
     }
 
-    async fn make_durable(&mut self, end: &Offset) -> Result<()> {
+    async fn make_durable(&mut self, _end: &Offset) -> Result<()> {
         // Records are kept outside; but were those that were read here of the topic that was planned? A topic that was made again
-        // may have grown past us already.
-        let end: Position = end.decode()?;
+        // may have grown past us already. What was known to be gone before is counted as lost.
+        let read = self.being_read.clone();
         self.ask(move |cluster| {
             cluster.refresh()?;
-            if let Some((name, topic)) = end.0.iter().find(|(name, topic)| cluster.id(name) != Some(&topic.id)) {
-                let what = || format!("topic {name:?} (id {}) was deleted or made again while it was read", topic.id);
+            if let Some((name, id)) = read.iter().find(|(name, id)| cluster.id(name) != Some(id)) {
+                let what = || format!("topic {name:?} (id {id}) was deleted or made again while it was read");
                 cluster.lose("TOPIC_RECREATED", what)?;
                 let message = format!("topic {name:?} was deleted or made again while it was read");
                 return Err(Error::spark(ErrorKind::Unavailable, "TOPIC_RECREATED", message));
@@ -342,6 +366,10 @@ impl Source for KafkaSource {
             return;
         }
         for (topic, offsets) in &position.0 {
+            // A topic that is gone has nothing to be fetched; looking for new ones finds it when it is back.
+            if !self.is_there(topic, &offsets.id) {
+                continue;
+            }
             for (partition, offset) in &offsets.offsets {
                 let Ok(partition) = self.partition(topic, *partition) else { return };
                 if partition.go_to(*offset).is_err() || partition.has_more() {

@@ -188,6 +188,11 @@ impl Partition {
         Ok(())
     }
 
+    /// Ends fetching, and forgets what was fetched ahead.
+    pub(super) fn stop(&self) {
+        self.forget(&mut self.lock());
+    }
+
     /// Ends fetching: the next reading begins anew.
     fn forget(&self, state: &mut State) {
         state.carried = None;

@@ -63,6 +63,15 @@ class Driver {
                 admin.createTopics(List.of(topic.configs(settings))).all().get();
                 waitForLeaders(words[1], Integer.parseInt(words[2]));
                 return "";
+            case "place": // topic, the broker of each partition
+                var homes = new HashMap<Integer, List<Integer>>();
+                for (int at = 2; at < words.length; at++) homes.put(at - 2, List.of(Integer.parseInt(words[at])));
+                admin.createTopics(List.of(new NewTopic(words[1], homes))).all().get();
+                waitForLeaders(words[1], homes.size());
+                return "";
+            case "leaders": // topic, partitions: waits until each has a leader
+                waitForLeaders(words[1], Integer.parseInt(words[2]));
+                return "";
             case "delete": // topic
                 admin.deleteTopics(List.of(words[1])).all().get();
                 // The name is free again only after a while.

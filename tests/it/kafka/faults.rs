@@ -3,9 +3,9 @@
 use super::super::binary::{Ended, Folder};
 use super::{Broker, ids, printing, run};
 
-const IDS: &str = "format: { json: { schema: \"id BIGINT\" } }";
+pub(super) const IDS: &str = "format: { json: { schema: \"id BIGINT\" } }";
 
-fn reading(servers: &str, settings: &str, more: &str) -> Folder {
+pub(super) fn reading(servers: &str, settings: &str, more: &str) -> Folder {
     let from =
         format!("from: {{ kafka: {{ bootstrap_servers: \"{servers}\", starting_offsets: earliest, {settings} }} }}\n    {IDS}");
     printing(&from, "SELECT id FROM t", more)
@@ -23,7 +23,8 @@ fn assert_fails(ended: &Ended, code: i32, expected: &[&str]) {
     }
 }
 
-fn fails(folder: &Folder, code: i32, expected: &[&str]) {
+#[track_caller]
+pub(super) fn fails(folder: &Folder, code: i32, expected: &[&str]) {
     assert_fails(&folder.start_pipeline(&[]).end(), code, expected);
 }
 
@@ -87,12 +88,19 @@ fn secured_listeners_take_who_they_know() {
         available(&broker.port(2), &settings)
     };
     let tls = |ca: &str| available(&broker.port(3), &format!("subscribe: {topic}, tls: {{ ca: \"{}\" }}", broker.file(ca)));
-    for folder in [sasl("PLAIN", "secret"), sasl("SCRAM-SHA-256", "secret"), tls("ca.pem")] {
+    let both = |ca: &str, password: &str| {
+        let tls = format!("tls: {{ ca: \"{}\" }}", broker.file(ca));
+        let sasl = format!("sasl: {{ mechanism: SCRAM-SHA-256, username: test, password: {password} }}");
+        available(&broker.port(4), &format!("subscribe: {topic}, {tls}, {sasl}"))
+    };
+    for folder in [sasl("PLAIN", "secret"), sasl("SCRAM-SHA-256", "secret"), tls("ca.pem"), both("ca.pem", "secret")] {
         assert_eq!(ids(&run(&folder).stdout), [0, 1, 2]);
     }
     fails(&sasl("SCRAM-SHA-256", "wrong"), 2, &["refuses the connection", "uthentication failed"]);
     fails(&sasl("PLAIN", "wrong"), 2, &["refuses the connection", "uthentication failed"]);
     fails(&tls("other.pem"), 2, &["refuses the connection", "certificate verify failed"]);
+    fails(&both("ca.pem", "wrong"), 2, &["refuses the connection", "uthentication failed"]);
+    fails(&both("other.pem", "secret"), 2, &["refuses the connection", "certificate verify failed"]);
 }
 
 #[test]

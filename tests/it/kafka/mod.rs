@@ -4,6 +4,7 @@
 //! `KAFKA_BOOTSTRAP` names another broker to be used instead, except by tests that end it or need its secured ports.
 
 mod faults;
+mod losses;
 mod producer;
 mod proof;
 mod script;
@@ -33,7 +34,7 @@ pub(crate) struct Broker {
 struct Serving {
     child: Child,
     address: String,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Drop for Serving {
@@ -60,19 +61,16 @@ fn script() -> Command {
     Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/kafka"))
 }
 
-fn serve(secure: bool) -> Serving {
+fn serve(arguments: &[&str]) -> Serving {
     let folder = tempfile::TempDir::new().unwrap();
     let mut command = script();
-    command.args(["serve", "--port", "0", "--data"]).arg(folder.path());
-    if secure {
-        command.arg("--secure");
-    }
+    command.args(["serve", "--port", "0", "--data"]).arg(folder.path()).args(arguments);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut address = String::new();
     // The script waits for the broker within a limit, and says nothing if it does not start.
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut address).unwrap();
     assert!(!address.is_empty(), "scripts/kafka could not start a broker; try it: scripts/kafka start --port 0");
-    Serving { child, address: address.trim().to_owned(), _folder: folder }
+    Serving { child, address: address.trim().to_owned(), folder }
 }
 
 static SHARED: LazyLock<Broker> = LazyLock::new(|| match std::env::var("KAFKA_BOOTSTRAP") {
@@ -100,24 +98,25 @@ impl Broker {
     }
 
     fn serving(secure: bool) -> Self {
-        let serving = serve(secure);
-        let (address, data) = (serving.address.clone(), serving._folder.path().to_owned());
+        let serving = serve(if secure { &["--secure"] } else { &[] });
+        let (address, data) = (serving.address.clone(), serving.folder.path().to_owned());
         Self { driver: Driver::start(&address), address, data, _serving: Some(serving) }
-    }
-
-    fn script(&self, command: &str) {
-        let status = script().args([command, "--data"]).arg(&self.data).stdout(Stdio::null()).stderr(Stdio::null()).status();
-        assert!(status.unwrap().success(), "scripts/kafka {command}");
     }
 
     /// Ends the broker at once.
     pub(crate) fn kill(&self) {
-        self.script("kill");
+        control(&self.data, "kill");
     }
 
     /// Starts it again.
     pub(crate) fn start(&self) {
-        self.script("start");
+        control(&self.data, "start");
+    }
+
+    /// A second broker in the same cluster.
+    pub(crate) fn second(&self) -> Second {
+        let (_, port) = self.address.rsplit_once(':').unwrap();
+        Second(serve(&["--join", port]))
     }
 
     /// The address of another of its listeners.
@@ -165,6 +164,26 @@ impl Broker {
     pub(crate) fn send(&self, topic: &str, partition: u32, key: &str, value: &str) -> String {
         self.tell(&["send", "-", topic, &partition.to_string(), "-", key, value])
     }
+}
+
+/// A broker that joined another's cluster.
+pub(crate) struct Second(Serving);
+
+impl Second {
+    /// Ends it at once.
+    pub(crate) fn kill(&self) {
+        control(self.0.folder.path(), "kill");
+    }
+
+    /// Starts it again.
+    pub(crate) fn start(&self) {
+        control(self.0.folder.path(), "start");
+    }
+}
+
+fn control(data: &Path, command: &str) {
+    let status = script().args([command, "--data"]).arg(data).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    assert!(status.unwrap().success(), "scripts/kafka {command}");
 }
 
 impl Driver {
