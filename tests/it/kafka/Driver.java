@@ -63,7 +63,7 @@ class Driver {
                 admin.createTopics(List.of(topic.configs(settings))).all().get();
                 waitForLeaders(words[1], Integer.parseInt(words[2]));
                 return "";
-            case "place": // topic, the broker of each partition
+            case "assign": // topic, the broker of each partition
                 var homes = new HashMap<Integer, List<Integer>>();
                 for (int at = 2; at < words.length; at++) homes.put(at - 2, List.of(Integer.parseInt(words[at])));
                 admin.createTopics(List.of(new NewTopic(words[1], homes))).all().get();

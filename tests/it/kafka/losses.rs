@@ -203,7 +203,7 @@ fn a_full_disk_on_our_side_costs_no_record() {
 fn a_partition_without_leader_is_waited_for() {
     let broker = Broker::own();
     let second = broker.second();
-    broker.tell(&["place", "t", "1", "2"]);
+    broker.tell(&["assign", "t", "1", "2"]);
     broker.fill("t", 2, 0, 10);
     let folder = reading(&broker.address, "subscribe: t, request_timeout: 2s", "trigger: 20ms");
     let process = folder.start_pipeline(&[]);

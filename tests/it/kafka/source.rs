@@ -89,6 +89,18 @@ fn topics_are_subscribed_found_by_pattern_or_assigned() {
 }
 
 #[test]
+fn topics_may_be_compressed() {
+    let broker = Broker::shared();
+    for codec in ["gzip", "snappy", "lz4", "zstd"] {
+        let topic = format!("{}-{codec}", broker.topic(1));
+        broker.tell(&["create", &topic, "1", &format!("compression.type={codec}")]);
+        broker.fill(&topic, 1, 0, 20);
+        let folder = printing(&earliest(broker, &format!("subscribe: {topic}")), "SELECT id FROM t", AVAILABLE);
+        assert_eq!(ids(&run(&folder).stdout), (0..20).collect::<Vec<_>>(), "{codec}");
+    }
+}
+
+#[test]
 fn a_query_begins_where_it_is_told_to() {
     let broker = Broker::shared();
     let topic = broker.topic(2);
