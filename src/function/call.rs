@@ -7,7 +7,7 @@ use futures::FutureExt;
 use tokio::time::timeout;
 
 use super::check::check;
-use super::policy::{Attempts, Breaker, RETRY_AFTER_MAX};
+use super::policy::{Attempts, Breaker, BreakerState, RETRY_AFTER_MAX};
 use super::{Answer, BatchContext, CallError, CallErrorKind, Chunk, Function};
 use crate::metrics::FunctionMetrics;
 
@@ -32,6 +32,9 @@ impl Function {
             let message = format!("no call is made for another {:.1} s, as most have failed", wait.as_secs_f64());
             CallError { attempts: 0, ..CallError::new(CallErrorKind::CircuitOpen, message) }
         })?;
+        if pass.is_trial() {
+            batch.metrics.breaker(BreakerState::HalfOpen);
+        }
         let answer = self.attempts(chunk, batch).await;
         pass.report(answer.as_ref().is_err_and(|error| error.kind.is_transient()), Instant::now());
         batch.metrics.breaker(breaker.state());

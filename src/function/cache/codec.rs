@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::row::{RowConverter, RowParser, Rows, SortField};
 
 use super::Value;
 use crate::error::{Attempt, Error, ErrorKind, Result};
+use crate::function::check::{check, nothing};
 use crate::function::{Answer, Returns, Signature};
 
 /// Translates for one function.
@@ -42,10 +43,9 @@ impl Codec {
     /// # Errors
     /// [`ErrorKind::Config`] if a type cannot be kept.
     pub(in crate::function) fn new(signature: &Signature) -> Result<Self> {
+        let refused = || Error::config(format!("the cache of function {:?} cannot keep its types", signature.name));
         let converter = |types: Vec<&DataType>| {
-            RowConverter::new(types.into_iter().cloned().map(SortField::new).collect()).map_err(|cause| {
-                Error::config(format!("the cache of function {:?} cannot keep its types", signature.name)).because(cause)
-            })
+            RowConverter::new(types.into_iter().cloned().map(SortField::new).collect()).map_err(|cause| refused().because(cause))
         };
         let args = converter(signature.args.iter().map(|field| field.data_type()).collect())?;
         let answers = match &signature.returns {
@@ -53,10 +53,13 @@ impl Codec {
             Returns::Rows(schema) => converter(schema.fields().iter().map(|field| field.data_type()).collect())?,
         };
         let mut codec = Self { args, answers, returns: signature.returns.clone(), null: Arc::default() };
-        if let Returns::Value(data_type) = &signature.returns {
-            let rows = codec.rows(&codec.answers, &[new_null_array(data_type, 1)])?;
-            codec.null = rows.row(0).data().into();
+        let nulls = nothing(&signature.returns, 1);
+        if let Answer::Values(null) = &nulls {
+            codec.null = codec.rows(&codec.answers, std::slice::from_ref(null))?.row(0).data().into();
         }
+        // Some types come back as others: a dictionary as its values.
+        let back = codec.join([None].into_iter()).map_err(|cause| refused().because(cause))?;
+        check(&signature.returns, 1, usize::MAX, &back).map_err(|cause| refused().because(cause))?;
         Ok(codec)
     }
 
@@ -94,12 +97,10 @@ impl Codec {
     pub(in crate::function) fn join<'a>(&self, values: impl Iterator<Item = Option<&'a Value>>) -> Result<Answer> {
         let parser = self.answers.parser();
         match &self.returns {
-            Returns::Value(data_type) => {
+            Returns::Value(_) => {
                 let rows = values.map(|value| parser.parse(value.unwrap_or(&self.null)));
-                let mut columns = self.columns(rows)?;
-                let values = columns.pop().ok_or_else(|| Error::internal("an answer of one column lost it"))?;
-                debug_assert_eq!(values.data_type(), data_type);
-                Ok(Answer::Values(values))
+                let values = self.columns(rows)?.pop();
+                values.map(Answer::Values).ok_or_else(|| Error::internal("an answer of one column lost it"))
             }
             Returns::Rows(schema) => self.join_rows(&parser, schema, values),
         }
@@ -201,6 +202,20 @@ mod tests {
         assert_eq!(of.values().to_vec(), [0, 0, 3, 4, 4]);
         let got: Vec<_> = rows.column(0).as_primitive::<arrow::datatypes::Int64Type>().iter().collect();
         assert_eq!(got, [None, Some(3), Some(1), None, Some(3)]);
+    }
+
+    #[test]
+    fn a_type_that_does_not_come_back_is_refused() {
+        let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+        let schema = Schema::new(vec![Field::new("band", dictionary.clone(), true)]);
+        for returns in [Returns::Value(dictionary), Returns::Rows(Arc::new(schema))] {
+            let signature = Signature { name: "risk".to_owned(), args: Fields::empty(), returns };
+            let refused = Codec::new(&signature).unwrap_err();
+            assert_eq!(
+                (refused.kind(), refused.message()),
+                (ErrorKind::Config, "the cache of function \"risk\" cannot keep its types")
+            );
+        }
     }
 
     #[test]

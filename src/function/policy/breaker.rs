@@ -181,6 +181,11 @@ impl Window {
 }
 
 impl Pass<'_> {
+    /// Whether this call decides whether others may follow.
+    pub fn is_trial(&self) -> bool {
+        self.decides
+    }
+
     /// Says how the call went: `failed` if nothing answered, not if the answer was no.
     pub fn report(mut self, failed: bool, now: Instant) {
         self.decides = false;
