@@ -19,31 +19,6 @@ async fn s0_7_ten_thousand_rows_are_a_hundred_calls_of_a_hundred() {
 }
 
 #[tokio::test]
-async fn s0_1_two_rows_with_chunks_of_one() {
-    let args = Fields::from(vec![Field::new("name", DataType::Utf8, true)]);
-    let signature = Signature { name: "process".to_owned(), args, returns: Returns::Value(DataType::Utf8) };
-    let behaviour = |chunk: Chunk, _| {
-        let names = chunk.args.column(0).as_string::<i32>().iter().map(|name| format!("{}_processed", name.unwrap()));
-        let answer = Answer::Values(Arc::new(StringArray::from_iter_values(names)));
-        Box::pin(async move { Ok(answer) }) as BoxFuture<'static, _>
-    };
-    let kind = Arc::new(Scripted { seen: Arc::default(), behaviour: Box::new(behaviour) });
-    let settings = CallSettings { chunk_size: 1, ..settings() };
-    let function = Arc::new(Function::new(signature, kind, settings, Arc::new(Budget::new(9))).unwrap());
-    let names: ArrayRef = Arc::new(StringArray::from(vec!["Qureshi", "Vidal"]));
-    let names = RecordBatch::try_from_iter([("name", names)]).unwrap();
-    let parts = function.answer(batch("q", &Arc::new(Budget::new(9))), stream::iter([Ok(names)]).boxed());
-    let got: Vec<_> = parts
-        .map(|part| match part.unwrap().answer {
-            Answer::Values(values) => values.as_string::<i32>().value(0).to_owned(),
-            Answer::Rows { .. } => panic!("values were declared"),
-        })
-        .collect()
-        .await;
-    assert_eq!(got, ["Qureshi_processed", "Vidal_processed"]);
-}
-
-#[tokio::test]
 async fn s0_8_order_is_kept_when_the_first_chunk_is_the_slowest() {
     let settings = CallSettings { chunk_size: 2, ..settings() };
     let fixture = Fixture::new(settings, |chunk, seen| async move {

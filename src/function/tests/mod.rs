@@ -3,6 +3,7 @@
 mod cached;
 mod calls;
 mod failures;
+mod shapes;
 mod window;
 
 use std::fmt;
