@@ -17,6 +17,10 @@ const BURST: u64 = 4096;
 /// Longest wait for a report, so that a request to stop is seen.
 const NAP: Duration = Duration::from_millis(50);
 
+/// Properties that are not the user's to set: the first two are `--kafka`, and messages are neither counted without reports nor sent
+/// outside a transaction.
+const RESERVED: [&str; 4] = ["bootstrap.servers", "metadata.broker.list", "delivery.report.only.error", "transactional.id"];
+
 /// A topic to send to.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Topic {
@@ -44,6 +48,9 @@ impl Topic {
 
 fn property(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not name=value"))?;
+    if RESERVED.contains(&name) {
+        return Err(format!("{name} cannot be set"));
+    }
     if !tidemill_librdkafka::is_property(name) {
         return Err(format!("librdkafka has no property {name:?}"));
     }
@@ -217,13 +224,14 @@ mod tests {
     #[test]
     fn the_users_properties_come_behind_ours_except_those_that_counting_needs() {
         let mut topic = Topic::new("broker:9092", "t");
-        topic.properties = vec![property("linger.ms=3").unwrap(), property("delivery.report.only.error=true").unwrap()];
+        topic.properties = vec![property("linger.ms=3").unwrap(), ("delivery.report.only.error".into(), "true".into())];
         let found = properties(&topic);
         let last = |name: &str| found.iter().rfind(|(one, _)| one == name).map(|(_, value)| value.as_str());
         assert_eq!(last("linger.ms"), Some("3"));
         assert_eq!(last("delivery.report.only.error"), Some("false"));
         assert_eq!(last("bootstrap.servers"), Some("broker:9092"));
         assert_eq!(property("sasl.password=a=b").unwrap().1, "a=b");
+        assert_eq!(property("transactional.id=x").unwrap_err(), "transactional.id cannot be set");
         assert_eq!(property("linger.m=3").unwrap_err(), "librdkafka has no property \"linger.m\"");
         assert_eq!(property("linger.ms").unwrap_err(), "\"linger.ms\" is not name=value");
     }
