@@ -197,6 +197,16 @@ impl Client {
         Ok(list.read())
     }
 
+    /// Where a partition ends, what is not committed yet included, as the last answer to this client's fetching said; `None` before the
+    /// first one.
+    pub fn high_watermark(&self, topic: &str, partition: i32) -> Option<i64> {
+        let topic = CString::new(topic).ok()?;
+        let (mut low, mut high) = (-1, -1);
+        // SAFETY: the name lives during the call, which writes both numbers.
+        let code = unsafe { sys::rd_kafka_get_watermark_offsets(self.handle, topic.as_ptr(), partition, &mut low, &mut high) };
+        (code == Code::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some(high)
+    }
+
     /// Begins to fetch partitions at their offsets, beside those that are fetched already.
     pub fn assign(&self, partitions: &[At]) -> Result<(), Failure> {
         let list = List::new(partitions);

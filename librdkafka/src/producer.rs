@@ -143,8 +143,8 @@ impl Producer {
                 if message.is_null() {
                     return None;
                 }
-                let failure = crate::Message(&*message).error();
-                see((*message)._private as usize, failure);
+                // The text that an error of a consumer carries is the record's value here: only the code says why.
+                see((*message)._private as usize, check((*message).err).err());
             }
         }
     }
