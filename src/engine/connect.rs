@@ -16,6 +16,7 @@ use crate::checkpoint::storage::{LocalVfs, SharedVfs};
 use crate::error::{Error, Result};
 use crate::format::csv::CsvOptions;
 use crate::format::{DecodeRequest, FormatOptions, LineLimits, MetadataColumn, OnMalformed};
+use crate::kafka::default_id;
 use crate::pipeline::{
     self, Address, ConsoleFormat, CsvSpec, FileSource, FormatSpec, Pipeline, QuerySpec, SinkConnector, SinkSpec, SocketEndpoint,
     SocketSource, SourceConnector, SourceSpec, Trigger,
@@ -116,7 +117,7 @@ impl Connector {
                     keys: scan.metadata.contains(&MetadataColumn::Key),
                     raw: spec.format.is_none(),
                 };
-                let group = format!("tidemill.{}.{}.{}", pipeline.name, query.name, spec.name);
+                let group = default_id(&pipeline.name, &query.name, &spec.name);
                 let source = kafka::KafkaSource::open(settings.as_ref().clone(), &group, wanted, extent).await?;
                 let stats = source.stats();
                 self.resources.metrics.add_lag(&pipeline.name, &query.name, &spec.name, stats.clone());
@@ -198,7 +199,7 @@ impl Connector {
             }
             SinkConnector::File(settings) => Box::new(file_sink(settings, self.resources.files.clone(), zone)),
             SinkConnector::Kafka(settings) => {
-                let id = format!("tidemill.{}.{}.{}", pipeline.name, query.name, spec.name);
+                let id = default_id(&pipeline.name, &query.name, &spec.name);
                 Box::new(KafkaSink::new(settings.as_ref().clone(), &id, zone))
             }
             SinkConnector::Memory => Box::new(Memory::new(self.resources.memory.result(&query.name), query.output_mode)),

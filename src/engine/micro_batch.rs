@@ -9,8 +9,8 @@ use super::Step;
 use super::query::{Next, Query};
 use super::report::BatchReport;
 use crate::checkpoint::{PlannedBatch, PreparedBatch};
-use crate::error::{Error, ErrorKind, Result};
-use crate::sink::{CommitId, Contains};
+use crate::error::{Error, Result};
+use crate::sink::CommitId;
 
 impl Query {
     /// Executes a planned batch until its output is decided.
@@ -67,7 +67,7 @@ impl Query {
         self.parts.monitor.set_batch(batch.0);
         let started = Instant::now();
         for (position, output) in prepared.outputs.iter().enumerate() {
-            let id = self.commit_id(planned, &output.sink, output.number);
+            let id = self.commit_id(planned, &output.sink, output.number, crc32c::crc32c(&output.bytes));
             self.commit_to_sink(&id, &output.bytes, ask).await?;
             if position == 0 {
                 self.parts.stop_after.check(batch, Step::FirstSinkCommitted)?;
@@ -98,13 +98,14 @@ impl Query {
         Ok(Next::Plan(batch.next()))
     }
 
-    pub(super) fn commit_id(&self, planned: &PlannedBatch, sink: &str, number: u64) -> CommitId {
+    pub(super) fn commit_id(&self, planned: &PlannedBatch, sink: &str, number: u64, crc32c: u32) -> CommitId {
         CommitId {
             query_id: self.parts.checkpoint.query_id().to_owned(),
             sink: sink.to_owned(),
             number,
             batch_id: planned.batch.0,
             batch_time_us: planned.batch_time_us,
+            crc32c,
         }
     }
 
@@ -119,27 +120,9 @@ impl Query {
             );
             return Ok(());
         };
-        if ask {
-            match sink.sink.contains(id).await? {
-                Contains::Yes => return Ok(()),
-                Contains::No => {}
-                Contains::Ahead => return Err(sink_ahead(id)),
-                Contains::MarkerLost => return Err(marker_lost(id)),
-            }
+        if ask && sink.sink.contains(id).await?.is_in(id)? {
+            return Ok(());
         }
         sink.sink.commit(id, staged).await
     }
-}
-
-/// The sink's output is newer than the checkpoint: an old checkpoint was restored. Skipping numbers would lose rows in silence.
-pub(super) fn sink_ahead(id: &CommitId) -> Error {
-    let message =
-        format!("sink {:?} already holds commit {} or a later one: the checkpoint is older than the output", id.sink, id.number);
-    Error::spark(ErrorKind::Corrupt, "SINK_AHEAD", message)
-}
-
-/// The sink does not know the commit before `id`: its output was removed, or is another query's.
-pub(super) fn marker_lost(id: &CommitId) -> Error {
-    let message = format!("sink {:?} has no or another query's mark where commit {} should follow", id.sink, id.number);
-    Error::spark(ErrorKind::Corrupt, "MARKER_LOST", message)
 }

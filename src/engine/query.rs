@@ -8,13 +8,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use super::StopAfter;
 use super::feed::Decoders;
 use super::report::BatchReport;
 use super::snapshots::Snapshots;
 use super::status::QueryMonitor;
 use super::summary::EventTimeSummary;
 use super::tables::WatchedTable;
-use super::{StopAfter, micro_batch};
 use crate::checkpoint::{BatchId, Checkpoint, FirstStep, PlannedBatch, PreparedBatch, Recovered};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -23,7 +23,7 @@ use crate::metrics::QueryMetrics;
 use crate::operator::ending::Ending;
 use crate::pipeline::Trigger;
 use crate::plan::streaming::{ResultPlan, StreamingPlan};
-use crate::sink::{Contains, Sink};
+use crate::sink::{Sink, sink_ahead};
 use crate::source::socket::NEVER_CONNECTED;
 use crate::source::{Offset, ReadLimit, Source, SourceStats};
 use crate::watermark::{Tracker, WatermarkPolicy};
@@ -308,13 +308,11 @@ impl Query {
         let names: Vec<_> = self.parts.sinks.iter().chain(&self.parts.dead_letter).map(|sink| sink.name.clone()).collect();
         for name in names {
             let number = self.sink_numbers.get(&name).copied().unwrap_or(0);
-            let id = self.commit_id(&planned, &name, number);
+            let id = self.commit_id(&planned, &name, number, 0);
             let sinks = self.parts.sinks.iter_mut().chain(&mut self.parts.dead_letter);
             for sink in sinks.filter(|sink| sink.name == name) {
-                match sink.sink.contains(&id).await? {
-                    Contains::No => {}
-                    Contains::Yes | Contains::Ahead => return Err(micro_batch::sink_ahead(&id)),
-                    Contains::MarkerLost => return Err(micro_batch::marker_lost(&id)),
+                if sink.sink.contains(&id).await?.is_in(&id)? {
+                    return Err(sink_ahead(&id));
                 }
             }
         }

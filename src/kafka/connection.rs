@@ -99,6 +99,13 @@ const OF_SINKS: &[(&str, &str)] = &[
     ("request.required.acks", "nothing: every replica in sync must have the record"),
     ("delivery.report.only.error", "nothing: every record's delivery is counted"),
     ("queuing.strategy", "nothing: records keep their order"),
+    ("retry.backoff.ms", "nothing: from its pauses the sink knows what was sent twice"),
+    ("reconnect.backoff.ms", "nothing: from its pauses the sink knows what was sent twice"),
+    ("isolation.level", "nothing: marks are read as they were committed"),
+    ("auto.offset.reset", "nothing: marks are read where they are"),
+    ("enable.partition.eof", "nothing: the sink needs it"),
+    ("enable.auto.commit", "nothing: the sink's group holds its mark"),
+    ("auto.commit.enable", "nothing: the sink's group holds its mark"),
     ("key.serializer", "the column key"),
     ("value.serializer", "format"),
 ];
@@ -187,7 +194,9 @@ mod tests {
         assert_eq!(refused("kafka.interceptor.classes"), "interceptor.classes cannot be set");
         assert!(refused("nonsense").starts_with("librdkafka has no property"));
         assert_eq!(check_property("linger.ms", Role::Sink), Ok(()), "another name for queue.buffering.max.ms");
-        assert_eq!(check_property("auto.offset.reset", Role::Sink), Ok(()), "the sink reads nothing");
+        assert_eq!(check_property("isolation.level", Role::Source), Ok(()));
+        let refused = check_property("isolation.level", Role::Sink).unwrap_err();
+        assert_eq!(refused, "isolation.level cannot be set: marks are read as they were committed");
         let refused = check_property("acks", Role::Sink).unwrap_err();
         assert_eq!(refused, "acks cannot be set: every replica in sync must have the record");
         let refused = check_property("transactional.id", Role::Both).unwrap_err();

@@ -23,6 +23,8 @@ use crate::watermark::WatermarkPolicy;
 /// The pipeline of `root`, `None` when something is wrong with it.
 pub(super) fn pipeline(root: &Values, default_name: &str, problems: &mut Problems) -> Option<Pipeline> {
     check::whole(root, problems);
+    let name = root.word("name").unwrap_or_else(|| default_name.to_owned());
+    check::transactional_ids(root, &name, problems);
     let connections = kafka::connections(root, problems);
     let sources: Option<Vec<_>> = all(root.named("sources"), |name, values| source(name, values, &connections, problems));
     let tables: Option<Vec<_>> = all(root.named("tables"), |name, values| table(name, values, problems));
@@ -34,7 +36,7 @@ pub(super) fn pipeline(root: &Values, default_name: &str, problems: &mut Problem
         None => CheckpointRoot::Temporary,
     };
     Some(Pipeline {
-        name: root.word("name").unwrap_or_else(|| default_name.to_owned()),
+        name,
         checkpoint,
         time_zone: root.word("time_zone")?.into(),
         sources: sources?,

@@ -1,10 +1,13 @@
 //! Rules that hold between parts of the file: names, paths, the checkpoint, output modes.
 
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use super::problem::Problems;
-use super::text::FilePath;
+use super::scalar::quoted;
+use super::text::{FilePath, Text};
 use super::values::Values;
+use crate::kafka::default_id;
 use crate::plan::OutputMode;
 
 /// Rules of the file as a whole.
@@ -75,11 +78,44 @@ fn checkpoint_when_needed(root: &Values, problems: &mut Problems) {
     }
 }
 
+/// Two sinks with one transactional id would take it from each other for ever.
+pub(super) fn transactional_ids(root: &Values, pipeline: &str, problems: &mut Problems) {
+    let mut known: BTreeMap<String, (String, bool)> = BTreeMap::new();
+    for (key, query) in root.named("queries") {
+        let sinks = query.list("to").iter().filter_map(|sink| Some((sink, sink_name(sink)?)));
+        let dead_letter = query.map("dead_letter").map(|sink| (sink, "dead_letter".to_owned()));
+        for (sink, name) in sinks.chain(dead_letter) {
+            let Some(("kafka", settings)) = sink.branch.as_ref().map(|(key, settings)| (*key, settings)) else { continue };
+            if settings.choice("guarantee") != Some("exactly_once") {
+                continue;
+            }
+            let is_given = settings.is_given("transactional_id");
+            let id = settings.word("transactional_id").unwrap_or_else(|| default_id(pipeline, &key.text, &name));
+            let here = format!("queries.{}.{name}", key.text);
+            match known.get(&id) {
+                // Without one of their own only equal names make equal ids, and those are refused already.
+                Some((other, was_given)) if is_given || *was_given => {
+                    let id = quoted(&Text::plain(id.as_str()));
+                    let message = format!("{here} and {other} have the transactional id {id}; each sink needs its own");
+                    problems.add(settings.place_of("transactional_id"), settings.about("transactional_id", &message));
+                }
+                Some(_) => {}
+                None => drop(known.insert(id, (here, is_given))),
+            }
+        }
+    }
+}
+
+/// What a sink is called in its query.
+fn sink_name(sink: &Values) -> Option<String> {
+    sink.word("name").or_else(|| sink.branch.as_ref().map(|(key, _)| (*key).to_owned()))
+}
+
 /// Sinks' names are what the checkpoint knows them by.
 pub(super) fn sink_names(query: &Values, problems: &mut Problems) {
     let mut known: Vec<String> = vec!["dead_letter".to_owned()];
     for sink in query.list("to") {
-        let Some(name) = sink.word("name").or_else(|| sink.branch.as_ref().map(|(key, _)| (*key).to_owned())) else { continue };
+        let Some(name) = sink_name(sink) else { continue };
         if known.iter().any(|other| other.eq_ignore_ascii_case(&name)) {
             let message = match name.as_str() {
                 "dead_letter" => "the name dead_letter is kept for the query's dead letter".to_owned(),

@@ -10,7 +10,7 @@ use super::settings::{Kind, Table};
 use super::tables::{plain, setting};
 use super::text::Text;
 use super::values::Values;
-use crate::kafka::Role;
+use crate::kafka::{Role, is_topic_name};
 use crate::sink::Guarantee;
 use crate::sink::kafka::{KafkaSinkSettings, KafkaValue};
 
@@ -46,7 +46,14 @@ pub(super) static KAFKA_SINK: Table = plain(
             Kind::Text,
             Optional,
             "Topic whose first partition the mark of a commit refers to; nothing is written there. Default: `topic`; required when that \
-             is a column.",
+             is a column and there is no `progress_topic`.",
+        ),
+        setting(
+            "progress_topic",
+            Kind::Text,
+            Optional,
+            "Topic with `cleanup.policy=compact` that keeps the mark too, in its first partition: the cluster forgets the offsets of a \
+             group after 7 days. Any number of sinks can share one.",
         ),
         setting(
             "transaction_timeout",
@@ -100,17 +107,19 @@ pub(super) fn kafka_sink(
         }
     };
     if guarantee == Guarantee::ExactlyOnce {
-        if format.is_none() && values.is_missing("topic") && values.is_missing("marker_topic") {
+        let marks = ["topic", "marker_topic", "progress_topic"];
+        if format.is_none() && marks.iter().all(|name| values.is_missing(name)) {
             let message = "expected marker_topic: a topic that the mark of each commit can refer to, as topic is a column";
             problems.add(&values.place, values.about("", message));
         }
     } else {
-        for name in ["transactional_id", "marker_topic", "transaction_timeout"] {
+        for name in ["transactional_id", "marker_topic", "progress_topic", "transaction_timeout"] {
             if values.is_given(name) {
                 problems.add(values.place_of(name), values.about(name, "goes with guarantee: exactly_once only"));
             }
         }
     }
+    topic_names(values, problems);
     let (request_timeout, transaction_timeout) = (values.duration("request_timeout")?, values.duration("transaction_timeout")?);
     if guarantee == Guarantee::ExactlyOnce && request_timeout >= transaction_timeout {
         let message = values.about("request_timeout", "expected less than transaction_timeout");
@@ -120,10 +129,24 @@ pub(super) fn kafka_sink(
         connection: connection?,
         topic: values.word("topic"),
         marker_topic: values.word("marker_topic"),
+        progress_topic: values.word("progress_topic"),
         value,
         guarantee,
         transactional_id: values.word("transactional_id"),
         transaction_timeout,
         request_timeout,
     })
+}
+
+fn topic_names(values: &Values, problems: &mut Problems) {
+    for name in ["topic", "marker_topic", "progress_topic"] {
+        if values.word(name).is_some_and(|topic| !is_topic_name(&topic)) {
+            let message = "expected 1 to 249 letters, digits, dots, underscores and hyphens";
+            problems.add(values.place_of(name), values.about(name, message));
+        }
+    }
+    if values.is_given("progress_topic") && values.word("progress_topic") == values.word("topic") {
+        let message = "expected another topic than the messages', whose readers would see the marks";
+        problems.add(values.place_of("progress_topic"), values.about("progress_topic", message));
+    }
 }

@@ -83,7 +83,9 @@ fn or_text(schema: Value, pattern: &str) -> Value {
 fn words_schema(words: &[&str]) -> Value {
     let folded = |word: &&str| -> String {
         word.chars()
-            .map(|c| if c.is_ascii_alphabetic() { format!("[{c}{}]", c.to_ascii_uppercase()) } else { c.into() })
+            .map(|c| {
+                if c.is_ascii_alphabetic() { format!("[{}{}]", c.to_ascii_lowercase(), c.to_ascii_uppercase()) } else { c.into() }
+            })
             .collect()
     };
     let patterns: Vec<String> = words.iter().map(folded).collect();

@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 /// What a sink promises its readers; shown in status, page and log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +52,8 @@ pub struct CommitId {
     pub batch_id: u64,
     /// Batch time in microseconds since 1970.
     pub batch_time_us: i64,
+    /// CRC-32C of the staged bytes: a copy of the checkpoint may count the same number for other rows. 0 while there are none.
+    pub crc32c: u32,
 }
 
 /// What a sink knows about a commit.
@@ -65,6 +67,32 @@ pub enum Contains {
     Ahead,
     /// The sink's mark is gone or is another query's (`MARKER_LOST`).
     MarkerLost,
+}
+
+impl Contains {
+    /// Whether `id` is in.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] where the sink and the checkpoint do not belong together: `SINK_AHEAD`, `MARKER_LOST`.
+    pub fn is_in(self, id: &CommitId) -> Result<bool> {
+        match self {
+            Self::Yes => Ok(true),
+            Self::No => Ok(false),
+            Self::Ahead => Err(sink_ahead(id)),
+            Self::MarkerLost => {
+                let message =
+                    format!("sink {:?} has no or another query's mark where commit {} should follow", id.sink, id.number);
+                Err(Error::spark(ErrorKind::Corrupt, "MARKER_LOST", message))
+            }
+        }
+    }
+}
+
+/// The sink's output is newer than the checkpoint: an old checkpoint was restored. Skipping numbers would lose rows in silence.
+pub(crate) fn sink_ahead(id: &CommitId) -> Error {
+    let message =
+        format!("sink {:?} already holds commit {} or a later one: the checkpoint is older than the output", id.sink, id.number);
+    Error::spark(ErrorKind::Corrupt, "SINK_AHEAD", message)
 }
 
 /// A place that takes a batch's output.

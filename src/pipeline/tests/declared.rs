@@ -104,6 +104,9 @@ fn validate(schema: &serde_json::Value, value: &serde_json::Value) -> Result<(),
                 let mut known = map.iter().filter(|(key, _)| pattern.is_match(key));
                 known.try_for_each(|(key, value)| validate(rule, value).map_err(|m| format!("{key}: {m}"))).map(|()| true)?
             }
+            ("additionalProperties", Value::Object(map)) if rule.is_object() => {
+                map.iter().try_for_each(|(key, value)| validate(rule, value).map_err(|m| format!("{key}: {m}"))).map(|()| true)?
+            }
             ("additionalProperties", Value::Object(map)) => map.keys().all(|key| {
                 schema.get("properties").is_some_and(|known| known.get(key).is_some())
                     || schema

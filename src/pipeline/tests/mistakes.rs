@@ -503,3 +503,35 @@ fn a_link_to_the_input_is_the_input() {
     let text = "checkpoint: c\nsources: { s: { from: { file: { path: in } } } }\nqueries: { q: { sql: S, to: { file: { path: link }, format: json } } }";
     assert!(parse(text, "p.yaml", folder.path(), &[], &|_| None).is_err());
 }
+
+#[test]
+fn each_kafka_sink_has_a_transactional_id_of_its_own() {
+    let sink = |more: &str| format!("{{ kafka: {{ bootstrap_servers: \"b:1\", topic: t{more} }}, format: json }}");
+    let queries = |one: &str, two: &str| {
+        format!("name: p\ncheckpoint: c\n{RATE}queries:\n  a: {{ sql: S, to: {one} }}\n  b:\n    sql: S\n    to: [{two}]\n")
+    };
+    check(
+        &queries(&sink(", transactional_id: x"), &sink(", transactional_id: x")),
+        expect![[
+            r#"p.yaml:8:57: queries.b.to[0].kafka.transactional_id: queries.b.kafka and queries.a.kafka have the transactional id "x"; each sink needs its own"#
+        ]],
+    );
+    check(
+        &queries(&sink(""), &sink(", transactional_id: tidemill.p.a.kafka")),
+        expect![[
+            r#"p.yaml:8:57: queries.b.to[0].kafka.transactional_id: queries.b.kafka and queries.a.kafka have the transactional id "tidemill.p.a.kafka"; each sink needs its own"#
+        ]],
+    );
+    let (plain, other) = (sink(""), sink(", transactional_id: x").replace("json }", "json, name: o }"));
+    let dead_letter =
+        format!("{}    dead_letter: {}\n", queries(&plain, &format!("{plain}, {other}")), sink(", transactional_id: x"));
+    check(
+        &dead_letter,
+        expect![[
+            r#"p.yaml:9:65: queries.b.dead_letter.kafka.transactional_id: queries.b.dead_letter and queries.b.o have the transactional id "x"; each sink needs its own"#
+        ]],
+    );
+    read(&queries(&plain, &format!("{plain}, {other}")));
+    let at_least_once = sink(", guarantee: at_least_once");
+    read(&queries(&at_least_once, &sink(", transactional_id: tidemill.p.a.kafka")));
+}

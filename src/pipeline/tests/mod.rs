@@ -61,6 +61,26 @@ queries:
     trigger: available_now
     to: { file: { path: out, partition_by: [a, b] }, format: { csv: { header: true } } }
     dead_letter: { file: { path: bad }, format: json }
+  three:
+    sql: SELECT 3
+    to:
+      - kafka:
+          bootstrap_servers: "a:1,b:2"
+          tls: { ca: ca.pem, certificate: own.pem, key: own.key, key_password: "${env:SECRET:-hunter2}" }
+          sasl: { mechanism: scram-sha-512, username: me, password: hunter2 }
+          properties: { linger.ms: 5, compression.type: zstd }
+          topic: out
+          key: user
+          guarantee: exactly_once
+          transactional_id: team.out
+          marker_topic: marks
+          progress_topic: progress
+          transaction_timeout: 2m
+          request_timeout: 10s
+        format: json
+      - { kafka: { connection: main, guarantee: at_least_once }, name: columns }
+connections:
+  main: { kafka: { bootstrap_servers: "c:3", tls: {}, properties: { socket.timeout.ms: 9000 } } }
 limits: { state_memory: 2 GiB, ingest_log: 8 MiB, stage: 3 MiB, line: 4 KiB, json_depth: 10, connections: 9 }
 "#;
 

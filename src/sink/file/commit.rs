@@ -98,7 +98,7 @@ pub(super) fn commit(vfs: &dyn Vfs, dir: &Path, id: &CommitId, staged: &Staged) 
     for folder in &folders {
         vfs.sync_dir(folder)?;
     }
-    let CommitId { query_id, sink, number, batch_id, batch_time_us } = id.clone();
+    let CommitId { query_id, sink, number, batch_id, batch_time_us, .. } = id.clone();
     publish_manifest(vfs, dir, id, &Manifest { query_id, sink, number, batch_id, batch_time_us, files })
 }
 

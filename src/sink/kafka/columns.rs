@@ -76,7 +76,8 @@ impl Columns {
     /// Adds the rows' messages.
     ///
     /// # Errors
-    /// [`ErrorKind::Data`] for a row without a topic or with a header without a name.
+    /// [`ErrorKind::Data`] for a row without a topic, with one that no topic is called, with a partition below 0, or with a header
+    /// without a name.
     pub(super) fn pack(&self, rows: &RecordBatch, packer: &mut Packer) -> Result<()> {
         let part =
             |at: usize, to: &DataType| cast(rows.column(at), to).attempting(ErrorKind::Internal, || "write messages".to_owned());
@@ -106,8 +107,8 @@ impl Columns {
         let mut lines = values.lines();
         for row in 0..rows.num_rows() {
             let topic = match (&self.topic, &topics) {
-                (Topic::Fixed(topic), _) => packer.topic(topic),
-                (_, Some(topics)) if topics.is_valid(row) => packer.topic(topics.value(row)),
+                (Topic::Fixed(topic), _) => packer.topic(topic)?,
+                (_, Some(topics)) if topics.is_valid(row) => packer.topic(topics.value(row))?,
                 _ => {
                     let message = "null topic present in the data. Use the topic option for setting a topic";
                     return Err(Error::new(ErrorKind::Data, message));
@@ -117,9 +118,13 @@ impl Columns {
                 Values::Column(column) => column.is_valid(row).then(|| column.value(row)),
                 Values::Lines(_) => lines.next(),
             };
+            let partition = partitions.filter(|array| array.is_valid(row)).map(|array| array.value(row));
+            if partition.is_some_and(|number| number < 0) {
+                return Err(Error::new(ErrorKind::Data, "a row's partition is below 0; null leaves the choice to its key"));
+            }
             packer.add(&Record {
                 topic,
-                partition: partitions.filter(|array| array.is_valid(row)).map_or(-1, |array| array.value(row)),
+                partition: partition.unwrap_or(-1),
                 key: keys.as_ref().filter(|keys| keys.is_valid(row)).map(|keys| keys.value(row)),
                 value,
                 headers: match headers {

@@ -2,16 +2,20 @@
 //!
 //! The mark is an offset of the sink's own group, with the commit's number and the checkpoint's id beside it, so that after any crash or
 //! unclear answer the cluster itself tells whether a commit is in. Whoever opens the sink takes its transactional id over first, which
-//! ends what another process had begun; after any failure the producer is thrown away and a new one asks again.
+//! ends what another process had begun; after any failure the producer is thrown away and a new one asks again. The same goes for a
+//! producer whose request may have been sent twice: the cluster knows a late one by its epoch, which only a new producer changes.
 
+mod claim;
 mod columns;
 mod mark;
+mod progress;
 mod sending;
 mod settings;
 mod staged;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -22,11 +26,14 @@ use tidemill_librdkafka::Code;
 use super::{CommitId, Contains, Guarantee, Sink};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::is_hopeless;
+use claim::Claim;
 use columns::Columns;
 use mark::Mark;
 use sending::{Threads, Transaction, Trouble, is_fenced};
 use staged::{Packer, Staged};
 use tidemill_librdkafka::{Client, Failure, Producer};
+
+use settings::RETRY_PAUSE_MIN;
 
 pub use settings::{KafkaSinkSettings, KafkaValue};
 
@@ -42,8 +49,13 @@ pub struct KafkaSink {
     time_zone: String,
     columns: Option<Columns>,
     reader: Option<Arc<Client>>,
-    /// None before the first commit, and after one that failed.
+    /// None before the first commit, and after one that failed or was not clear.
     producer: Option<Producer>,
+    /// A request of ours for the id may still be on its way: it would take the id from the producer that has it now.
+    late_request: bool,
+    /// Topics that are there.
+    known: BTreeSet<String>,
+    claim: Option<Claim>,
     threads: Threads,
 }
 
@@ -51,8 +63,18 @@ impl KafkaSink {
     /// A sink; `id` names it if the settings do not. Timestamps in JSON are written in `time_zone`.
     pub fn new(settings: KafkaSinkSettings, id: &str, time_zone: &str) -> Self {
         let id = settings.transactional_id.clone().unwrap_or_else(|| id.to_owned());
-        let (columns, reader, producer) = (None, None, None);
-        Self { settings, id, time_zone: time_zone.to_owned(), columns, reader, producer, threads: Threads::default() }
+        Self {
+            settings,
+            id,
+            time_zone: time_zone.to_owned(),
+            columns: None,
+            reader: None,
+            producer: None,
+            late_request: false,
+            known: BTreeSet::new(),
+            claim: None,
+            threads: Threads::default(),
+        }
     }
 
     /// Refuses columns that are no messages; touches nothing.
@@ -64,16 +86,18 @@ impl KafkaSink {
         self.settings.guarantee == Guarantee::ExactlyOnce
     }
 
-    /// The topics that are named must be there.
-    async fn check_topics(&self, client: Arc<Client>) -> Result<()> {
-        let (settings, timeout) = (&self.settings, self.settings.request_timeout);
-        let mark = settings.marker_topic().filter(|_| self.is_exactly_once());
-        let mut names: Vec<String> = settings.topic.as_deref().into_iter().chain(mark).map(str::to_owned).collect();
-        names.dedup();
-        let asked = names.clone();
-        let found = self.threads.run(timeout + GRACE, move || client.describe(&asked, timeout, &is_hopeless)).await?;
+    /// Those topics must be there: librdkafka would wait for one that is not, and then say that time is over.
+    async fn check_topics(&mut self, names: &[String]) -> Result<()> {
+        let asked: Vec<String> = names.iter().filter(|name| !self.known.contains(*name)).cloned().collect();
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let (client, timeout) = (self.reader.clone().ok_or_else(not_open)?, self.settings.request_timeout);
+        let names = asked.clone();
+        let found = self.threads.run(timeout + GRACE, move || client.describe(&names, timeout, &is_hopeless)).await?;
         let found = found.map_err(|failure| self.not_reached(failure))?;
-        match names.iter().find(|name| !found.iter().any(|topic| topic.name == **name)) {
+        self.known.extend(found.into_iter().map(|topic| topic.name));
+        match asked.iter().find(|name| !self.known.contains(*name)) {
             Some(name) => {
                 let message = format!("the Kafka cluster has no topic {name:?}, or does not let us see it");
                 Err(Error::spark(ErrorKind::Config, "UNKNOWN_TOPIC_OR_PARTITION", message))
@@ -99,36 +123,75 @@ impl KafkaSink {
     }
 
     /// A producer that nobody has used before, which has the transactional id for itself.
-    async fn new_producer(&self) -> Result<Producer> {
+    async fn new_producer(&mut self) -> Result<Producer> {
         let properties = self.settings.producer_properties(&self.id)?;
         let (timeout, takes_over) = (self.settings.request_timeout, self.is_exactly_once());
+        // Until it is answered.
+        let late_before = std::mem::replace(&mut self.late_request, takes_over);
         let made = self.threads.run(timeout + GRACE, move || {
             let producer = Producer::new(&properties).map_err(Error::config)?;
+            let asked = Instant::now();
             let taken = if takes_over { producer.init_transactions(timeout) } else { Ok(()) };
-            Ok::<_, Error>((producer, taken))
+            // One that has failed goes with this thread: that may take a while.
+            Ok::<_, Error>((taken.map(|()| producer), asked.elapsed() < RETRY_PAUSE_MIN))
         });
-        let (producer, taken) = made.await??;
+        let (taken, is_clear) = made.await??;
         match taken {
-            Ok(()) => Ok(producer),
-            Err(failure) if is_fenced(&failure) => Err(self.fenced(failure).await),
+            Ok(producer) => {
+                self.late_request = late_before || (takes_over && !is_clear);
+                Ok(producer)
+            }
+            Err(failure) if is_fenced(&failure) => {
+                self.late_request = late_before;
+                Err(self.fenced(failure).await)
+            }
             Err(failure) => Err(self.not_reached(failure)),
         }
     }
 
-    /// What the group holds: an offset, and the text beside it.
-    async fn read_mark(&self, timeout: Duration) -> Result<(i64, String)> {
+    /// The mark that the group holds.
+    async fn group_mark(&self, timeout: Duration) -> Result<Option<Mark>> {
         let client = self.reader.clone().ok_or_else(not_open)?;
         let topic = self.settings.marker_topic().ok_or_else(not_open)?.to_owned();
         let read = self.threads.run(timeout + GRACE, move || client.committed(&topic, timeout)).await?;
-        read.map_err(|failure| self.not_reached(failure))
+        let (offset, text) = read.map_err(|failure| self.not_reached(failure))?;
+        let mark = Mark::read(&text).filter(|mark| mark.offset() == offset);
+        if mark.is_none() && offset >= 0 {
+            let message = format!(
+                "the consumer group {:?} holds an offset that is no mark of a sink: consumers read as this group; set another \
+                 transactional_id",
+                self.id
+            );
+            return Err(Error::config(message));
+        }
+        Ok(mark)
     }
 
-    /// Names who has our transactional id, as far as the mark tells.
-    async fn fenced(&self, failure: Failure) -> Error {
-        let mark = self.read_mark(GRACE).await.ok().and_then(|(offset, text)| Mark::read(offset, &text));
+    /// The mark that the progress topic holds, if there is one.
+    async fn progress_mark(&self) -> Result<Option<Mark>> {
+        let Some(topic) = self.settings.progress_topic.clone() else { return Ok(None) };
+        let properties = self.settings.reader_properties(&self.id)?;
+        let key = self.id.clone();
+        // What other sinks have begun there ends within their transaction's timeout, which will be like ours.
+        let timeout = self.settings.transaction_timeout;
+        let read = self.threads.run(timeout + GRACE, move || {
+            let client = Client::consumer(&properties).map_err(Error::config)?;
+            Ok::<_, Error>(progress::last(client, &topic, &key, timeout))
+        });
+        let text = read.await??.map_err(|failure| self.not_reached(failure))?;
+        Ok(text.as_deref().and_then(Mark::read))
+    }
+
+    /// Names who has our transactional id, as far as the mark tells. Where only we have committed, a late request of our own may have been
+    /// what the cluster saw: the id is taken over once more then.
+    async fn fenced(&mut self, failure: Failure) -> Error {
+        let mark = self.group_mark(GRACE).await.ok().flatten();
+        if std::mem::take(&mut self.late_request) && mark.as_ref().is_none_or(Mark::is_ours) {
+            let message = format!("a late request of our own has taken the transactional id {:?} from its successor", self.id);
+            return Error::new(ErrorKind::Unavailable, message).because(failure);
+        }
         let who = match mark {
-            Some(mark) => {
-                let Mark { query_id, number, owner, .. } = mark;
+            Some(Mark { query_id, number, owner, .. }) => {
                 format!("the last commit there is {number}, by {owner}, of checkpoint {query_id}")
             }
             None => "nothing was committed there yet".to_owned(),
@@ -137,7 +200,7 @@ impl KafkaSink {
         Error::spark(ErrorKind::Fenced, "PRODUCER_FENCED", message).because(failure)
     }
 
-    async fn explain(&self, id: &CommitId, trouble: Trouble) -> Error {
+    async fn explain(&mut self, id: &CommitId, trouble: Trouble) -> Error {
         match trouble {
             Trouble::Staged(error) => error,
             Trouble::Fenced(failure) => self.fenced(failure).await,
@@ -162,11 +225,13 @@ impl Sink for KafkaSink {
 
     async fn open(&mut self, schema: &SchemaRef) -> Result<()> {
         self.columns = Some(Columns::new(schema, &self.settings, &self.time_zone)?);
+        if self.is_exactly_once() {
+            self.claim = None;
+            self.claim = Some(Claim::new(self.settings.connection.bootstrap_servers.expose(), &self.id)?);
+        }
         let properties = self.settings.reader_properties(&self.id)?;
-        let client = Arc::new(Client::consumer(&properties).map_err(Error::config)?);
-        self.check_topics(client.clone()).await?;
-        self.reader = Some(client);
-        Ok(())
+        self.reader = Some(Arc::new(Client::consumer(&properties).map_err(Error::config)?));
+        self.check_topics(&self.settings.topics()).await
     }
 
     fn stage(&mut self, rows: &[RecordBatch]) -> Result<Bytes> {
@@ -186,23 +251,21 @@ impl Sink for KafkaSink {
         if self.producer.is_none() {
             self.producer = Some(self.new_producer().await?);
         }
-        let (offset, text) = self.read_mark(self.settings.request_timeout).await?;
-        Ok(mark::contains(id, offset, &text))
+        let mark = match self.group_mark(self.settings.request_timeout).await? {
+            // The group has it whenever the topic has, until it is forgotten.
+            Some(mark) if mark.query_id == id.query_id => Some(mark),
+            _ => self.progress_mark().await?,
+        };
+        Ok(mark::contains(id, mark.as_ref()))
     }
 
     async fn commit(&mut self, id: &CommitId, staged: &Bytes) -> Result<()> {
         let staged = Staged::open(staged)?;
-        if self.producer.is_none() {
-            // A new producer may have ended a transaction, or waited for one that was being committed.
-            match self.contains(id).await? {
-                Contains::Yes => return Ok(()),
-                Contains::No => {}
-                Contains::Ahead | Contains::MarkerLost => {
-                    let message = format!("the group {:?} does not hold the mark before commit {}", self.id, id.number);
-                    return Err(Error::spark(ErrorKind::Corrupt, "MARKER_LOST", message));
-                }
-            }
+        // A new producer may have ended a transaction, or waited for one that was being committed.
+        if self.producer.is_none() && self.contains(id).await?.is_in(id)? {
+            return Ok(());
         }
+        self.check_topics(&staged.topics).await?;
         let producer = match self.producer.take() {
             Some(producer) => producer,
             None => self.new_producer().await?,
@@ -213,25 +276,35 @@ impl Sink for KafkaSink {
         let transaction = marker_topic.map(|marker_topic| Transaction {
             group: self.id.clone(),
             marker_topic: marker_topic.to_owned(),
+            progress_topic: settings.progress_topic.clone(),
             mark: Mark::of(id, staged.messages),
             timeout: settings.transaction_timeout,
             request_timeout: settings.request_timeout,
         });
         let send_limit = settings.request_timeout + GRACE;
         let sent = self.threads.run(limit, move || {
-            let done = match &transaction {
-                Some(transaction) => sending::transact(&producer, &staged, transaction),
-                None => sending::send(&producer, &staged, send_limit),
+            let is_clear = match &transaction {
+                Some(transaction) => sending::transact(&producer, &staged, transaction)?,
+                None => sending::send(&producer, &staged, send_limit).map(|()| true)?,
             };
-            // After a failure the producer is of no use, and goes with this thread.
-            done.map(|()| producer)
+            // Otherwise, and after a failure, the producer is of no use, and goes with this thread.
+            Ok(is_clear.then_some(producer))
         });
         match sent.await? {
             Ok(producer) => {
-                self.producer = Some(producer);
+                // What is late comes soon or never.
+                self.late_request = false;
+                self.producer = match producer {
+                    Some(producer) => Some(producer),
+                    // At once: later it could be somebody else's turn. If that fails, the next commit tries again.
+                    None => self.new_producer().await.ok(),
+                };
                 Ok(())
             }
-            Err(trouble) => Err(self.explain(id, trouble).await),
+            Err(trouble) => {
+                self.known.clear();
+                Err(self.explain(id, trouble).await)
+            }
         }
     }
 }
@@ -254,4 +327,27 @@ fn is_for_good(failure: &Failure) -> bool {
             | Code::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION
             | Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    #[tokio::test]
+    async fn two_sinks_of_a_process_cannot_have_one_id() {
+        // Nobody answers there.
+        let settings =
+            KafkaSinkSettings { request_timeout: Duration::from_millis(100), ..KafkaSinkSettings::new("127.0.0.1:1", "t") };
+        let schema: SchemaRef = Arc::new(Schema::new(vec![Field::new("value", DataType::Utf8, true)]));
+        let sink = || KafkaSink::new(settings.clone(), "one id", "UTC");
+        let (mut first, mut second) = (sink(), sink());
+        assert_eq!(first.open(&schema).await.unwrap_err().kind(), ErrorKind::Unavailable);
+        let refused = second.open(&schema).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Config, "{refused:?}");
+        assert!(refused.message().starts_with("another sink of this process has the transactional id \"one id\""), "{refused:?}");
+        drop(first);
+        assert_eq!(second.open(&schema).await.unwrap_err().kind(), ErrorKind::Unavailable);
+        assert_eq!(second.open(&schema).await.unwrap_err().kind(), ErrorKind::Unavailable, "it has it already");
+    }
 }

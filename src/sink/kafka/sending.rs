@@ -9,9 +9,11 @@ use tidemill_librdkafka::Code;
 use tokio::sync::oneshot;
 
 use super::mark::Mark;
+use super::progress;
+use super::settings::RETRY_PAUSE_MIN;
 use super::staged::Staged;
 use crate::error::{Error, ErrorKind, Result};
-use tidemill_librdkafka::{At, Failure, Producer};
+use tidemill_librdkafka::{At, Failure, Producer, Record};
 
 /// Threads that may hang in librdkafka before no more are begun.
 const HANGING_MAX: usize = 8;
@@ -75,33 +77,76 @@ pub(super) enum Trouble {
 pub(super) struct Transaction {
     pub(super) group: String,
     pub(super) marker_topic: String,
+    /// Where the mark is sent to, too.
+    pub(super) progress_topic: Option<String>,
     pub(super) mark: Mark,
     /// After which the cluster aborts it.
     pub(super) timeout: Duration,
     pub(super) request_timeout: Duration,
 }
 
+/// Messages on their way: those of the batch, and what comes behind them.
+struct Load<'a> {
+    staged: &'a Staged,
+    /// Those of the batch, and more.
+    topics: Vec<&'a str>,
+    last: Option<Record<'a>>,
+}
+
+impl<'a> Load<'a> {
+    fn of(staged: &'a Staged) -> Self {
+        Self { staged, topics: staged.topics.iter().map(String::as_str).collect(), last: None }
+    }
+
+    /// With a message of our own, to the partition of marks.
+    fn and(mut self, topic: &'a str, key: &'a str, value: &'a str) -> Self {
+        let (key, value) = (Some(key.as_bytes()), Some(value.as_bytes()));
+        self.last = Some(Record { topic: self.topics.len(), partition: progress::PARTITION, key, value, ..Record::default() });
+        self.topics.push(topic);
+        self
+    }
+
+    fn records(&self) -> impl Iterator<Item = Result<Record<'_>>> {
+        self.staged.records().chain(self.last.clone().map(Ok))
+    }
+
+    fn messages(&self) -> usize {
+        self.staged.messages + usize::from(self.last.is_some())
+    }
+
+    /// What became of a message.
+    fn trouble(&self, number: usize, failure: Failure) -> Trouble {
+        let record = self.records().nth(number).and_then(Result::ok).unwrap_or_default();
+        let bytes = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
+        let topic = self.topics.get(record.topic).copied().unwrap_or_default().to_owned();
+        Trouble::Message { number, topic, bytes, failure }
+    }
+}
+
 /// Sends the messages and waits until each is delivered.
 pub(super) fn send(producer: &Producer, staged: &Staged, limit: Duration) -> Result<(), Trouble> {
+    deliver(producer, &Load::of(staged), limit)
+}
+
+fn deliver(producer: &Producer, load: &Load<'_>, limit: Duration) -> Result<(), Trouble> {
     let deadline = Instant::now() + limit;
-    let names: Vec<&str> = staged.topics.iter().map(String::as_str).collect();
-    let topics = producer.topics(&names).map_err(|failure| Trouble::Step { attempt: "open the topics", failure })?;
+    let topics = producer.topics(&load.topics).map_err(|failure| Trouble::Step { attempt: "open the topics", failure })?;
     let mut reports = Reports::default();
-    for (number, record) in staged.records().enumerate() {
+    for (number, record) in load.records().enumerate() {
         let record = record.map_err(Trouble::Staged)?;
         while let Err(failure) = topics.send(number, &record) {
             if failure.code != Code::RD_KAFKA_RESP_ERR__QUEUE_FULL {
-                return Err(message(staged, number, failure));
+                return Err(load.trouble(number, failure));
             }
             reports.wait(producer, deadline)?;
-            reports.check(staged)?;
+            reports.check(load)?;
         }
     }
-    while reports.delivered < staged.messages {
-        reports.check(staged)?;
+    while reports.delivered < load.messages() {
+        reports.check(load)?;
         reports.wait(producer, deadline)?;
     }
-    reports.check(staged)
+    reports.check(load)
 }
 
 /// The delivery reports of a commit.
@@ -131,26 +176,22 @@ impl Reports {
         Err(Trouble::Step { attempt: "deliver the messages in time", failure })
     }
 
-    fn check(&mut self, staged: &Staged) -> Result<(), Trouble> {
+    fn check(&mut self, load: &Load<'_>) -> Result<(), Trouble> {
         match self.failed.take() {
-            Some((number, failure)) => Err(message(staged, number, failure)),
+            Some((number, failure)) => Err(load.trouble(number, failure)),
             None => Ok(()),
         }
     }
 }
 
-fn message(staged: &Staged, number: usize, failure: Failure) -> Trouble {
-    let record = staged.records().nth(number).and_then(Result::ok).unwrap_or_default();
-    let bytes = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
-    let topic = staged.topics.get(record.topic).cloned().unwrap_or_default();
-    Trouble::Message { number, topic, bytes, failure }
-}
-
-/// Sends the messages and their mark in one transaction.
-pub(super) fn transact(producer: &Producer, staged: &Staged, transaction: &Transaction) -> Result<(), Trouble> {
+/// Sends the messages and their mark in one transaction. The answer is whether each request was sent to the cluster once only: if not,
+/// the other may still be on its way, and would end the producer's next transaction in its midst. The producer must not have one then.
+pub(super) fn transact(producer: &Producer, staged: &Staged, transaction: &Transaction) -> Result<bool, Trouble> {
     let began = Instant::now();
-    let done = in_transaction(producer, staged, transaction);
-    let Err(trouble) = done else { return Ok(()) };
+    let trouble = match in_transaction(producer, staged, transaction) {
+        Ok(is_clear) => return Ok(is_clear),
+        Err(trouble) => trouble,
+    };
     let Some(failure) = fenced(producer, &trouble) else {
         // Readers need not wait for the transaction to time out. Who did not hear of the abort asks the mark all the same.
         if producer.fatal().is_none() {
@@ -165,14 +206,22 @@ pub(super) fn transact(producer: &Producer, staged: &Staged, transaction: &Trans
     Err(Trouble::Step { attempt: "commit before the transaction timed out", failure })
 }
 
-fn in_transaction(producer: &Producer, staged: &Staged, transaction: &Transaction) -> Result<(), Trouble> {
+fn in_transaction(producer: &Producer, staged: &Staged, transaction: &Transaction) -> Result<bool, Trouble> {
     let step = |attempt: &'static str| move |failure: Failure| Trouble::Step { attempt, failure };
-    let Transaction { group, marker_topic, mark, timeout, request_timeout } = transaction;
+    let Transaction { group, marker_topic, progress_topic, mark, timeout, request_timeout } = transaction;
+    let text = mark.text();
+    let load = match progress_topic {
+        Some(topic) => Load::of(staged).and(topic, group, &text),
+        None => Load::of(staged),
+    };
     producer.begin().map_err(step("begin a transaction"))?;
-    send(producer, staged, *timeout)?;
+    deliver(producer, &load, *timeout)?;
     let at = At { topic: marker_topic.as_str().into(), partition: 0, offset: mark.offset() };
-    producer.send_offset(group, &at, &mark.text(), *request_timeout).map_err(step("write the mark"))?;
-    producer.commit(*request_timeout).map_err(step("commit the transaction"))
+    let asked = Instant::now();
+    producer.send_offset(group, &at, &text, *request_timeout).map_err(step("write the mark"))?;
+    let marked = Instant::now();
+    producer.commit(*request_timeout).map_err(step("commit the transaction"))?;
+    Ok(marked - asked < RETRY_PAUSE_MIN && marked.elapsed() < RETRY_PAUSE_MIN)
 }
 
 fn fenced(producer: &Producer, trouble: &Trouble) -> Option<Failure> {

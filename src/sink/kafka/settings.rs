@@ -1,12 +1,17 @@
 //! What a Kafka sink is told, and the properties of librdkafka that come of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::error::Result;
 use crate::kafka::{KafkaConnection, Role};
 use crate::pipeline::Text;
 use crate::sink::Guarantee;
+
+/// Pause before librdkafka repeats a request, or connects once more: it makes them up to a quarter shorter.
+const RETRY_PAUSE_MS: &str = "250";
+/// What was answered sooner was asked once only.
+pub(super) const RETRY_PAUSE_MIN: Duration = Duration::from_millis(180);
 
 /// What the values of messages are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +34,8 @@ pub struct KafkaSinkSettings {
     pub topic: Option<String>,
     /// Topic that the mark of a commit refers to; [`KafkaSinkSettings::topic`] unless given.
     pub marker_topic: Option<String>,
+    /// Compacted topic that keeps the mark, too, for longer than the cluster keeps a group's offsets.
+    pub progress_topic: Option<String>,
     /// What the messages are.
     pub value: KafkaValue,
     /// Exactly once by a transaction per batch, or at least once without.
@@ -53,6 +60,7 @@ impl KafkaSinkSettings {
             },
             topic: Some(topic.to_owned()),
             marker_topic: None,
+            progress_topic: None,
             value: KafkaValue::Columns,
             guarantee: Guarantee::ExactlyOnce,
             transactional_id: None,
@@ -63,7 +71,15 @@ impl KafkaSinkSettings {
 
     /// The topic that a commit's mark refers to, if there is one.
     pub(super) fn marker_topic(&self) -> Option<&str> {
-        self.marker_topic.as_deref().or(self.topic.as_deref())
+        self.marker_topic.as_deref().or(self.topic.as_deref()).or(self.progress_topic.as_deref())
+    }
+
+    /// Every topic that the settings name.
+    pub(super) fn topics(&self) -> Vec<String> {
+        let marks = [self.marker_topic(), self.progress_topic.as_deref()];
+        let marks = marks.into_iter().filter(|_| self.guarantee == Guarantee::ExactlyOnce);
+        let names: BTreeSet<&str> = marks.chain([self.topic.as_deref()]).flatten().collect();
+        names.into_iter().map(str::to_owned).collect()
     }
 
     /// The properties of the sink's producer; the user's own come last.
@@ -79,6 +95,8 @@ impl KafkaSinkSettings {
             // The default is a gigabyte.
             ("queue.buffering.max.kbytes", "65536"),
             ("compression.type", "lz4"),
+            ("retry.backoff.ms", RETRY_PAUSE_MS),
+            ("reconnect.backoff.ms", RETRY_PAUSE_MS),
             // Keys go where Kafka's own producer, and Spark's, would send them.
             ("partitioner", "murmur2_random"),
         ];
@@ -92,7 +110,15 @@ impl KafkaSinkSettings {
 
     /// The properties of the client that asks for topics and marks.
     pub(super) fn reader_properties(&self, id: &str) -> Result<Vec<(String, String)>> {
-        let own = [("group.id", id), ("enable.auto.commit", "false"), ("isolation.level", "read_committed")];
+        let own = [
+            ("group.id", id),
+            ("enable.auto.commit", "false"),
+            ("isolation.level", "read_committed"),
+            ("auto.offset.reset", "earliest"),
+            // The end of the progress topic is told at once, and again once it has moved.
+            ("enable.partition.eof", "true"),
+            ("fetch.wait.max.ms", "20"),
+        ];
         let mut properties: Vec<_> = own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         properties.extend(self.connection.properties(Role::Sink)?);
         Ok(properties)

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::kafka::is_topic_name;
 use tidemill_librdkafka::Record;
 
 const VERSION: u32 = 1;
@@ -31,13 +32,20 @@ pub(super) struct Packer {
 
 impl Packer {
     /// The place of a topic in the list.
-    pub(super) fn topic(&mut self, name: &str) -> usize {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Data`] for what no topic can be called. Once the batch was decided it would be too late.
+    pub(super) fn topic(&mut self, name: &str) -> Result<usize> {
         if let Some(place) = self.places.get(name) {
-            return *place;
+            return Ok(*place);
+        }
+        if !is_topic_name(name) {
+            let message = "a row's topic is no topic's name: 1 to 249 letters, digits, dots, underscores and hyphens";
+            return Err(Error::new(ErrorKind::Data, message));
         }
         self.places.insert(name.to_owned(), self.topics.len());
         self.topics.push(name.to_owned());
-        self.topics.len() - 1
+        Ok(self.topics.len() - 1)
     }
 
     /// Adds a message.
@@ -160,8 +168,9 @@ mod tests {
 
     fn sample() -> Bytes {
         let mut packer = Packer::default();
-        let (one, two) = (packer.topic("one"), packer.topic("two"));
-        assert_eq!(packer.topic("one"), one);
+        let (one, two) = (packer.topic("one").unwrap(), packer.topic("two").unwrap());
+        assert_eq!(packer.topic("one").unwrap(), one);
+        assert_eq!(packer.topic("no/topic").unwrap_err().kind(), ErrorKind::Data);
         let tombstone = Record { topic: two, partition: 3, key: Some(b"k"), ..Record::default() };
         let headers = vec![("h", Some(&b"v"[..])), ("none", None)];
         packer.add(&tombstone).unwrap();

@@ -90,6 +90,16 @@ class Driver {
                 admin.listConsumerGroupOffsets(words[1]).partitionsToOffsetAndMetadata().get()
                     .forEach((at, offset) -> committed.put(at.toString(), offset.offset()));
                 return committed.toString();
+            case "end": // topic with one partition: its end, what is not committed included
+                var only = new TopicPartition(words[1], 0);
+                return String.valueOf(admin.listOffsets(Map.of(only, OffsetSpec.latest())).all().get().get(only).offset());
+            case "forget": // group
+                admin.deleteConsumerGroups(List.of(words[1])).all().get();
+                return "";
+            case "occupy": // group, topic, offset in its first partition
+                var place = Map.of(new TopicPartition(words[2], 0), new OffsetAndMetadata(Long.parseLong(words[3])));
+                admin.alterConsumerGroupOffsets(words[1], place).all().get();
+                return "";
             case "send": // transactional id or -, topic, partition, time or -, key, value, headers as k=v
                 return String.valueOf(send(words));
             case "fill": // topic, partitions, rows in all, first id

@@ -7,8 +7,10 @@ mod faults;
 mod losses;
 mod producer;
 mod proof;
+mod proxy;
 mod script;
 mod sink;
+mod sink_faults;
 mod source;
 
 use std::io::{BufRead, BufReader, Write};
@@ -20,6 +22,7 @@ use std::sync::{LazyLock, Mutex};
 use serde_json::Value;
 
 use super::binary::{Ended, Folder};
+use proxy::Proxy;
 
 /// A broker and a client of Kafka's own.
 pub(crate) struct Broker {
@@ -75,9 +78,9 @@ fn serve(arguments: &[&str]) -> Serving {
 
 static SHARED: LazyLock<Broker> = LazyLock::new(|| match std::env::var("KAFKA_BOOTSTRAP") {
     Ok(address) => Broker { driver: Driver::start(&address), address, data: PathBuf::new(), _serving: None },
-    Err(_) => Broker::serving(false),
+    Err(_) => Broker::serving(&[]),
 });
-static SECURED: LazyLock<Broker> = LazyLock::new(|| Broker::serving(true));
+static SECURED: LazyLock<Broker> = LazyLock::new(|| Broker::serving(&["--secure"]));
 
 static NAMES: AtomicU32 = AtomicU32::new(0);
 
@@ -94,11 +97,18 @@ impl Broker {
 
     /// One that the test may end.
     pub(crate) fn own() -> Self {
-        Self::serving(false)
+        Self::serving(&[])
     }
 
-    fn serving(secure: bool) -> Self {
-        let serving = serve(if secure { &["--secure"] } else { &[] });
+    /// One that clients reach through `proxy`, at its port.
+    pub(crate) fn behind(proxy: &Proxy) -> Self {
+        let broker = Self::serving(&["--proxy", &proxy.port.to_string()]);
+        proxy.to(broker.port(2));
+        broker
+    }
+
+    fn serving(options: &[&str]) -> Self {
+        let serving = serve(options);
         let (address, data) = (serving.address.clone(), serving.folder.path().to_owned());
         Self { driver: Driver::start(&address), address, data, _serving: Some(serving) }
     }

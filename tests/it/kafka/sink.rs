@@ -8,10 +8,10 @@ use rustix::process::Signal;
 use super::super::binary::{Folder, pause};
 use super::{Broker, run};
 
-const AVAILABLE: &str = "trigger: available_now";
+pub(super) const AVAILABLE: &str = "trigger: available_now";
 
 /// A pipeline called `name` from files of `id`s to Kafka; `sink` are the sink's settings, `beside` what stands beside it.
-fn sending(broker: &Broker, name: &str, sql: &str, (sink, beside): (&str, &str), more: &str) -> Folder {
+pub(super) fn sending(broker: &Broker, name: &str, sql: &str, (sink, beside): (&str, &str), more: &str) -> Folder {
     Folder::with(&format!(
         "version: 1\nname: {name}\ncheckpoint: checkpoint\nsources:\n  t:\n    from: {{ file: {{ path: in/*.json, \
          max_files_per_trigger: 1 }} }}\n    format: {{ json: {{ schema: \"id BIGINT\" }} }}\nqueries:\n  q:\n    sql: {sql}\n    to: {{ \
@@ -21,18 +21,18 @@ fn sending(broker: &Broker, name: &str, sql: &str, (sink, beside): (&str, &str),
 }
 
 /// Rows of JSON, to `topic`.
-fn json(broker: &Broker, topic: &str, settings: &str, more: &str) -> Folder {
+pub(super) fn json(broker: &Broker, topic: &str, settings: &str, more: &str) -> Folder {
     let sink = format!("topic: {topic}{settings}");
     sending(broker, topic, "SELECT id FROM t", (&sink, ", format: json"), more)
 }
 
-fn put(folder: &Folder, file: &str, ids: std::ops::Range<u64>) {
+pub(super) fn put(folder: &Folder, file: &str, ids: std::ops::Range<u64>) {
     let lines: String = ids.map(|id| format!("{{\"id\":{id}}}\n")).collect();
     folder.write(&format!("in/{file}.json"), lines);
 }
 
 /// How often each `id` is there.
-fn ids(broker: &Broker, topic: &str) -> BTreeMap<u64, usize> {
+pub(super) fn ids(broker: &Broker, topic: &str) -> BTreeMap<u64, usize> {
     let mut times = BTreeMap::new();
     for message in broker.read(topic) {
         let value = message.split('|').nth(2).unwrap();
@@ -42,12 +42,12 @@ fn ids(broker: &Broker, topic: &str) -> BTreeMap<u64, usize> {
     times
 }
 
-fn once(ids: std::ops::Range<u64>) -> BTreeMap<u64, usize> {
+pub(super) fn once(ids: std::ops::Range<u64>) -> BTreeMap<u64, usize> {
     ids.map(|id| (id, 1)).collect()
 }
 
 #[track_caller]
-fn fails(folder: &Folder, code: i32, expected: &[&str]) {
+pub(super) fn fails(folder: &Folder, code: i32, expected: &[&str]) {
     let ended = folder.start_pipeline(&[]).end();
     assert_eq!(ended.code, code, "{ended:#?}");
     for text in expected {
@@ -87,6 +87,123 @@ fn columns_are_the_message() {
     run(&folder);
     assert_eq!(broker.read(&one), ["1|0|v0|h=x", "1|2|-|h=x"], "a null value is a tombstone");
     assert_eq!(broker.read(&two), ["0|1|v1|h=x"]);
+}
+
+#[test]
+fn nothing_is_a_key_and_a_value_too() {
+    let broker = Broker::shared();
+    let topic = broker.topic(1);
+    let sql = "SELECT CAST(NULL AS STRING) AS key, if(id = 0, NULL, if(id = 1, '', 'v')) AS value, CAST(NULL AS INT) AS partition FROM t";
+    let folder = sending(broker, &topic, sql, (&format!("topic: {topic}"), ""), AVAILABLE);
+    put(&folder, "a", 0..3);
+    run(&folder);
+    assert_eq!(broker.read(&topic), ["0|-|-|", "0|-||", "0|-|v|"]);
+    // A row of JSON whose key is null.
+    let topic = broker.topic(1);
+    let sink = format!("topic: {topic}, key: k");
+    let folder = sending(broker, &topic, "SELECT id, if(id = 0, NULL, id) AS k FROM t", (&sink, ", format: json"), AVAILABLE);
+    put(&folder, "a", 0..2);
+    run(&folder);
+    assert_eq!(broker.read(&topic), ["0|-|{\"id\":0}|", "0|1|{\"id\":1,\"k\":1}|"]);
+}
+
+#[test]
+fn a_topic_or_partition_that_is_not_there_is_named() {
+    let broker = Broker::shared();
+    let topic = broker.topic(1);
+    let later = format!("{topic}-later");
+    let to = |sql: &str, name: &str| {
+        let folder = sending(broker, &format!("{topic}-{name}"), sql, (&format!("marker_topic: {topic}"), ""), AVAILABLE);
+        put(&folder, "a", 0..2);
+        folder
+    };
+    let folder = to(&format!("SELECT if(id = 1, '{later}', '{topic}') AS topic, CAST(id AS STRING) AS value FROM t"), "topic");
+    fails(&folder, 2, &["UNKNOWN_TOPIC_OR_PARTITION", &format!("no topic {later:?}")]);
+    assert_eq!(broker.read(&topic), [""; 0], "nothing of the batch is seen");
+    broker.tell(&["create", &later, "1"]);
+    run(&folder);
+    assert_eq!((broker.read(&topic), broker.read(&later)), (vec!["0|-|0|".to_owned()], vec!["0|-|1|".to_owned()]));
+    let folder = to(&format!("SELECT '{topic}' AS topic, 'v' AS value, 7 AS partition FROM t"), "partition");
+    fails(&folder, 1, &[&format!("topic {topic:?} does not take message 0 of batch 0 (1 bytes)"), "nknown partition"]);
+    // What cannot be is refused before the batch is decided: right rows later are not held up.
+    let folder = to("SELECT 'no/topic' AS topic, 'v' AS value FROM t", "name");
+    fails(&folder, 1, &["a row's topic is no topic's name"]);
+    let folder = to(&format!("SELECT '{topic}' AS topic, 'v' AS value, -1 AS partition FROM t"), "negative");
+    fails(&folder, 1, &["a row's partition is below 0"]);
+    assert_eq!(broker.read(&topic).len(), 1);
+}
+
+#[test]
+fn a_group_of_consumers_is_not_overwritten() {
+    let broker = Broker::shared();
+    let topic = broker.topic(1);
+    broker.tell(&["occupy", &format!("{topic}-readers"), &topic, "0"]);
+    let folder = json(broker, &topic, &format!(", transactional_id: {topic}-readers"), AVAILABLE);
+    put(&folder, "a", 0..1);
+    fails(&folder, 2, &[&format!("the consumer group \"{topic}-readers\" holds an offset that is no mark")]);
+    assert_eq!(broker.tell(&["committed", &format!("{topic}-readers")]), format!("{{{topic}-0=0}}"));
+}
+
+#[test]
+fn a_mark_in_a_topic_outlives_that_of_the_group() {
+    let broker = Broker::shared();
+    let (topic, progress) = (broker.topic(1), format!("{}-progress", broker.topic(1)));
+    broker.tell(&["create", &progress, "2", "cleanup.policy=compact"]);
+    let group = format!("tidemill.{topic}.q.kafka");
+    let group_only = json(broker, &topic, "", AVAILABLE);
+    put(&group_only, "a", 0..5);
+    run(&group_only);
+    // A pipeline that has begun without the topic goes on with it.
+    let pipeline = std::fs::read_to_string(group_only.path("pipeline.yaml")).unwrap();
+    let both = pipeline
+        .replace("topic: ", &format!("request_timeout: 1s, transaction_timeout: 3s, progress_topic: {progress}, topic: "));
+    group_only.write("pipeline.yaml", &both);
+    put(&group_only, "b", 5..10);
+    run(&group_only);
+    broker.tell(&["forget", &group]);
+    put(&group_only, "c", 10..15);
+    run(&group_only);
+    assert_eq!(ids(broker, &topic), once(0..15));
+    let marks = broker.read(&progress);
+    assert!(marks.len() == 2 && marks.iter().all(|mark| mark.starts_with(&format!("0|{group}|v1;"))), "{marks:?}");
+
+    // What another sink has not committed there is not read, and what it has aborted does not count.
+    let mark = marks[1].split('|').nth(2).unwrap().replace(";2;", ";7;");
+    broker.tell(&["begin", &topic]);
+    broker.tell(&["send", &topic, &progress, "0", "-", &group, &mark]);
+    put(&group_only, "d", 15..20);
+    // The mark of this batch lies behind the open transaction.
+    run(&group_only);
+    broker.tell(&["forget", &group]);
+    put(&group_only, "e", 20..25);
+    fails(&group_only, 75, &[&format!("topic {progress:?} could not be read up to its end")]);
+    broker.tell(&["abort", &topic]);
+    run(&group_only);
+    assert_eq!(ids(broker, &topic), once(0..25));
+
+    // Others' marks, and many of them, do not hide ours; one that was taken back is none.
+    for number in 0..1100 {
+        broker.send(&progress, 0, &number.to_string(), "v1;someone else's");
+    }
+    broker.tell(&["forget", &group]);
+    run(&group_only);
+    broker.send(&progress, 0, &group, "-");
+    put(&group_only, "f", 25..30);
+    fails(&group_only, 1, &["MARKER_LOST"]);
+    assert_eq!(ids(broker, &topic), once(0..25));
+}
+
+#[test]
+fn a_group_that_was_forgotten_stops_a_sink_without_a_progress_topic() {
+    let broker = Broker::shared();
+    let topic = broker.topic(1);
+    let folder = json(broker, &topic, "", AVAILABLE);
+    put(&folder, "a", 0..5);
+    run(&folder);
+    broker.tell(&["forget", &format!("tidemill.{topic}.q.kafka")]);
+    put(&folder, "b", 5..10);
+    fails(&folder, 1, &["MARKER_LOST"]);
+    assert_eq!(ids(broker, &topic), once(0..5));
 }
 
 #[test]
@@ -142,6 +259,9 @@ fn what_was_decided_is_sent_after_the_broker_and_the_engine_died() {
     process.says("query paused");
     broker.start();
     process.until("the third batch", || (ids(&broker, &topic).len() == 30).then_some(()));
+    // What was delivered is counted once it is committed, by the process that decided it.
+    let counted = format!("tidemill_rows_written_total{{pipeline=\"{topic}\",query=\"q\",sink=\"kafka\"}} 10\n");
+    process.until("it is counted", || process.get("/metrics").1.contains(&counted).then_some(()));
     process.stop();
     assert_eq!(ids(&broker, &topic), once(0..30));
 }
@@ -225,4 +345,7 @@ fn what_cannot_be_sent_is_refused_before() {
     check("SELECT id FROM t", &format!("{to}, properties: {{ transactional.id: x }}"), "", "use transactional_id");
     check("SELECT id FROM t", &format!("{to}, request_timeout: 2m"), ", format: json", "less than transaction_timeout");
     check("SELECT id FROM t", &format!("{to}, guarantee: at_least_once, transactional_id: x"), "", "exactly_once only");
+    check("SELECT id FROM t", &format!("{to}, guarantee: at_least_once, progress_topic: x"), "", "exactly_once only");
+    check("SELECT id FROM t", &format!("{to}, progress_topic: {topic}"), "", "expected another topic than the messages'");
+    check("SELECT id FROM t", "topic: a/b", "", "expected 1 to 249 letters, digits, dots, underscores and hyphens");
 }

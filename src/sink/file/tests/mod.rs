@@ -21,7 +21,14 @@ mod formats;
 const DIR: &str = "/out";
 
 fn id(number: u64) -> CommitId {
-    CommitId { query_id: "0198c0ffee".repeat(3), sink: "file".to_owned(), number, batch_id: number + 3, batch_time_us: 1_700_000 }
+    CommitId {
+        query_id: "0198c0ffee".repeat(3),
+        sink: "file".to_owned(),
+        number,
+        batch_id: number + 3,
+        batch_time_us: 1_700_000,
+        crc32c: 0,
+    }
 }
 
 fn text(values: &[Option<&str>]) -> ArrayRef {
