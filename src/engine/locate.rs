@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 
 use super::feed::Decoders;
 use super::query::{Query, QuerySource, SourceRows};
-use super::reading::{BatchRead, batch_input, open_feed, rows_of};
+use super::reading::{BatchRead, open_feed, rows_of};
 use crate::checkpoint::PlannedBatch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::MetadataColumn;
@@ -25,8 +25,9 @@ use crate::source::OffsetRange;
 impl Query {
     /// `error` of a batch with the place of the row behind it, where one row of one source can be named.
     pub(super) async fn located(&mut self, planned: &PlannedBatch, read: &BatchRead, error: Error) -> Error {
+        // Another run would call the functions again.
         let place = match error.kind() {
-            ErrorKind::Data => self.place(planned, read, &error).await,
+            ErrorKind::Data if self.parts.plan.functions().is_empty() => self.place(planned, read, &error).await,
             _ => None,
         };
         self.parts.plan.abort();
@@ -64,7 +65,7 @@ impl Query {
         let feed = open_feed(source, rows, range).await?;
         let rows = first(rows_of(Arc::new(Mutex::new(feed))), wanted);
         let rows = self.input_rows(name, rows, false).await?;
-        Ok(batch_input(planned, BTreeMap::from([(name.to_owned(), rows)])))
+        Ok(self.batch_input(planned, BTreeMap::from([(name.to_owned(), rows)])))
     }
 }
 

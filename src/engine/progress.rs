@@ -106,6 +106,9 @@ pub struct Ledger {
     /// Rows set aside because their event time lies too far in the future.
     #[serde(default)]
     pub rows_future: u64,
+    /// Rows that a function could not answer: they went on without an answer, or were dropped, as its `on_error` says.
+    #[serde(default)]
+    pub rows_failed_call: u64,
     /// Rows given to the query's sinks (dead letters not included).
     pub rows_emitted: u64,
     /// Rows given to the dead-letter sink.

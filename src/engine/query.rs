@@ -19,6 +19,7 @@ use crate::checkpoint::{BatchId, Checkpoint, FirstStep, PlannedBatch, PreparedBa
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::MetadataColumn;
+use crate::function::QueryCalls;
 use crate::metrics::QueryMetrics;
 use crate::operator::ending::Ending;
 use crate::pipeline::Trigger;
@@ -99,6 +100,8 @@ pub struct QueryParts {
     pub checkpoint: Checkpoint,
     /// What the checkpoint held when it was opened.
     pub recovered: Recovered,
+    /// What functions are called with.
+    pub calls: QueryCalls,
     /// Largest staged output of a batch, in bytes (`limits.stage`).
     pub stage_bytes_max: u64,
     /// What all state of the query may hold, in bytes (`limits.state_memory`).

@@ -52,17 +52,6 @@ pub(super) async fn open_feed(source: &mut QuerySource, rows: SourceRows, range:
     Ok(Feed::new(&source.name, rows, chunks))
 }
 
-/// What the plan runs with, beside the rows.
-pub(super) fn batch_input(planned: &PlannedBatch, rows: BTreeMap<String, InputRows>) -> BatchInput {
-    BatchInput {
-        rows,
-        batch_time_us: planned.batch_time_us,
-        watermark_ms: planned.watermark_ms,
-        late_watermark_ms: planned.late_watermark_ms,
-        seed: planned.seed,
-    }
-}
-
 /// The rows of a feed, for a plan that takes them as they come.
 pub(super) fn rows_of(feed: Arc<Mutex<Feed>>) -> BoxStream<'static, Result<RecordBatch>> {
     let next = |feed: Arc<Mutex<Feed>>| async move {
@@ -73,6 +62,18 @@ pub(super) fn rows_of(feed: Arc<Mutex<Feed>>) -> BoxStream<'static, Result<Recor
 }
 
 impl Query {
+    /// What the plan runs with: the rows, and what was planned.
+    pub(super) fn batch_input(&self, planned: &PlannedBatch, rows: BTreeMap<String, InputRows>) -> BatchInput {
+        BatchInput {
+            rows,
+            batch_time_us: planned.batch_time_us,
+            watermark_ms: planned.watermark_ms,
+            late_watermark_ms: planned.late_watermark_ms,
+            seed: planned.seed,
+            calls: Some(self.parts.calls.in_batch(planned.batch.0)),
+        }
+    }
+
     /// Begins to read every source's range: the input of the plan, and what is asked for the sums afterwards.
     pub(super) async fn read(&mut self, planned: &PlannedBatch) -> Result<(Reading, BatchInput)> {
         let (mut feeds, mut rows) = (BTreeMap::new(), BTreeMap::new());
@@ -88,7 +89,7 @@ impl Query {
                 Err(error) => return Err(feed.lock().await.finish().await.err().unwrap_or(error)),
             }
         }
-        Ok((Reading(feeds), batch_input(planned, rows)))
+        Ok((Reading(feeds), self.batch_input(planned, rows)))
     }
 
     /// One source's rows in the form that the plan takes them in.

@@ -80,6 +80,7 @@ impl BatchReport {
         self.ledger.rows_emitted = output.rows.iter().map(|batch| batch.num_rows() as u64).sum();
         self.ledger.rows_late = output.event_time.rows_late;
         self.ledger.rows_future = output.event_time.rows_future;
+        self.ledger.rows_failed_call = output.event_time.rows_failed_call;
         let first = watermarks.iter().find_map(|(id, _)| output.event_time.observed.get(id));
         if let Some(Observed { max_ms, min_ms, sum_ms, rows }) = first {
             let avg_ms = i64::try_from(sum_ms.div_euclid(i128::from(*rows).max(1))).unwrap_or(i64::MAX);

@@ -26,6 +26,7 @@ use crate::checkpoint::storage::{LocalVfs, SharedVfs};
 use crate::checkpoint::{self, Checkpoint, CheckpointRoot, Identity};
 use crate::clock::Clock;
 use crate::error::{Attempt, Error, ErrorKind, Result, from_datafusion};
+use crate::function::QueryCalls;
 use crate::metrics::Metrics;
 use crate::pipeline::{self, Pipeline, QuerySpec, SourceConnector, SourceSpec};
 use crate::plan::catalog::StreamScan;
@@ -200,6 +201,7 @@ pub fn declared(pipeline: &Pipeline) -> Result<Declared> {
         streams,
         tables,
         views: pipeline.views.iter().map(|view| (view.name.clone(), view.sql.clone())).collect(),
+        functions: pipeline.functions.clone(),
     };
     Ok(Declared { catalog, watched })
 }
@@ -450,6 +452,13 @@ async fn run_one(
     let (sinks, dead_letter) = connector.open_sinks(&pipeline, &spec, &plan).await?;
     let metrics = resources.metrics.query(&pipeline.name, &spec.name);
     metrics.state_limit.set(i64::try_from(pipeline.limits.state_memory_bytes_max).unwrap_or(i64::MAX));
+    let calls = QueryCalls::new(
+        (&pipeline.name, &spec.name),
+        plan.functions(),
+        pipeline.limits.calls_in_flight_per_query_max,
+        &resources.metrics,
+        resources.io.clone(),
+    );
     let parts = QueryParts {
         name: spec.name.clone(),
         time_zone: pipeline.time_zone.clone(),
@@ -462,6 +471,7 @@ async fn run_one(
         dead_letter,
         checkpoint,
         recovered,
+        calls,
         stage_bytes_max: pipeline.limits.stage_bytes_max,
         state_bytes_max: pipeline.limits.state_memory_bytes_max,
         clock: resources.clock.clone(),

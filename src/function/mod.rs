@@ -13,6 +13,7 @@ mod answering;
 mod plain;
 mod cache;
 mod window;
+mod batch;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,6 +25,7 @@ use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::datatypes::{DataType, Fields, SchemaRef};
 use async_trait::async_trait;
 
+pub use batch::QueryCalls;
 pub use cache::{CACHE_ENTRIES_MAX, CacheSettings};
 pub use declared::{Answered, BatchContext, Function};
 pub use policy::Attempts;

@@ -54,8 +54,8 @@ impl Lateness {
         self.event_time.set_aside(SetAside {
             kind: SetAsideKind::Late,
             operator: self.operator.clone(),
-            watermark_ms,
-            field: self.field.clone(),
+            watermark_ms: Some(watermark_ms),
+            field: Some(self.field.clone()),
             reason: self.reason().to_owned(),
             rows: late.clone(),
         });

@@ -15,6 +15,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties, ReplaceChildrenOptions,
 };
+use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 
 use crate::error::Result;
@@ -173,18 +174,23 @@ fn flow(
     context: Arc<TaskContext>,
     schema: SchemaRef,
 ) -> SendableRecordBatchStream {
-    let partitions = |input: Arc<dyn ExecutionPlan>| {
-        let count = input.output_partitioning().partition_count();
-        (0..count).map(move |partition| (input.clone(), partition))
-    };
-    let partitions: Vec<_> = inputs.into_iter().flat_map(partitions).collect();
     work.begin();
-    let rows = futures::stream::iter(partitions).map(move |(input, partition)| input.execute(partition, context.clone()));
+    let rows = futures::stream::iter(inputs).flat_map(move |input| partitions_in_turn(input, context.clone()));
     let last = work.clone();
-    let passed = rows.try_flatten().and_then(move |rows| futures::future::ready(work.pass(rows).map_err(DataFusionError::from)));
+    let passed = rows.and_then(move |rows| futures::future::ready(work.pass(rows).map_err(DataFusionError::from)));
     let end = futures::stream::once(async move { last.end().map_err(DataFusionError::from) });
     let end = end.try_filter_map(|()| futures::future::ready(Ok(None)));
     Box::pin(RecordBatchStreamAdapter::new(schema, passed.chain(end)))
+}
+
+/// The rows of a plan as they come, partition after partition; each begins when the one before has ended.
+pub fn partitions_in_turn(
+    plan: Arc<dyn ExecutionPlan>,
+    context: Arc<TaskContext>,
+) -> BoxStream<'static, DataFusionResult<RecordBatch>> {
+    let count = plan.output_partitioning().partition_count();
+    let partitions = futures::stream::iter(0..count).map(move |partition| plan.execute(partition, context.clone()));
+    partitions.try_flatten().boxed()
 }
 
 /// The new input of `node`, which has a single one.

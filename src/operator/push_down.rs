@@ -19,7 +19,7 @@ use crate::error::{ErrorKind, Result, from_datafusion};
 use crate::plan::catalog::is_streaming;
 use crate::plan::event_time::WatermarkNode;
 use crate::plan::spark::is_fallible;
-use crate::plan::spark::relation::generate::node::Generate;
+use crate::plan::spark::relation::carried::carrying;
 
 /// DataFusion's rule, which stops above stateful nodes.
 #[derive(Debug, Default)]
@@ -46,11 +46,10 @@ impl OptimizerRule for PushDownFilter {
     }
 }
 
-/// Whether `plan` is a node that a condition must not pass; watermarks and generators say themselves which may.
+/// Whether `plan` is a node that a condition must not pass; watermarks, generators and calls say themselves which may.
 fn remembers(plan: &LogicalPlan) -> bool {
     let LogicalPlan::Extension(extension) = plan else { return false };
-    let node = extension.node.as_any();
-    !node.is::<WatermarkNode>() && !node.is::<Generate>()
+    !extension.node.as_any().is::<WatermarkNode>() && carrying(extension.node.as_ref()).is_none()
 }
 
 /// Moves conditions on nothing but keys below the aggregations and DISTINCTs of `plan`, and conditions on one side below its joins.

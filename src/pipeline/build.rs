@@ -42,6 +42,7 @@ pub(super) fn pipeline(root: &Values, default_name: &str, problems: &mut Problem
         sources: sources?,
         tables: tables?,
         views: views?,
+        functions: Vec::new(),
         queries: queries?,
         limits: limits?,
     })
@@ -335,5 +336,7 @@ fn limits(values: &Values, problems: &mut Problems) -> Option<Limits> {
         stage_bytes_max: size("stage")?,
         lines: LineLimits { line_bytes_max: small("line")?, json_depth_max: small("json_depth")? },
         connections_max: small("connections")?,
+        calls_in_flight_max: small("calls_in_flight")?,
+        calls_in_flight_per_query_max: small("calls_in_flight_per_query")?,
     })
 }

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use super::text::{Address, FilePath};
 use crate::format::{LineLimits, OnMalformed};
+use crate::function::Function;
 use crate::plan::event_time::Watermark;
 use crate::plan::{Deduplication, OutputMode, QueryText, Scope};
 use crate::sink::kafka::KafkaSinkSettings;
@@ -34,6 +35,8 @@ pub struct Pipeline {
     pub tables: Vec<TableSpec>,
     /// Views, in file order.
     pub views: Vec<ViewSpec>,
+    /// Functions that ask the outside world; nothing is asked before a batch calls one.
+    pub functions: Vec<Arc<Function>>,
     /// Queries, in file order; at least one.
     pub queries: Vec<QuerySpec>,
     /// What the process may use.
@@ -395,6 +398,10 @@ pub struct Limits {
     pub lines: LineLimits,
     /// Connections of one listener at a time (default 1024).
     pub connections_max: usize,
+    /// Calls of functions in flight, those of all queries together (default 1000).
+    pub calls_in_flight_max: usize,
+    /// The same of one query (default 1000).
+    pub calls_in_flight_per_query_max: usize,
 }
 
 impl Default for Limits {
@@ -405,6 +412,8 @@ impl Default for Limits {
             stage_bytes_max: 1 << 30,
             lines: LineLimits::default(),
             connections_max: 1024,
+            calls_in_flight_max: 1000,
+            calls_in_flight_per_query_max: 1000,
         }
     }
 }

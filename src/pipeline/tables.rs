@@ -6,6 +6,7 @@ use super::kafka::{CONNECTION, KAFKA_SOURCE};
 use super::kafka_sink::KAFKA_SINK;
 use super::settings::Presence::{Default, Optional, Required};
 use super::settings::{Branch, Kind, Presence, Setting, Table};
+use crate::function::IN_FLIGHT_MAX;
 
 pub(super) const MANY: u64 = 1 << 53;
 pub(super) const ANY_SIZE: Kind = Kind::Size { min: 1, max: u64::MAX };
@@ -430,6 +431,8 @@ static PARQUET_OUT: Table = plain("Format `parquet` of sinks", "Parquet.", &[]);
 static CSV_OUT: Table =
     plain("Format `csv` of sinks", "Separated values, one record per line.", &[HEADER, SEPARATOR, QUOTE, ESCAPE, NULL_VALUE]);
 
+const CALLS: Kind = Kind::Count { min: 1, max: IN_FLIGHT_MAX as u64 };
+
 static LIMITS: Table = plain(
     "Limits",
     "`limits`: what the process may use. Sizes are in bytes unless they have a unit.",
@@ -450,5 +453,12 @@ static LIMITS: Table = plain(
             Default("1024"),
             "Connections that one listener holds at a time.",
         ),
+        setting(
+            "calls_in_flight",
+            CALLS,
+            Default("1000"),
+            "Calls of functions that may be in flight, those of all queries together.",
+        ),
+        setting("calls_in_flight_per_query", CALLS, Default("1000"), "The same for each query."),
     ],
 );

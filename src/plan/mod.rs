@@ -18,6 +18,7 @@ use self::event_time::{EventTimeReport, Watermark};
 pub use self::static_table::{ReplaceableRows, TableRows};
 use crate::error::Result;
 use crate::format::{Condition, MetadataColumn};
+use crate::function::{Function, QueryCalls};
 
 pub mod batch_time;
 pub mod event_time;
@@ -26,6 +27,7 @@ mod batch_scan;
 pub mod catalog;
 pub mod static_table;
 mod condition;
+pub mod function;
 pub mod output_mode;
 pub mod streaming;
 pub mod explain;
@@ -98,6 +100,8 @@ pub struct Catalog {
     pub watermarks: BTreeMap<String, Watermark>,
     /// Deduplications of streams and views, by the relation's name in lower case; they come after the watermark.
     pub deduplications: BTreeMap<String, Deduplication>,
+    /// Functions that ask the outside world.
+    pub functions: Vec<Arc<Function>>,
 }
 
 /// What is taken out of a relation as repeated.
@@ -203,6 +207,8 @@ pub struct BatchInput {
     pub late_watermark_ms: i64,
     /// Seed of anything random.
     pub seed: u64,
+    /// What functions are called with; needed only by a plan that calls some.
+    pub calls: Option<QueryCalls>,
 }
 
 /// One batch's result.

@@ -54,9 +54,13 @@ pub use crate::watermark::WatermarkPolicy;
 
 use crate::engine::start::{Host, Resources};
 use crate::error::{Error, Result};
+use crate::function::policy::Budget;
+use crate::function::{AsyncFunction, CallSettings, Function, Signature};
 use crate::metrics::Metrics;
 use crate::pipeline::{CheckpointRoot, FormatSpec, Pipeline, SourceSpec, TableSpec, ViewSpec};
 use crate::plan::PlanSettings;
+use crate::plan::function::call::find;
+use crate::plan::spark::expression::call::is_built_in;
 
 /// Queries that share sources and a checkpoint root; clones share the session.
 #[derive(Clone)]
@@ -65,6 +69,8 @@ pub struct Session(Arc<Inner>);
 struct Inner {
     context: SessionContext,
     resources: Resources,
+    /// Places for calls of functions.
+    calls: Arc<Budget>,
     state: Mutex<State>,
 }
 
@@ -130,6 +136,7 @@ impl SessionBuilder {
             sources: Vec::new(),
             tables: Vec::new(),
             views: Vec::new(),
+            functions: Vec::new(),
             queries: Vec::new(),
             limits: self.limits,
         };
@@ -138,7 +145,8 @@ impl SessionBuilder {
             // A `DataFrame` finds its session again through this extension.
             let config = SessionConfig::new().with_extension(Arc::new(SessionHandle(inner.clone())));
             let context = SessionContext::new_with_config(config);
-            Inner { context, resources, state: Mutex::new(State { pipeline, host: None }) }
+            let calls = Arc::new(Budget::new(pipeline.limits.calls_in_flight_max));
+            Inner { context, resources, calls, state: Mutex::new(State { pipeline, host: None }) }
         })))
     }
 }
@@ -187,6 +195,20 @@ impl Session {
             watermark: None,
             deduplicate: None,
         });
+        Ok(())
+    }
+
+    /// Registers a function that SQL may call by its signature's name. Calls of all functions share `limits.calls_in_flight_max` places.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Config`] for a name that is taken, by Spark's functions too, or a setting out of its range.
+    pub fn register_function(&self, signature: Signature, function: impl AsyncFunction, settings: CallSettings) -> Result<()> {
+        let mut state = self.state();
+        let functions = &mut state.pipeline.functions;
+        if is_built_in(&signature.name) || find(functions, &signature.name).is_some() {
+            return Err(Error::config(format!("there is a function {} already", signature.name)));
+        }
+        functions.push(Arc::new(Function::new(signature, Arc::new(function), settings, self.0.calls.clone())?));
         Ok(())
     }
 

@@ -71,7 +71,7 @@ pub fn of_malformed(query: &str, batch_id: u64, time_us: i64, source: &str, line
     RecordBatch::try_new(schema(), columns).attempting(ErrorKind::Internal, || "build dead letters".to_owned())
 }
 
-/// The dead letters of rows that were late or lie in the future: each as the operator saw it, as JSON.
+/// The dead letters of rows that were late, lie in the future or whose call failed: each as the operator saw it, as JSON.
 pub fn of_set_aside(query: &str, batch_id: u64, time_us: i64, aside: &SetAside, time_zone: &str) -> Result<RecordBatch> {
     let rows = aside.rows.num_rows();
     let repeated = |text: &str| Arc::new(StringArray::from_iter_values(std::iter::repeat_n(text, rows))) as ArrayRef;
@@ -90,8 +90,11 @@ pub fn of_set_aside(query: &str, batch_id: u64, time_us: i64, aside: &SetAside, 
         instant(time_us),
         repeated(aside.kind.name()),
         repeated(&aside.operator),
-        instant(aside.watermark_ms.saturating_mul(1000)),
-        repeated(&aside.field),
+        aside.watermark_ms.map_or_else(
+            || new_null_array(SCHEMA.field(7).data_type(), rows),
+            |watermark_ms| instant(watermark_ms.saturating_mul(1000)),
+        ),
+        aside.field.as_deref().map_or_else(|| new_null_array(&DataType::Utf8, rows), repeated),
         repeated(&aside.reason),
         Arc::new(to_json(&seen, &options)?),
         new_null_array(&DataType::Binary, rows),

@@ -174,6 +174,7 @@ fn pipeline(case: &Value, folder: &Path) -> Result<Pipeline> {
         sources,
         tables,
         views: Vec::new(),
+        functions: Vec::new(),
         queries: vec![query],
         limits: Limits::default(),
     })

@@ -8,7 +8,7 @@ use crate::plan::QueryText;
 
 /// A line per part.
 fn listed(pipeline: &Pipeline) -> String {
-    let Pipeline { name, checkpoint, time_zone, sources, tables, views, queries, limits } = pipeline;
+    let Pipeline { name, checkpoint, time_zone, sources, tables, views, queries, functions: _, limits } = pipeline;
     let mut lines = vec![format!("{name} {checkpoint:?} {time_zone}")];
     lines.extend(sources.iter().map(|source| format!("{source:?}")));
     lines.extend(tables.iter().map(|table| format!("{table:?}")));
@@ -25,7 +25,7 @@ fn the_smallest_file_takes_every_default() {
         p Temporary UTC
         SourceSpec { name: "r", connector: Rate(RateSource { rows_per_second: 1 }), format: None, on_malformed: Permissive, admission: ReadLimit { rows_max: None, bytes_max: None, files_max: None }, watermark: None, deduplicate: None }
         QuerySpec { name: "q", text: Sql("SELECT * FROM r"), position: Some(Position { line: 2, column: 17 }), output_mode: Append, scope: Query, trigger: AsFastAsPossible, watermark_policy: Min, sinks: [SinkSpec { name: "console", connector: Console(ConsoleSink { format: Table, num_rows: 20, truncate: Some(20) }), select: None, position: None }], dead_letter: None }
-        Limits { state_memory_bytes_max: 1073741824, ingest_log_bytes_max: 4294967296, stage_bytes_max: 1073741824, lines: LineLimits { line_bytes_max: 1048576, json_depth_max: 64 }, connections_max: 1024 }"#]].assert_eq(&listed(&pipeline));
+        Limits { state_memory_bytes_max: 1073741824, ingest_log_bytes_max: 4294967296, stage_bytes_max: 1073741824, lines: LineLimits { line_bytes_max: 1048576, json_depth_max: 64 }, connections_max: 1024, calls_in_flight_max: 1000, calls_in_flight_per_query_max: 1000 }"#]].assert_eq(&listed(&pipeline));
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn every_setting_is_read() {
         QuerySpec { name: "one", text: Sql("SELECT 1"), position: Some(Position { line: 34, column: 5 }), output_mode: Update, scope: Query, trigger: Interval(2s), watermark_policy: Max, sinks: [SinkSpec { name: "console", connector: Console(ConsoleSink { format: Table, num_rows: 5, truncate: Some(30) }), select: None, position: None }, SinkSpec { name: "machine", connector: Console(ConsoleSink { format: Json, num_rows: 20, truncate: None }), select: Some("SELECT * FROM result"), position: Some(Position { line: 40, column: 70 }) }, SinkSpec { name: "discard", connector: Discard, select: None, position: None }], dead_letter: None }
         QuerySpec { name: "two", text: Sql("SELECT 2"), position: Some(Position { line: 43, column: 5 }), output_mode: Append, scope: MicroBatch, trigger: AvailableNow, watermark_policy: Min, sinks: [SinkSpec { name: "file", connector: File(FileSink { path: "/base/out", format: Csv(CsvSpec { header: true, separator: 44, quote: Some(34), escape: Some(92), null_value: "" }), partition_by: ["a", "b"] }), select: None, position: None }], dead_letter: Some(SinkSpec { name: "dead_letter", connector: File(FileSink { path: "/base/bad", format: Json, partition_by: [] }), select: None, position: None }) }
         QuerySpec { name: "three", text: Sql("SELECT 3"), position: Some(Position { line: 49, column: 5 }), output_mode: Append, scope: Query, trigger: AsFastAsPossible, watermark_policy: Min, sinks: [SinkSpec { name: "kafka", connector: Kafka(KafkaSinkSettings { connection: KafkaConnection { bootstrap_servers: "a:1,b:2", tls: Some(KafkaTls { ca: Some("/base/ca.pem"), certificate: Some("/base/own.pem"), key: Some("/base/own.key"), key_password: Some("(secret)") }), sasl: Some(KafkaSasl { mechanism: "SCRAM-SHA-512", username: "(secret)", password: "(secret)" }), properties: {"compression.type": "(secret)", "linger.ms": "(secret)"} }, topic: Some("out"), marker_topic: Some("marks"), progress_topic: Some("progress"), value: Json { key: Some("user") }, guarantee: ExactlyOnce, transactional_id: Some("team.out"), transaction_timeout: 120s, request_timeout: 10s }), select: None, position: None }, SinkSpec { name: "columns", connector: Kafka(KafkaSinkSettings { connection: KafkaConnection { bootstrap_servers: "c:3", tls: Some(KafkaTls { ca: None, certificate: None, key: None, key_password: None }), sasl: None, properties: {"socket.timeout.ms": "(secret)"} }, topic: None, marker_topic: None, progress_topic: None, value: Columns, guarantee: AtLeastOnce, transactional_id: None, transaction_timeout: 60s, request_timeout: 30s }), select: None, position: None }], dead_letter: None }
-        Limits { state_memory_bytes_max: 2147483648, ingest_log_bytes_max: 8388608, stage_bytes_max: 3145728, lines: LineLimits { line_bytes_max: 4096, json_depth_max: 10 }, connections_max: 9 }"#]].assert_eq(&listed(&pipeline));
+        Limits { state_memory_bytes_max: 2147483648, ingest_log_bytes_max: 8388608, stage_bytes_max: 3145728, lines: LineLimits { line_bytes_max: 4096, json_depth_max: 10 }, connections_max: 9, calls_in_flight_max: 1000, calls_in_flight_per_query_max: 1000 }"#]].assert_eq(&listed(&pipeline));
 }
 
 #[test]

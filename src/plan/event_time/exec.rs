@@ -134,8 +134,8 @@ impl Observer {
         self.shared.set_aside(SetAside {
             kind: SetAsideKind::Future,
             operator: format!("watermark {}", self.id),
-            watermark_ms: self.shared.watermark_ms(),
-            field: visible_name(rows.schema_ref().field(self.index).name()).to_owned(),
+            watermark_ms: Some(self.shared.watermark_ms()),
+            field: Some(visible_name(rows.schema_ref().field(self.index).name()).to_owned()),
             reason: format!("the event time is more than {ahead_ms} ms after the batch's time"),
             rows: split(&not_believed)?,
         });

@@ -16,7 +16,7 @@ use crate::operator::join::condition::Condition;
 use crate::operator::join::filters::{filtered, not_null};
 use crate::plan::catalog::is_streaming;
 use crate::plan::spark::is_fallible;
-use crate::plan::spark::relation::generate::node::Generate;
+use crate::plan::spark::relation::carried::carrier;
 
 /// Moves conditions of `plan` that stand above a watermark, with only renaming and generators between, below it. None moves past one
 /// that stays if it can fail.
@@ -62,15 +62,9 @@ fn leads_to_watermark(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Projection(projection) => leads_to_watermark(&projection.input),
         LogicalPlan::Filter(filter) => leads_to_watermark(&filter.input),
-        other if generate_of(other).is_some() => other.inputs().into_iter().all(leads_to_watermark),
+        other if carrier(other).is_some() => other.inputs().into_iter().all(leads_to_watermark),
         other => watermark_of(other).is_some(),
     }
-}
-
-/// The generator that `plan` is, if it is one.
-fn generate_of(plan: &LogicalPlan) -> Option<&Generate> {
-    let LogicalPlan::Extension(extension) = plan else { return None };
-    extension.node.as_any().downcast_ref()
 }
 
 /// What those columns of a projection are called below that it does not compute.
@@ -103,9 +97,9 @@ fn below(filter: Filter) -> DataFusionResult<Transformed<LogicalPlan>> {
         let projection = Projection::try_new_with_schema(projection.expr.clone(), below.into(), projection.schema.clone())?;
         return Ok(Transformed::yes(LogicalPlan::Projection(projection)));
     }
-    let may_pass = |condition: &Expr| match (watermark_of(&input), generate_of(&input)) {
+    let may_pass = |condition: &Expr| match (watermark_of(&input), carrier(&input)) {
         (Some(watermark), _) => !condition.column_refs().contains(watermark.column()),
-        (None, Some(generate)) => condition.column_refs().iter().all(|column| generate.keep().contains(&column.name)),
+        (None, Some(carries)) => condition.column_refs().iter().all(|column| carries.keep().contains(&column.name)),
         (None, None) => false,
     };
     let (mut moved, mut kept) = (Vec::new(), Vec::new());

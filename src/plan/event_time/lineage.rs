@@ -14,6 +14,7 @@ use super::node::watermark_of;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::spark::functions::session_window::{Gap, SessionFunction, session_function};
 use crate::plan::spark::functions::time_window::{WindowFunction, window_function};
+use crate::plan::spark::relation::carried::carrying;
 use crate::plan::spark::relation::generate::node::Generate;
 use crate::plan::spark::relation::{GROUPING_SET, visible_name};
 
@@ -95,11 +96,15 @@ fn origin(plan: &LogicalPlan, index: usize) -> Option<Origin<'_>> {
         LogicalPlan::Join(join) => origin_in_join(join, index),
         LogicalPlan::Extension(extension) => {
             let name = plan.schema().field(index).name();
-            match extension.node.as_any().downcast_ref::<Generate>() {
-                Some(generate) if generate.keep().contains(name) => {
+            match carrying(extension.node.as_ref()) {
+                Some(carries) if carries.keep().contains(name) => {
                     origin_of_column(&Column::new_unqualified(name), only_input(plan)?)
                 }
-                Some(generate) => origin_of_expr(generate.list(), only_input(plan)?),
+                // Elements of a list of event times are such; answers of a function are not.
+                Some(_) => match extension.node.as_any().downcast_ref::<Generate>() {
+                    Some(generate) => origin_of_expr(generate.list(), only_input(plan)?),
+                    None => None,
+                },
                 // Whatever else stands here hands its input's columns on.
                 None => origin(only_input(plan)?, index),
             }

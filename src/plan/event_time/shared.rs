@@ -57,7 +57,7 @@ impl Observed {
     }
 }
 
-/// What a batch did with event times.
+/// What a batch saw of event times, and what it set aside.
 #[derive(Debug, Clone, Default)]
 pub struct EventTimeReport {
     /// What each watermark saw, by its id; those that saw no row are not in it.
@@ -66,7 +66,9 @@ pub struct EventTimeReport {
     pub rows_late: u64,
     /// Rows set aside because their event time lies too far in the future.
     pub rows_future: u64,
-    /// The rows of both kinds, if they are wanted.
+    /// Rows that a function could not answer, and that its declaration lets pass as null or drops.
+    pub rows_failed_call: u64,
+    /// The rows of all kinds, if they are wanted.
     pub set_aside: Vec<SetAside>,
 }
 
@@ -77,6 +79,8 @@ pub enum SetAsideKind {
     Late,
     /// Further in the future than is believed.
     Future,
+    /// A function did not answer.
+    FailedCall,
 }
 
 impl SetAsideKind {
@@ -85,6 +89,7 @@ impl SetAsideKind {
         match self {
             Self::Late => "late",
             Self::Future => "future",
+            Self::FailedCall => "failed_call",
         }
     }
 }
@@ -94,12 +99,12 @@ impl SetAsideKind {
 pub struct SetAside {
     /// Why.
     pub kind: SetAsideKind,
-    /// The operator or watermark that did it.
+    /// The operator, watermark or function that did it.
     pub operator: String,
-    /// The watermark they were judged by, in milliseconds since 1970.
-    pub watermark_ms: i64,
-    /// The column that was judged.
-    pub field: String,
+    /// The watermark they were judged by, in milliseconds since 1970, if it was one.
+    pub watermark_ms: Option<i64>,
+    /// The column that was judged, if it was one.
+    pub field: Option<String>,
     /// What was wrong.
     pub reason: String,
     /// The rows.
@@ -169,6 +174,7 @@ impl EventTime {
         match aside.kind {
             SetAsideKind::Late => report.rows_late += rows,
             SetAsideKind::Future => report.rows_future += rows,
+            SetAsideKind::FailedCall => report.rows_failed_call += rows,
         }
         if self.batch.keeps_rows.load(Ordering::Acquire) && rows > 0 {
             report.set_aside.push(aside);

@@ -16,12 +16,15 @@ pub mod expression;
 pub mod functions;
 pub mod relation;
 
+use std::sync::Arc;
+
 use arrow::datatypes::DataType;
 use datafusion::logical_expr::{Expr, Volatility};
 use sqlparser::ast;
 
 use super::PlanSettings;
 use crate::error::Result;
+use crate::function::Function;
 
 /// An expression whose type is settled.
 ///
@@ -46,6 +49,8 @@ pub trait Scope {
     fn column(&self, parts: &[ast::Ident]) -> Result<Typed>;
     /// A subquery used as an expression: scalar, `IN` (with its left side), or `EXISTS`.
     fn subquery(&self, query: &ast::Query, usage: SubqueryUsage<'_>) -> Result<Typed>;
+    /// Functions that ask the outside world.
+    fn functions(&self) -> &[Arc<Function>];
 }
 
 /// How an expression uses a subquery.

@@ -28,6 +28,7 @@ use crate::operator::{Claim, OPERATORS, Operator, Planned, Planning};
 use crate::plan::OutputMode;
 use crate::plan::batch_time::BatchTime;
 use crate::plan::event_time::{EventTime, WatermarkPlanner};
+use crate::plan::function::exec::CallPlanner;
 use crate::plan::spark::relation::generate::exec::GeneratePlanner;
 use crate::state::StateMemory;
 
@@ -118,6 +119,7 @@ pub(super) async fn physical(
         operators.clone(),
         Arc::new(GeneratePlanner),
         Arc::new(WatermarkPlanner(event_time.clone())),
+        Arc::new(CallPlanner(event_time.clone())),
     ]);
     let plan = planner.create_physical_plan(optimized, session).await.map_err(|e| from_datafusion(e, ErrorKind::Config))?;
     let plan = plan.transform_up(in_order).map_err(|e| from_datafusion(e, ErrorKind::Internal))?.data;

@@ -16,7 +16,7 @@ use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use bytes::Bytes;
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::TaskContext;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
@@ -30,6 +30,7 @@ use super::event_time::{
     self, EventTime, EventTimeReport, Watermark, below_watermarks, without_null_keys, without_unread, without_unread_in_joins,
 };
 use super::explain::{Explained, Keeper, Kept};
+use super::function::exec::CallExec;
 use super::spark::relation::{optimise, plan_query};
 use super::static_table::TablesInUse;
 use super::{
@@ -37,6 +38,7 @@ use super::{
     Scope, output_mode,
 };
 use crate::error::{Error, ErrorKind, Result, from_datafusion};
+use crate::function::QueryCalls;
 use crate::operator::Operator;
 use crate::operator::ending::Ending;
 use crate::operator::node::collect_partitions;
@@ -143,7 +145,18 @@ impl StreamingPlan {
         !self.watermarks.is_empty() && self.operators.iter().any(|operator| operator.expires())
     }
 
-    /// Whether a batch hands over the rows that it sets aside as late or too far in the future; it counts them anyway.
+    /// The functions that a run asks the outside world with.
+    pub fn functions(&self) -> BTreeSet<String> {
+        let mut called = BTreeSet::new();
+        let walked = self.runner.plan.apply(|node| {
+            called.extend(node.downcast_ref::<CallExec>().map(|call| call.function().to_owned()));
+            Ok(TreeNodeRecursion::Continue)
+        });
+        debug_assert!(walked.is_ok(), "walking a plan fails only where the visitor does");
+        called
+    }
+
+    /// Whether a batch hands over the rows that it sets aside (late, too far in the future, a failed call); it counts them anyway.
     pub fn keep_set_aside(&self, keep: bool) {
         self.event_time.keep_rows(keep);
     }
@@ -208,7 +221,7 @@ impl StreamingPlan {
             });
         }
         let rows = BatchRows::new(input.rows).with_tables(self.tables.rows());
-        let ran = self.runner.run(rows, input.batch_time_us).await;
+        let ran = self.runner.run(rows, input.batch_time_us, input.calls).await;
         ran.and_then(|rows| self.output(rows)).inspect_err(|_| self.abort())
     }
 
@@ -346,13 +359,16 @@ impl Runner {
     }
 
     /// Rows of one batch; at least one, possibly empty, record batch.
-    async fn run(&mut self, rows: BatchRows, batch_time_us: i64) -> Result<Vec<RecordBatch>> {
+    async fn run(&mut self, rows: BatchRows, batch_time_us: i64, calls: Option<QueryCalls>) -> Result<Vec<RecordBatch>> {
         self.batch_time.set_us(batch_time_us);
         let rerun = static_side::rerun(&self.plan, self.runs, self.static_sides_changed);
         self.plan = rerun.map_err(|e| from_datafusion(e, ErrorKind::Internal))?;
         self.static_sides_changed = false;
         self.runs += 1;
-        let config = self.session.config().clone().with_extension(Arc::new(rows));
+        let mut config = self.session.config().clone().with_extension(Arc::new(rows));
+        if let Some(calls) = calls {
+            config = config.with_extension(Arc::new(calls));
+        }
         // Functions are in the plan; the context's tables of them are for plans that arrive as bytes.
         let context = TaskContext::new(
             None,

@@ -45,7 +45,8 @@ impl ResultPlan {
 
     /// Runs it over one batch's rows. `batch_time_us` is the only clock it sees, in microseconds since 1970.
     pub async fn run(&mut self, rows: Vec<RecordBatch>, batch_time_us: i64) -> Result<Vec<RecordBatch>> {
-        self.runner.run(BatchRows::new(BTreeMap::from([(TABLE.to_owned(), InputRows::Held(rows))])), batch_time_us).await
+        let rows = BatchRows::new(BTreeMap::from([(TABLE.to_owned(), InputRows::Held(rows))]));
+        self.runner.run(rows, batch_time_us, None).await
     }
 }
 

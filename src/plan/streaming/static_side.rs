@@ -18,6 +18,7 @@ use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
 
 use crate::plan::batch_scan::BatchScanExec;
+use crate::plan::function::exec::CallExec;
 
 /// How many batches use one hash table. A run leaves about 2 KiB of metrics behind, so this bounds them to some megabytes.
 const RUNS_PER_BUILD: u64 = 4096;
@@ -73,10 +74,11 @@ fn keeps_table(join: &HashJoinExec) -> bool {
     unmarked && !has_stream(join.left()) && !asks_for_batch(join.left())
 }
 
-/// Whether an expression in `plan` has another value in every batch: the batch's time, a random number, or a subquery made of such.
+/// Whether something in `plan` has another value in every batch: the batch's time, a random number, a function that asks the outside
+/// world, or a subquery made of such.
 fn asks_for_batch(plan: &Arc<dyn ExecutionPlan>) -> bool {
     let asks = plan.exists(|node| {
-        let mut asks = false;
+        let mut asks = node.is::<CallExec>();
         node.apply_expressions(&mut |expr| {
             asks |= is_of_batch(expr.as_ref());
             Ok(if asks { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })

@@ -102,7 +102,7 @@ fn input(plan: &StreamingPlan, rows: &[Vec<Event>]) -> BatchInput {
             (scan.source.clone(), [rows.project(&scan.projection).unwrap()].into_iter().collect())
         })
         .collect();
-    BatchInput { rows, batch_time_us: 0, watermark_ms: 0, late_watermark_ms: 0, seed: 0 }
+    BatchInput { rows, batch_time_us: 0, watermark_ms: 0, late_watermark_ms: 0, seed: 0, calls: None }
 }
 
 /// Each row as text.

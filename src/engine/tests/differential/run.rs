@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::engine::status::QueryMonitor;
 use crate::engine::{Query, QueryParts, QuerySink, QuerySource, SourceRows, StopAfter};
 use crate::error::Result;
+use crate::function::QueryCalls;
 use crate::metrics::Metrics;
 use crate::plan::OutputMode;
 use crate::plan::streaming::StreamingPlan;
@@ -207,6 +208,7 @@ async fn open(
         plan,
         checkpoint,
         recovered,
+        calls: QueryCalls::new(("p", "q"), [], 1, &plans.metrics, tokio::runtime::Handle::current()),
         stage_bytes_max: u64::MAX,
         state_bytes_max: u64::MAX,
         clock: Arc::new(Still),

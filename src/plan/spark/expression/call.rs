@@ -1,5 +1,7 @@
 //! Function calls: arguments are resolved, then the function table builds the expression.
 
+use std::sync::Arc;
+
 use sqlparser::ast;
 
 use super::literal::text;
@@ -7,8 +9,11 @@ use super::logic::if_else;
 use super::pattern::like;
 use super::{resolve, unsupported};
 use crate::error::{Error, ErrorKind, Result};
+use crate::function::Function;
+use crate::plan::function::call::{call as call_of, find};
 use crate::plan::spark::cast::{CastMode, cast};
 use crate::plan::spark::functions::{self, FUNCTIONS};
+use crate::plan::spark::relation::generate::is_generator;
 use crate::plan::spark::suggest::nearest;
 use crate::plan::spark::types::parse_type;
 use crate::plan::spark::{Call, Context, Typed};
@@ -57,6 +62,16 @@ pub fn by_name(name: &str, args: Vec<Typed>, context: &Context<'_>) -> Result<Ty
 pub(super) const CAST_FUNCTIONS: [&str; 12] =
     ["boolean", "tinyint", "smallint", "int", "bigint", "float", "double", "decimal", "date", "timestamp", "binary", "string"];
 
+/// Whether SQL has a function of this name by itself, which a declared one cannot have then.
+pub fn is_built_in(name: &str) -> bool {
+    let name = name.to_lowercase();
+    let has_syntax = ["if", "like", "ilike", "timestampdiff", "timestampadd", "dateadd", "date_diff"];
+    functions::find(&name).is_some()
+        || CAST_FUNCTIONS.contains(&name.as_str())
+        || has_syntax.contains(&name.as_str())
+        || is_generator(&name)
+}
+
 fn build(mut call: Call<'_>) -> Result<Typed> {
     if call.name == "if" || CAST_FUNCTIONS.contains(&call.name) {
         let wanted = if call.name == "if" { 3 } else { 1 };
@@ -71,7 +86,7 @@ fn build(mut call: Call<'_>) -> Result<Typed> {
         return match (last, call.args.pop(), call.args.pop()) {
             (Some(no), Some(yes), Some(condition)) => if_else(condition, yes, no, call.context.settings),
             (Some(value), _, _) => cast(value, &parse_type(call.name)?, CastMode::Ansi, call.context.settings),
-            _ => Err(unresolved(call.name)),
+            _ => Err(unresolved(call.name, &[])),
         };
     }
     if let ("like" | "ilike", 2) = (call.name, call.args.len())
@@ -81,7 +96,13 @@ fn build(mut call: Call<'_>) -> Result<Typed> {
     }
     match functions::find(call.name) {
         Some(spec) => (spec.build)(call),
-        None => Err(unresolved(call.name)),
+        None => {
+            let functions = call.context.scope.functions();
+            match find(functions, call.name) {
+                Some(function) => call_of(function.clone(), call),
+                None => Err(unresolved(call.name, functions)),
+            }
+        }
     }
 }
 
@@ -105,12 +126,13 @@ fn with_unit(name: &str, function: &ast::Function, context: &Context<'_>) -> Res
 fn function_name(name: &ast::ObjectName) -> Result<String> {
     match name.0.as_slice() {
         [ast::ObjectNamePart::Identifier(name)] => Ok(name.value.to_lowercase()),
-        _ => Err(unresolved(&name.to_string())),
+        _ => Err(unresolved(&name.to_string(), &[])),
     }
 }
 
-fn unresolved(name: &str) -> Error {
-    let near = nearest(name, FUNCTIONS.iter().map(|spec| spec.name).chain(CAST_FUNCTIONS), 3);
+fn unresolved(name: &str, declared: &[Arc<Function>]) -> Error {
+    let declared = declared.iter().map(|function| function.signature().name.as_str());
+    let near = nearest(name, FUNCTIONS.iter().map(|spec| spec.name).chain(CAST_FUNCTIONS).chain(declared), 3);
     let hint = if near.is_empty() { String::new() } else { format!(", did you mean {}?", near.join(", ")) };
     Error::spark(ErrorKind::Config, "UNRESOLVED_ROUTINE", format!("there is no function `{name}`{hint}"))
 }

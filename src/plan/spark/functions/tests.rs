@@ -21,11 +21,16 @@ use super::super::expression::resolve;
 use super::super::types::spark_name;
 use super::super::{Context, Scope, SubqueryUsage, Typed, dialect};
 use crate::error::{Error, ErrorKind, Result, from_datafusion};
+use crate::function::Function;
 use crate::plan::{OutputMode, PlanSettings};
 
 struct NoColumns;
 
 impl Scope for NoColumns {
+    fn functions(&self) -> &[Arc<Function>] {
+        &[]
+    }
+
     fn column(&self, parts: &[ast::Ident]) -> Result<Typed> {
         Err(Error::spark(ErrorKind::Config, "UNRESOLVED_COLUMN.WITH_SUGGESTION", format!("{parts:?}")))
     }

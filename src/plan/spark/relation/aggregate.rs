@@ -26,6 +26,7 @@ use super::widen;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Scope;
 use crate::plan::catalog::is_streaming;
+use crate::plan::function::place;
 
 /// One key of the aggregate.
 struct Key {
@@ -124,6 +125,7 @@ impl<'a> Aggregation<'a> {
             let message = "an aggregate function cannot be the argument of another; use a subquery";
             return Err(Error::spark(ErrorKind::Config, "NESTED_AGGREGATE_FUNCTION", message));
         }
+        place::refuse(call.params.args.iter().chain(call.params.filter.as_deref()), "an aggregate function")?;
         if let Some(filter) = &call.params.filter {
             // DataFusion evaluates arguments for every row; a fallible one must only see the rows that the filter lets through.
             for argument in &mut call.params.args {

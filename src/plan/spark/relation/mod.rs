@@ -23,6 +23,7 @@ mod time_window;
 mod order;
 pub mod generate;
 mod widen;
+pub(crate) mod carried;
 pub(crate) mod constant;
 pub(in crate::plan) use constant::evaluate;
 mod exists;
@@ -42,6 +43,7 @@ use self::columns::{Access, column};
 use self::planner::{Env, Planner, broken};
 use super::dialect;
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::function::place::place;
 use crate::plan::{Catalog, PlanSettings};
 
 pub use self::grouping::FUNCTIONS;
@@ -101,6 +103,7 @@ pub fn plan_query(sql: &str, catalog: &Catalog, settings: &PlanSettings) -> Resu
         && relation.plan.schema().fields().iter().zip(&exprs).all(|(field, expr)| *expr == column(field.name()));
     let plan = if same { relation.plan } else { planner.project(relation.plan, exprs)? };
     plan.check_invariants(InvariantLevel::Always).map_err(broken)?;
+    let plan = place(plan, &|name| planner.fresh(name))?;
     let plan = optimise::decorrelated(plan)?;
     let columns = attributes
         .into_iter()

@@ -14,6 +14,7 @@ use super::columns::{Attribute, Relation, column, find, place_of, unresolved, wr
 use super::planner::{Env, Planner, broken};
 use super::{exists, single, widen};
 use crate::error::{Error, ErrorKind, Result};
+use crate::function::Function;
 use crate::plan::Scope as StateScope;
 use crate::plan::catalog::is_streaming;
 
@@ -59,6 +60,10 @@ impl<'a> QueryScope<'a> {
 }
 
 impl Scope for QueryScope<'_> {
+    fn functions(&self) -> &[Arc<Function>] {
+        &self.planner.catalog.functions
+    }
+
     fn column(&self, parts: &[ast::Ident]) -> Result<Typed> {
         let (mut typed, used) = match self.find(parts)? {
             Some((attribute, used)) => (attribute.typed(), used),

@@ -18,6 +18,7 @@ use super::planner::{Env, Planner, broken};
 use super::scope::QueryScope;
 use super::{generate, grouping, list, order, time_window};
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::function::place;
 
 /// How often an alias may be replaced by what it stands for in one expression.
 const INLINED_MAX: usize = 10_000;
@@ -83,6 +84,9 @@ impl Planner<'_> {
             return Err(no_place_for_aggregates("ORDER BY"));
         }
         let mut plan = input.plan;
+        if let Some(grouping) = &grouping {
+            place::refuse(grouping.keys.iter().map(|key| &key.expr), "GROUP BY")?;
+        }
         if aggregated {
             let computed = selection.items.iter().filter(|item| item.expr != column(&item.attribute.id));
             let item_ids = computed.map(|item| item.attribute.id.clone()).chain(selection.generated_ids()).collect();
@@ -279,8 +283,11 @@ pub(super) fn inlined(mut expr: Expr, items: &[Item]) -> Result<Expr> {
 pub(super) fn condition(scope: &QueryScope<'_>, expr: &ast::Expr, clause: &str) -> Result<Typed> {
     let resolved = scope.resolve_condition(expr).map_err(|error| generate::refused_outside_select(error, expr))?;
     let typed = boolean(resolved, clause)?;
-    if has_aggregate(&typed.expr) && clause == "JOIN" {
-        return Err(no_place_for_aggregates(clause));
+    if clause == "JOIN" {
+        place::refuse([&typed.expr], "JOIN … ON")?;
+        if has_aggregate(&typed.expr) {
+            return Err(no_place_for_aggregates(clause));
+        }
     }
     if has_aggregate(&typed.expr) {
         let message = format!("aggregate functions are not allowed in {clause}; HAVING is the place for them: {expr}");

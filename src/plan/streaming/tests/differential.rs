@@ -75,7 +75,7 @@ async fn collected(sql: &str, delay_minutes: i64, deduplicate: Option<Deduplicat
                 .scans()
                 .iter()
                 .map(|scan| (scan.source.clone(), [rows.project(&scan.projection).unwrap()].into_iter().collect()));
-            BatchInput { rows: rows.collect(), batch_time_us: 0, watermark_ms, late_watermark_ms, seed: 0 }
+            BatchInput { rows: rows.collect(), batch_time_us: 0, watermark_ms, late_watermark_ms, seed: 0, calls: None }
         };
         let (abandoned, input) = (input(), input());
         plan.run(abandoned).await.unwrap();

@@ -41,7 +41,8 @@ async fn run_batch(plan: &mut StreamingPlan, batch: &[(Option<i64>, i64)]) -> Ba
     let all = RecordBatch::try_new(timed(), columns).unwrap();
     let rows =
         plan.scans().iter().map(|scan| (scan.source.clone(), [all.project(&scan.projection).unwrap()].into_iter().collect()));
-    let input = BatchInput { rows: rows.collect(), batch_time_us: 0, watermark_ms: 0, late_watermark_ms: 0, seed: 0 };
+    let input =
+        BatchInput { rows: rows.collect(), batch_time_us: 0, watermark_ms: 0, late_watermark_ms: 0, seed: 0, calls: None };
     let output = plan.run(input).await.unwrap();
     plan.commit();
     output

@@ -116,7 +116,7 @@ async fn run_case(case: &Value, restart: bool) -> Result<Value> {
             let rows = batches[&scan.source].get(number).map(|rows| rows.project(&scan.projection).unwrap());
             (scan.source.clone(), rows.into_iter().collect())
         });
-        let input = BatchInput { rows: rows.collect(), batch_time_us: 0, watermark_ms, late_watermark_ms, seed: 0 };
+        let input = BatchInput { rows: rows.collect(), batch_time_us: 0, watermark_ms, late_watermark_ms, seed: 0, calls: None };
         let output = plan.run(input).await?;
         plan.commit();
         plan.close();

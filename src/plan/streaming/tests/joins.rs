@@ -168,7 +168,7 @@ fn batch_input(plan: &StreamingPlan, left: &[Event], right: &[Event], watermark:
         (scan.source.clone(), [all.project(&scan.projection).unwrap()].into_iter().collect())
     });
     let (watermark_ms, late_watermark_ms) = (watermark * 60_000, late * 60_000);
-    BatchInput { rows: rows.collect(), batch_time_us: 0, watermark_ms, late_watermark_ms, seed: 0 }
+    BatchInput { rows: rows.collect(), batch_time_us: 0, watermark_ms, late_watermark_ms, seed: 0, calls: None }
 }
 
 async fn agrees(kind: &'static str, batches: &[Batch]) -> Result<(), TestCaseError> {

@@ -1,6 +1,7 @@
 mod aggregates;
 mod differential;
 mod event_time;
+mod functions;
 mod golden;
 mod joins;
 
@@ -81,7 +82,7 @@ fn input(plan: &StreamingPlan, batch: &[Row], other: &[Row]) -> BatchInput {
         let all = if scan.source == "t" { rows(batch) } else { rows(other) };
         by_source.insert(scan.source.clone(), all.iter().map(|rows| rows.project(&scan.projection).unwrap()).collect());
     }
-    BatchInput { rows: by_source, batch_time_us: 0, watermark_ms: 0, late_watermark_ms: 0, seed: 0 }
+    BatchInput { rows: by_source, batch_time_us: 0, watermark_ms: 0, late_watermark_ms: 0, seed: 0, calls: None }
 }
 
 async fn run(plan: &mut StreamingPlan, batch: &[Row]) -> Result<BatchOutput> {
@@ -496,6 +497,7 @@ async fn a_static_side_that_asks_for_the_time_has_that_of_each_batch() {
                 watermark_ms: 0,
                 late_watermark_ms: 0,
                 seed: 0,
+                calls: None,
             };
             texts.push(text(&plan.run(input).await.unwrap().rows));
             plan.commit();
@@ -529,7 +531,15 @@ fn plans_can_be_made_and_run_in_any_task() {
     let query = QueryText::Sql("SELECT 1".into());
     let planning = async {
         let mut plan = StreamingPlan::new("q", &query, &catalog, &settings).await?;
-        plan.run(BatchInput { rows: BTreeMap::new(), batch_time_us: 0, watermark_ms: 0, late_watermark_ms: 0, seed: 0 }).await
+        plan.run(BatchInput {
+            rows: BTreeMap::new(),
+            batch_time_us: 0,
+            watermark_ms: 0,
+            late_watermark_ms: 0,
+            seed: 0,
+            calls: None,
+        })
+        .await
     };
     check_send(&planning);
 }

@@ -22,6 +22,7 @@ use datafusion::physical_plan::{
 use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 use futures::{StreamExt, stream};
 
+use super::super::carried::Carries;
 use super::node::{Generate, Options};
 use crate::operator::node::only_input;
 

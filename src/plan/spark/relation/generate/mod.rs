@@ -6,6 +6,7 @@ pub mod exec;
 pub mod node;
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields};
 use datafusion::logical_expr::{Expr, LogicalPlan};
@@ -14,7 +15,7 @@ use sqlparser::ast::{self, Ident};
 
 use self::node::{Generate, Options};
 use super::super::functions::array_with;
-use super::super::{Typed, types};
+use super::super::{Context, Typed, types};
 use super::columns::{Access, Attribute, Relation, column, place_of};
 use super::from::identifiers;
 use super::planner::{Env, Planner, broken};
@@ -23,6 +24,9 @@ use super::scope::QueryScope;
 use super::select::Item;
 use super::{constant, join, widen};
 use crate::error::{Error, ErrorKind, Result};
+use crate::function::{Function, Returns};
+use crate::plan::function::call::{arguments, find};
+use crate::plan::function::node::{CallNode, Callee};
 
 /// A generator of the select list. Its list is an [`Item`]; the node comes after the projection.
 pub(super) struct Generator {
@@ -63,6 +67,11 @@ struct Shape {
 }
 
 const GENERATORS: [&str; 4] = ["explode", "posexplode", "inline", "stack"];
+
+/// Whether a generator has this name (in lower case).
+pub fn is_generator(name: &str) -> bool {
+    GENERATORS.contains(&name.strip_suffix("_outer").unwrap_or(name))
+}
 
 /// The generator that `expr` calls, if it calls one.
 pub(super) fn call(expr: &ast::Expr) -> Option<GeneratorCall<'_>> {
@@ -186,12 +195,18 @@ impl GeneratorCall<'_> {
     }
 }
 
-/// A shape's outputs as columns, called by `aliases` if there are any.
-fn named(planner: &Planner<'_>, shape: &Shape, aliases: &[Ident], table: Option<&str>, shown: &str) -> Result<Vec<Attribute>> {
-    if !aliases.is_empty() && aliases.len() != shape.outputs.len() {
+/// What is yielded, as columns, called by `aliases` if there are any.
+fn named(
+    planner: &Planner<'_>,
+    outputs: &[(String, DataType, bool)],
+    aliases: &[Ident],
+    table: Option<&str>,
+    shown: &str,
+) -> Result<Vec<Attribute>> {
+    if !aliases.is_empty() && aliases.len() != outputs.len() {
         let message = format!(
             "the number of aliases does not match the number of columns: {shown} yields {} columns but {} names are given{}",
-            shape.outputs.len(),
+            outputs.len(),
             aliases.len(),
             place_of(aliases[0].span),
         );
@@ -208,14 +223,14 @@ fn named(planner: &Planner<'_>, shape: &Shape, aliases: &[Ident], table: Option<
             access: Access::Listed,
         }
     };
-    Ok(shape.outputs.iter().enumerate().map(attribute).collect())
+    Ok(outputs.iter().enumerate().map(attribute).collect())
 }
 
 /// A generator in the select list: its list as an item, and what becomes of it.
 pub(super) fn in_list(scope: &QueryScope<'_>, call: &GeneratorCall<'_>, aliases: &[Ident]) -> Result<(Item, Generator)> {
     let shape = call.shape(scope)?;
     // One alias for several columns is refused; Spark takes it for `explode` of an array only.
-    let outputs = named(scope.planner, &shape, aliases, None, &call.shown)?;
+    let outputs = named(scope.planner, &shape.outputs, aliases, None, &call.shown)?;
     let id = scope.planner.fresh("list");
     let attribute = Attribute {
         name: call.shown.clone(),
@@ -286,7 +301,6 @@ pub(super) fn lateral_join(
     env: &Env<'_>,
 ) -> Result<Relation> {
     let call = named_call(function.name, function.args, function.name.to_string());
-    let call = call.ok_or_else(|| not_a_generator(&function.name.to_string()))?;
     match kind {
         join::Kind::Inner | join::Kind::Cross => {}
         // Spark drops the rows that the join should keep.
@@ -300,7 +314,50 @@ pub(super) fn lateral_join(
     }
     let names: Vec<Ident> =
         function.alias.iter().flat_map(|alias| alias.columns.iter().map(|column| column.name.clone())).collect();
-    add(planner, left, &call, &names, function.alias.map(|alias| alias.name.value.as_str()), env)
+    let table = function.alias.map(|alias| alias.name.value.as_str());
+    match (call, asked(planner, function.name)) {
+        (Some(call), _) => add(planner, left, &call, &names, table, env),
+        (None, Some(callee)) => add_call(planner, left, callee, function, (&names, table), env),
+        (None, None) => Err(not_a_generator(&function.name.to_string())),
+    }
+}
+
+/// The function of this name that asks the outside world.
+fn asked(planner: &Planner<'_>, name: &ast::ObjectName) -> Option<Arc<Function>> {
+    match name.0.as_slice() {
+        [ast::ObjectNamePart::Identifier(name)] => find(&planner.catalog.functions, &name.value).cloned(),
+        _ => None,
+    }
+}
+
+/// `left` and what a function yields for each of its rows.
+fn add_call(
+    planner: &Planner<'_>,
+    left: Relation,
+    callee: Arc<Function>,
+    function: &TableFunction<'_>,
+    (aliases, table): (&[Ident], Option<&str>),
+    env: &Env<'_>,
+) -> Result<Relation> {
+    let name = callee.signature().name.clone();
+    let Returns::Rows(yields) = &callee.signature().returns else {
+        let message = format!("{name} yields a value, not rows: call it in the SELECT list or in WHERE");
+        return Err(Error::spark(ErrorKind::Config, "UNRESOLVABLE_TABLE_VALUED_FUNCTION", message));
+    };
+    let outputs = yields.fields().iter().map(|field| (field.name().clone(), field.data_type().clone(), true)).collect::<Vec<_>>();
+    let scope = QueryScope::new(planner, env, vec![&left.columns]);
+    let args = function.args.iter().map(|arg| match arg {
+        ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) => scope.resolve(expr),
+        other => Err(Error::config(format!("the argument `{other}` of {name} is not supported"))),
+    });
+    let args = args.collect::<Result<Vec<_>>>()?;
+    let args = arguments(&callee, args, &Context { scope: &scope, settings: planner.settings })?;
+    let outputs = named(planner, &outputs, aliases, Some(table.unwrap_or(&name)), &name)?;
+    let ids = outputs.iter().map(|output| output.id.clone()).collect();
+    let plan = CallNode::plan(left.plan, Callee(callee), args, ids).map_err(broken)?;
+    let mut columns = left.columns;
+    columns.extend(outputs);
+    Ok(Relation { plan, columns })
 }
 
 fn not_a_generator(name: &str) -> Error {
@@ -317,7 +374,7 @@ fn add(
     env: &Env<'_>,
 ) -> Result<Relation> {
     let shape = call.shape(&QueryScope::new(planner, env, vec![&input.columns]))?;
-    let outputs = named(planner, &shape, aliases, table, &call.shown)?;
+    let outputs = named(planner, &shape.outputs, aliases, table, &call.shown)?;
     let keep = all_columns(&input.plan);
     let plan = generated(input.plan, keep, shape.list.expr, shape.options, &outputs)?;
     let mut columns = input.columns;

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field};
 use datafusion::common::{DFSchema, DFSchemaRef};
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
+use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore};
+
+use super::super::carried::Carries;
 
 /// How a list becomes rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd)]
@@ -65,11 +67,6 @@ impl Generate {
         Ok(Self { input, keep, list, options, outputs, schema })
     }
 
-    /// The columns carried along, by name.
-    pub fn keep(&self) -> &[String] {
-        &self.keep
-    }
-
     /// The list that becomes rows.
     pub fn list(&self) -> &Expr {
         &self.list
@@ -79,11 +76,17 @@ impl Generate {
     pub fn options(&self) -> Options {
         self.options
     }
+}
 
-    /// The same node with fewer columns carried along.
-    pub(crate) fn keeping(&self, wanted: &HashSet<String>) -> Result<Self> {
+impl Carries for Generate {
+    fn keep(&self) -> &[String] {
+        &self.keep
+    }
+
+    fn keeping(&self, wanted: &HashSet<String>) -> Result<Arc<dyn UserDefinedLogicalNode>> {
         let keep = self.keep.iter().filter(|id| wanted.contains(*id)).cloned().collect();
-        Self::new(self.input.clone(), keep, self.list.clone(), self.options, self.outputs.clone())
+        let node = Self::new(self.input.clone(), keep, self.list.clone(), self.options, self.outputs.clone())?;
+        Ok(Arc::new(node))
     }
 }
 

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::error::Result as DataFusionResult;
-use datafusion::logical_expr::{Expr, Extension, Filter, LogicalPlan, UserDefinedLogicalNodeCore};
+use datafusion::logical_expr::{Expr, Extension, Filter, LogicalPlan};
 use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::{Optimizer, OptimizerConfig, OptimizerContext, OptimizerRule};
 
@@ -29,7 +29,7 @@ use datafusion::optimizer::push_down_limit::PushDownLimit;
 use datafusion::optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggregate;
 use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 
-use super::generate::node::Generate;
+use super::carried::carrying;
 use super::planner::broken;
 use crate::error::{Error, Result};
 use crate::operator::push_down::PushDownFilter;
@@ -43,7 +43,7 @@ pub fn optimise(plan: LogicalPlan) -> Result<LogicalPlan> {
         Arc::new(EliminateCrossJoin::new()),
         Arc::new(PushDownLimit::new()),
         Arc::new(PushDownFilter::default()),
-        Arc::new(NarrowGenerate),
+        Arc::new(NarrowCarried),
         Arc::new(OptimizeProjections::new()),
     ];
     guard::release(apply(guarded, rules)?)
@@ -84,13 +84,13 @@ fn apply(plan: LogicalPlan, rules: Vec<Arc<dyn OptimizerRule + Send + Sync>>) ->
     Optimizer::with_rules(rules).optimize(plan, &context, |_, _| {}).map_err(broken)
 }
 
-/// Lets a generator carry along only the columns that are used above it.
+/// Lets nodes that carry columns along only carry those that are used above them.
 #[derive(Debug)]
-struct NarrowGenerate;
+struct NarrowCarried;
 
-impl OptimizerRule for NarrowGenerate {
+impl OptimizerRule for NarrowCarried {
     fn name(&self) -> &str {
-        "narrow_generate"
+        "narrow_carried"
     }
 
     fn apply_order(&self) -> Option<ApplyOrder> {
@@ -114,7 +114,7 @@ impl OptimizerRule for NarrowGenerate {
     }
 }
 
-/// `plan`, if it is a generator under any number of filters and can do with fewer columns than it has.
+/// `plan`, if it is a node that carries columns along, under any number of filters, and can do with fewer of them.
 fn narrowed(plan: &LogicalPlan, mut wanted: HashSet<String>) -> DataFusionResult<Option<LogicalPlan>> {
     match plan {
         LogicalPlan::Filter(filter) => {
@@ -122,19 +122,20 @@ fn narrowed(plan: &LogicalPlan, mut wanted: HashSet<String>) -> DataFusionResult
             let Some(input) = narrowed(&filter.input, wanted)? else { return Ok(None) };
             Ok(Some(LogicalPlan::Filter(Filter::try_new(filter.predicate.clone(), input.into())?)))
         }
-        LogicalPlan::Extension(extension) => {
-            let Some(generate) = extension.node.as_any().downcast_ref::<Generate>() else { return Ok(None) };
-            let changed = generate.keep().iter().any(|id| !wanted.contains(id));
-            let generate = if changed { generate.keeping(&wanted)? } else { generate.clone() };
-            let mut below: HashSet<String> = generate.keep().iter().cloned().collect();
-            below.extend(used(std::slice::from_ref(generate.list())));
-            let input = generate.inputs().into_iter().next().map(|input| narrowed(input, below)).transpose()?.flatten();
+        LogicalPlan::Extension(Extension { node }) => {
+            let Some(carries) = carrying(node.as_ref()) else { return Ok(None) };
+            let is_needless = |id: &String| !wanted.contains(id);
+            let changed = carries.keep().iter().any(is_needless);
+            let node = if changed { carries.keeping(&wanted)? } else { node.clone() };
+            let mut below: HashSet<String> = carries.keep().iter().filter(|id| !is_needless(id)).cloned().collect();
+            below.extend(used(&node.expressions()));
+            let input = node.inputs().into_iter().next().map(|input| narrowed(input, below)).transpose()?.flatten();
             let node = match input {
-                Some(input) => generate.with_exprs_and_inputs(generate.expressions(), vec![input])?,
+                Some(input) => node.with_exprs_and_inputs(node.expressions(), vec![input])?,
                 None if !changed => return Ok(None),
-                None => generate,
+                None => node,
             };
-            Ok(Some(LogicalPlan::Extension(Extension { node: Arc::new(node) })))
+            Ok(Some(LogicalPlan::Extension(Extension { node })))
         }
         _ => Ok(None),
     }
