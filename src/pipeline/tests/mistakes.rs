@@ -70,7 +70,7 @@ fn unknown_keys_get_the_nearest_known_one() {
         expect![[r#"
             p.yaml:3:11: limits: unknown setting "state-memory"; did you mean state_memory?
             p.yaml:3:28: limits: unknown setting "jsondepth"; did you mean json_depth?
-            p.yaml:3:42: limits: unknown setting "path"; known here: state_memory, ingest_log, stage, line, json_depth, connections"#]],
+            p.yaml:3:42: limits: unknown setting "path"; known here: state_memory, ingest_log, stage, line, json_depth, connections, calls_in_flight, calls_in_flight_per_query"#]],
     );
     check_source(
         "    from: { sockt: {} }",
