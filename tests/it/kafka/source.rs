@@ -141,19 +141,6 @@ fn a_restart_goes_on_exactly_where_the_last_run_ended() {
 }
 
 #[test]
-fn a_topic_may_be_compressed_in_any_way() {
-    let broker = Broker::shared();
-    for codec in ["uncompressed", "gzip", "snappy", "lz4", "zstd"] {
-        let topic = format!("{codec}-{}", broker.topic(1));
-        // The broker itself compresses what it is sent.
-        broker.tell(&["create", &topic, "1", &format!("compression.type={codec}")]);
-        broker.fill(&topic, 1, 0, 1000);
-        let ended = run(&printing(&earliest(broker, &format!("subscribe: {topic}")), "SELECT id FROM t", AVAILABLE));
-        assert_eq!(ids(&ended.stdout), (0..1000).collect::<Vec<_>>(), "{codec}");
-    }
-}
-
-#[test]
 fn a_limit_is_shared_between_partitions() {
     let broker = Broker::shared();
     let topic = broker.filled(2, 20);
