@@ -22,6 +22,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use crate::error::{Error, Result};
 use crate::source::LineChunk;
 
+pub(crate) use column::nullable;
 pub use filter::{Comparison, Condition, Literal, Test};
 
 /// What a line that is not right yields in the query. Independently, a query with a dead letter gets each such line there.

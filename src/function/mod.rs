@@ -10,6 +10,7 @@ mod chunks;
 mod call;
 mod check;
 mod answering;
+pub mod http;
 mod plain;
 mod cache;
 mod window;

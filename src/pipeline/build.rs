@@ -4,6 +4,7 @@
 
 use super::check;
 use super::event_time::{self, deduplication, watermark};
+use super::function;
 use super::kafka::{self, Connections};
 use super::kafka_sink::kafka_sink;
 use super::problem::{Place, Problems};
@@ -31,6 +32,7 @@ pub(super) fn pipeline(root: &Values, default_name: &str, problems: &mut Problem
     let views: Option<Vec<_>> = all(root.named("views"), |name, values| view(name, values, problems));
     let queries: Option<Vec<_>> = all(root.named("queries"), |name, values| query(name, values, &connections, problems));
     let limits = root.map("limits").and_then(|values| limits(values, problems));
+    let functions = function::functions(root, limits.as_ref(), problems);
     let checkpoint = match root.path("checkpoint") {
         Some(path) => CheckpointRoot::At(path),
         None => CheckpointRoot::Temporary,
@@ -42,7 +44,7 @@ pub(super) fn pipeline(root: &Values, default_name: &str, problems: &mut Problem
         sources: sources?,
         tables: tables?,
         views: views?,
-        functions: Vec::new(),
+        functions: functions?,
         queries: queries?,
         limits: limits?,
     })

@@ -19,6 +19,7 @@ pub(super) fn whole(root: &Values, problems: &mut Problems) {
     }
     one_namespace(root, &["sources", "tables", "views"], problems);
     one_namespace(root, &["queries"], problems);
+    one_namespace(root, &["functions"], problems);
     checkpoint_when_needed(root, problems);
     paths(root, problems);
 }

@@ -98,10 +98,10 @@ pub(super) static KAFKA_SOURCE: Table = plain(
             Optional,
             "A regular expression that the whole names of the topics fit; topics that come later are found too.",
         ),
-        setting("assign", Kind::ByTopic(ASSIGN), Optional, "Certain partitions only."),
+        setting("assign", Kind::Tree(ASSIGN), Optional, "Certain partitions only."),
         setting(
             "starting_offsets",
-            Kind::ByTopic(STARTING_OFFSETS),
+            Kind::Tree(STARTING_OFFSETS),
             Optional,
             "Where a new query begins, -2 being the earliest and -1 the latest offset. A partition that appears later is read from its \
              beginning. Default: `latest`.",
@@ -114,7 +114,7 @@ pub(super) static KAFKA_SOURCE: Table = plain(
         ),
         setting(
             "starting_offsets_by_timestamp",
-            Kind::ByTopic(BY_TIMESTAMP),
+            Kind::Tree(BY_TIMESTAMP),
             Optional,
             "The same for each partition. `starting_timestamp` goes before it, and both before `starting_offsets`.",
         ),

@@ -24,6 +24,8 @@ mod build;
 mod kafka;
 mod kafka_sink;
 mod event_time;
+mod function;
+mod function_http;
 mod check;
 mod schema;
 #[cfg(test)]

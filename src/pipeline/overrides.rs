@@ -47,7 +47,7 @@ fn descend<'a>(node: &'a mut Node, step: &str, place: &Place) -> Result<&'a mut 
         Content::Map(entries) => {
             let index = entries.iter().position(|(key, _)| key.text == step).unwrap_or_else(|| {
                 let key = Key { place: place.clone(), text: step.to_owned() };
-                entries.push((key, Node { place: place.clone(), content: Content::Nothing }));
+                entries.push((key, Node::new(place.clone(), Content::Nothing)));
                 entries.len() - 1
             });
             Ok(&mut entries[index].1)

@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use super::text::Text;
+use crate::function::http::Template;
 
 const FILE_BYTES_MAX: u64 = 64 << 10;
 
@@ -57,6 +58,39 @@ pub(super) fn resolve_literal(raw: &str) -> Result<String, String> {
             }
         })
         .collect()
+}
+
+/// `raw` as a template: what references stand for is text, braces and all.
+pub(super) fn resolve_template(raw: &str, lookup: Lookup<'_>) -> Result<Template, String> {
+    let mut template = Template::default();
+    let mut shown = raw;
+    for piece in pieces(raw)? {
+        match piece {
+            Piece::Literal("${") => template.push_text(Text::plain("${")),
+            Piece::Literal(text) => template.push(text)?,
+            Piece::Env { name, default } => {
+                template.push_text(Text::secret(from_env(name, default, lookup)?, reference_in(&mut shown)))
+            }
+            Piece::File(path) => template.push_text(Text::secret(from_file(path, lookup)?, reference_in(&mut shown))),
+        }
+    }
+    Ok(template)
+}
+
+/// The next reference of `rest` as it is written, which `rest` then begins after.
+fn reference_in<'a>(rest: &mut &'a str) -> &'a str {
+    let mut at = 0;
+    while let Some(found) = rest[at..].find("${") {
+        let start = at + found;
+        if !rest[..start].ends_with('$') {
+            let end = start + rest[start..].find('}').map_or(rest.len() - start, |end| end + 1);
+            let written = &rest[start..end];
+            *rest = &rest[end..];
+            return written;
+        }
+        at = start + 2;
+    }
+    rest
 }
 
 fn pieces(raw: &str) -> Result<Vec<Piece<'_>>, String> {

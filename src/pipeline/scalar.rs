@@ -1,5 +1,6 @@
 //! One scalar: its text and what the setting holds → a value, or what was expected.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,12 +8,15 @@ use arrow::datatypes::SchemaRef;
 use ipnet::IpNet;
 
 use super::duration::{parse_duration, show_duration};
+use super::function;
 use super::reference::{self, Lookup};
 use super::settings::{Kind, or};
 use super::size::{parse_size, show_size};
 use super::spec::Trigger;
 use super::suggest::nearest;
 use super::text::{Address, FilePath, Text};
+use crate::function::Returns;
+use crate::function::http::Template;
 use crate::plan::OutputMode;
 
 const NAME_CHARS_MAX: usize = 100;
@@ -35,6 +39,9 @@ pub(super) enum Scalar {
     Address(Address),
     Text(Text),
     Network(IpNet),
+    Statuses(RangeInclusive<u16>),
+    Template(Template),
+    Returns(Returns),
 }
 
 /// Why a scalar was refused.
@@ -55,9 +62,13 @@ impl From<String> for Refused {
 /// The value that `raw` stands for.
 pub(super) fn read(kind: Kind, raw: &str, lookup: Lookup<'_>) -> Result<Scalar, Refused> {
     match kind {
-        Kind::Name | Kind::Column | Kind::Columns | Kind::Topics | Kind::Sql | Kind::Schema | Kind::Text => {
+        Kind::Name | Kind::Column | Kind::Columns | Kind::Topics | Kind::Sql | Kind::Schema | Kind::Returns | Kind::Text => {
             Ok(read_shown(kind, &reference::resolve_literal(raw)?)?)
         }
+        Kind::Template => match reference::resolve_template(raw, lookup)? {
+            template if template == Template::default() => Err(format!("expected {}, found nothing", describe(kind)).into()),
+            template => Ok(Scalar::Template(template)),
+        },
         _ => read_text(kind, reference::resolve(raw, lookup)?, lookup),
     }
 }
@@ -70,6 +81,10 @@ fn read_shown(kind: Kind, text: &str) -> Result<Scalar, String> {
             Ok(schema) if schema.fields().is_empty() => Err("expected at least one column".to_owned()),
             Ok(schema) => Ok(Scalar::Schema(Arc::new(schema))),
             Err(error) => Err(format!("expected columns as \"name STRING, amount DOUBLE\": {}", error.chain())),
+        },
+        Kind::Returns => match function::returns(text) {
+            Ok(returns) => Ok(Scalar::Returns(returns)),
+            Err(message) => Err(format!("expected {}: {message}", describe(kind))),
         },
         Kind::Text => Ok(Scalar::Word(text.to_owned())),
         _ if text.trim().is_empty() => Err(format!("expected {}, found nothing", describe(kind))),
@@ -119,13 +134,29 @@ fn read_text(kind: Kind, text: Text, lookup: Lookup<'_>) -> Result<Scalar, Refus
         Kind::Path if value.is_empty() || value.contains('\0') => Err(expected()),
         Kind::Path => Ok(Scalar::Path(FilePath::resolve(&text, lookup.folder))),
         Kind::Address => Address::parse(&text).map(Scalar::Address).map_err(found),
+        Kind::Choices(words) => read_text(Kind::Choice(words), text, lookup),
+        Kind::Statuses => statuses(value).map(Scalar::Statuses).ok_or_else(expected),
         Kind::Networks => network(value).map(Scalar::Network).ok_or_else(expected),
         Kind::Value if value.is_empty() => Err(expected()),
         Kind::Value => Ok(Scalar::Text(text)),
-        Kind::Name | Kind::Column | Kind::Columns | Kind::Topics | Kind::Sql | Kind::Schema | Kind::Text => {
+        Kind::Name
+        | Kind::Column
+        | Kind::Columns
+        | Kind::Topics
+        | Kind::Sql
+        | Kind::Schema
+        | Kind::Returns
+        | Kind::Template
+        | Kind::Text => {
             unreachable!("read before references were replaced")
         }
-        Kind::Table(_) | Kind::Named(_) | Kind::OneOrMore(_) | Kind::ByTopic(_) | Kind::Properties => Err(expected()),
+        Kind::Table(_)
+        | Kind::Named(_)
+        | Kind::OneOrMore(_)
+        | Kind::Tree(_)
+        | Kind::Templates
+        | Kind::Json { .. }
+        | Kind::Properties => Err(expected()),
     }
 }
 
@@ -146,7 +177,14 @@ pub(super) fn describe(kind: Kind) -> String {
         Kind::Width => "true, false or a number of characters".to_owned(),
         Kind::Text | Kind::Value => "text".to_owned(),
         Kind::Topics => "a topic or a list of topics".to_owned(),
-        Kind::ByTopic(what) => what.to_owned(),
+        Kind::Tree(what) => what.to_owned(),
+        Kind::Returns => "a type, columns such as \"score DOUBLE, band STRING\", or TABLE (columns)".to_owned(),
+        Kind::Template => "text, in which {argument} stands for an argument".to_owned(),
+        Kind::Templates => "a map from names to texts, in which {argument} stands for an argument".to_owned(),
+        Kind::Json { places: true } => "JSON, in whose texts {argument} stands for an argument".to_owned(),
+        Kind::Json { places: false } => "a map from names to values".to_owned(),
+        Kind::Statuses => "a status such as 200, a range such as 200-299, or a list of them".to_owned(),
+        Kind::Choices(words) => format!("a list of {}", or(words.iter().copied())),
         Kind::Properties => "a map from properties of librdkafka to values".to_owned(),
         Kind::Character => "one ASCII character, or \"\" for none".to_owned(),
         Kind::Name => "a name".to_owned(),
@@ -244,6 +282,13 @@ fn character(value: &str) -> Option<Scalar> {
         _ => return None,
     };
     Some(Scalar::Character(byte))
+}
+
+fn statuses(value: &str) -> Option<RangeInclusive<u16>> {
+    let status = |text: &str| text.trim().parse().ok().filter(|status| (100..=599).contains(status));
+    let (first, last) = value.split_once('-').unwrap_or((value, value));
+    let range = status(first)?..=status(last)?;
+    (!range.is_empty()).then_some(range)
 }
 
 fn network(value: &str) -> Option<IpNet> {

@@ -108,14 +108,38 @@ fn kind_schema(kind: Kind) -> Value {
             or_text(json!({ "anyOf": [{ "type": "boolean" }, { "type": "integer", "minimum": 0 }] }), "^([0-9]+|true|false)$")
         }
         Kind::Text | Kind::Value => json!({ "type": ["string", "number", "boolean"] }),
-        Kind::ByTopic(_) => json!({ "type": ["string", "object"] }),
+        Kind::Tree(_) => json!({ "type": ["string", "object"] }),
+        Kind::Templates => json!({
+            "type": "object",
+            "additionalProperties": { "type": ["string", "number", "boolean"], "minLength": 1 },
+        }),
+        Kind::Json { places: true } => json!({ "type": ["object", "array", "string", "number", "boolean", "null"] }),
+        Kind::Json { places: false } => json!({ "type": "object" }),
+        Kind::Statuses => {
+            let one = or_text(
+                json!({ "type": "integer", "minimum": 100, "maximum": 599 }),
+                "^ *[1-5][0-9][0-9] *(- *[1-5][0-9][0-9] *)?$",
+            );
+            json!({ "anyOf": [one, { "type": "array", "items": one }] })
+        }
+        Kind::Choices(words) => {
+            let one = words_schema(words);
+            json!({ "anyOf": [one, { "type": "array", "items": one }] })
+        }
         Kind::Properties => json!({
             "type": "object",
             "additionalProperties": { "type": ["string", "number", "boolean"] },
         }),
         Kind::Character => json!({ "anyOf": [{ "type": "string", "maxLength": 2 }, { "type": "string", "pattern": REFERENCE }] }),
         Kind::Name => json!({ "type": "string", "pattern": NAME }),
-        Kind::Column | Kind::Sql | Kind::Schema | Kind::TimeZone | Kind::Path | Kind::Address => {
+        Kind::Column
+        | Kind::Sql
+        | Kind::Schema
+        | Kind::Returns
+        | Kind::Template
+        | Kind::TimeZone
+        | Kind::Path
+        | Kind::Address => {
             json!({ "type": "string", "minLength": 1, "examples": [describe(kind)] })
         }
         Kind::Columns | Kind::Networks | Kind::Topics => {

@@ -70,8 +70,20 @@ pub(super) enum Kind {
     Value,
     /// Names of topics, or one.
     Topics,
-    /// Partitions by topic, or values by topic and partition; also as Spark's JSON text. The text says what it holds.
-    ByTopic(&'static str),
+    /// A tree of maps, lists and texts, or JSON text; numbers are text. The text says what it holds.
+    Tree(&'static str),
+    /// What a function returns.
+    Returns,
+    /// Text with places for arguments.
+    Template,
+    /// A map from names to such texts.
+    Templates,
+    /// JSON with places for arguments, or with none.
+    Json { places: bool },
+    /// HTTP statuses, ranges of them, or one.
+    Statuses,
+    /// Some of these words, or one, without regard to case.
+    Choices(&'static [&'static str]),
     /// A map from properties of librdkafka to values.
     Properties,
     /// One ASCII character, or nothing.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::function::FUNCTION;
 use super::kafka::{CONNECTION, KAFKA_SOURCE};
 use super::kafka_sink::KAFKA_SINK;
 use super::settings::Presence::{Default, Optional, Required};
@@ -44,6 +45,12 @@ pub(super) static ROOT: Table = plain(
         setting("sources", Kind::Named(&SOURCE), Required, "Streams, by the name that SQL gives them."),
         setting("tables", Kind::Named(&TABLE), Optional, "Static tables, by name; read at start."),
         setting("views", Kind::Named(&VIEW), Optional, "Named SQL, by name; inlined into each query that names it."),
+        setting(
+            "functions",
+            Kind::Named(&FUNCTION),
+            Optional,
+            "Functions that ask the outside world, by the name that SQL calls.",
+        ),
         setting("queries", Kind::Named(&QUERY), Required, "What to compute, by name."),
         setting("limits", Kind::Table(&LIMITS), Optional, "What the process may use."),
         setting("connections", Kind::Named(&CONNECTION), Optional, "Clusters that several sources share, by name."),

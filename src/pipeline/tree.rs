@@ -20,6 +20,8 @@ const DEPTH_MAX: usize = 32;
 pub(super) struct Node {
     pub(super) place: Place,
     pub(super) content: Content,
+    /// Whether it is a scalar in quotes, which is text whatever it looks like.
+    pub(super) quoted: bool,
 }
 
 /// What a node holds.
@@ -45,7 +47,12 @@ pub(super) struct Key {
 impl Node {
     /// An empty map, which takes every default.
     pub(super) fn empty_map(place: Place) -> Self {
-        Self { place, content: Content::Map(Vec::new()) }
+        Self::new(place, Content::Map(Vec::new()))
+    }
+
+    /// What is not in quotes.
+    pub(super) fn new(place: Place, content: Content) -> Self {
+        Self { place, content, quoted: false }
     }
 
     /// How many values it holds; long text weighs one more per KiB, so that a copy of it is bounded too.
@@ -103,7 +110,7 @@ pub(super) fn parse_override(value: &str, place: &Place) -> Result<Node, String>
     if let Some((_, message)) = builder.refusals.pop() {
         return Err(message);
     }
-    let mut node = builder.root.unwrap_or(Node { place: place.clone(), content: Content::Nothing });
+    let mut node = builder.root.unwrap_or(Node::new(place.clone(), Content::Nothing));
     node.put_at(place);
     Ok(node)
 }
@@ -153,7 +160,7 @@ impl Builder {
                 let nothing = style == ScalarStyle::Plain && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
                 self.room(&place, text_weight(&text), 0)?;
                 let content = if nothing { Content::Nothing } else { Content::Scalar(text.into_owned()) };
-                self.close(anchor, Node { place, content })
+                self.close(anchor, Node { place, content, quoted: style != ScalarStyle::Plain })
             }
             Event::SequenceStart(anchor, tag) => {
                 self.untagged(&place, tag.is_some());
@@ -165,7 +172,7 @@ impl Builder {
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 let open = self.open.pop().expect("the parser closes what it opened");
-                self.close(open.anchor, Node { place: open.place, content: open.content })
+                self.close(open.anchor, Node::new(open.place, open.content))
             }
             Event::Alias(anchor) => {
                 let Some(node) = self.anchors.get(&anchor) else {

@@ -7,6 +7,8 @@ use super::settings::{Kind, Presence, Setting, Table};
 use super::suggest;
 use super::text::Text;
 use super::tree::{Content, Key, Node};
+use crate::function::Returns;
+use crate::function::http::{BodyTree, Template};
 
 /// A map of the file, read.
 #[derive(Debug)]
@@ -38,6 +40,8 @@ enum Value {
     Map(Values),
     Maps(Vec<(Key, Values)>),
     Properties(Vec<(Key, Text)>),
+    Templates(Vec<(Key, Template)>),
+    Body(BodyTree),
     Tree(serde_json::Value),
     List(Vec<Values>),
 }
@@ -145,18 +149,30 @@ impl Values {
                     entries.iter().map(|(key, node)| Some((key.clone(), self.read_property(setting, node, reading)?)));
                 properties.collect::<Option<Vec<_>>>().map(Value::Properties)
             }
-            (Kind::ByTopic(_), _) => match json(node) {
+            (Kind::Templates, Content::Map(entries)) => {
+                let templates =
+                    entries.iter().map(|(key, node)| match self.read_scalar_as(setting, Kind::Template, node, reading) {
+                        Some(Scalar::Template(template)) => Some((key.clone(), template)),
+                        _ => None,
+                    });
+                // Every one is read, so that every mistake is found.
+                let templates: Vec<Option<_>> = templates.collect();
+                templates.into_iter().collect::<Option<_>>().map(Value::Templates)
+            }
+            (Kind::Json { places: true }, _) => self.read_body(setting, node, reading).map(Value::Body),
+            (Kind::Json { places: false }, Content::Map(_)) => typed(node).map(Value::Tree),
+            (Kind::Tree(_), _) => match json(node) {
                 Some(tree) => Some(Value::Tree(tree)),
                 None => {
                     self.expected(setting, node, reading);
                     None
                 }
             },
-            (Kind::Columns | Kind::Networks | Kind::Topics, Content::List(items)) => {
+            (Kind::Columns | Kind::Networks | Kind::Topics | Kind::Statuses | Kind::Choices(_), Content::List(items)) => {
                 let scalars: Vec<Scalar> = items.iter().filter_map(|item| self.read_scalar(setting, item, reading)).collect();
                 (scalars.len() == items.len()).then_some(Value::Scalars(scalars))
             }
-            (Kind::Columns | Kind::Networks | Kind::Topics, _) => {
+            (Kind::Columns | Kind::Networks | Kind::Topics | Kind::Statuses | Kind::Choices(_), _) => {
                 Some(Value::Scalars(vec![self.read_scalar(setting, node, reading)?]))
             }
             _ => self.read_scalar(setting, node, reading).map(Value::Scalar),
@@ -164,11 +180,38 @@ impl Values {
     }
 
     fn read_scalar(&self, setting: &'static Setting, node: &Node, reading: &mut Reading<'_>) -> Option<Scalar> {
+        self.read_scalar_as(setting, setting.kind, node, reading)
+    }
+
+    /// JSON with places for arguments: what is not in quotes and looks like a number or a boolean is one.
+    fn read_body(&self, setting: &'static Setting, node: &Node, reading: &mut Reading<'_>) -> Option<BodyTree> {
+        match &node.content {
+            Content::Nothing => Some(BodyTree::Plain(serde_json::Value::Null)),
+            Content::Scalar(text) => match typed_scalar(text, node.quoted) {
+                Some(value) => Some(BodyTree::Plain(value)),
+                None => match self.read_scalar_as(setting, Kind::Template, node, reading)? {
+                    Scalar::Template(template) => Some(BodyTree::Text(template)),
+                    _ => None,
+                },
+            },
+            Content::List(items) => {
+                let items: Vec<Option<_>> = items.iter().map(|item| self.read_body(setting, item, reading)).collect();
+                items.into_iter().collect::<Option<_>>().map(BodyTree::List)
+            }
+            Content::Map(entries) => {
+                let entries: Vec<Option<_>> =
+                    entries.iter().map(|(key, node)| Some((key.text.clone(), self.read_body(setting, node, reading)?))).collect();
+                entries.into_iter().collect::<Option<_>>().map(BodyTree::Object)
+            }
+        }
+    }
+
+    fn read_scalar_as(&self, setting: &'static Setting, kind: Kind, node: &Node, reading: &mut Reading<'_>) -> Option<Scalar> {
         let Content::Scalar(raw) = &node.content else {
             self.expected(setting, node, reading);
             return None;
         };
-        match read(setting.kind, raw, reading.lookup) {
+        match read(kind, raw, reading.lookup) {
             Ok(scalar) => Some(scalar),
             Err(Refused { condition, message }) => {
                 let message = self.about(setting.name, &message);
@@ -284,7 +327,23 @@ impl Values {
         }
     }
 
-    /// What stands under `name`, numbers as text.
+    /// The templates under `name`, in file order.
+    pub(super) fn templates(&self, name: &str) -> &[(Key, Template)] {
+        match self.entry(name).map(|entry| &entry.value) {
+            Some(Value::Templates(templates)) => templates,
+            _ => &[],
+        }
+    }
+
+    /// The JSON under `name`.
+    pub(super) fn body(&self, name: &str) -> Option<&BodyTree> {
+        match &self.entry(name)?.value {
+            Value::Body(body) => Some(body),
+            _ => None,
+        }
+    }
+
+    /// What stands under `name`.
     pub(super) fn tree(&self, name: &str) -> Option<&serde_json::Value> {
         match &self.entry(name)?.value {
             Value::Tree(tree) => Some(tree),
@@ -317,7 +376,8 @@ macro_rules! getters {
                     Scalar::$variant(value) => Some(value.clone()),
                     _ => None,
                 }
-            })*
+            }
+            )*
         }
     };
 }
@@ -349,6 +409,10 @@ getters! {
     address: Address(super::text::Address);
     /// Text that may be a secret.
     text: Text(Text);
+    /// Text with places for arguments.
+    template: Template(Template);
+    /// What a function returns.
+    returns: Returns(Returns);
 }
 
 /// A tree without its places; text that is JSON stands for what it says.
@@ -363,6 +427,25 @@ fn json(node: &Node) -> Option<serde_json::Value> {
             Json::Object(entries.iter().map(|(key, node)| Some((key.text.clone(), json(node)?))).collect::<Option<_>>()?)
         }
     })
+}
+
+/// A tree without its places, numbers and booleans as such.
+fn typed(node: &Node) -> Option<serde_json::Value> {
+    use serde_json::Value as Json;
+    Some(match &node.content {
+        Content::Nothing => Json::Null,
+        Content::Scalar(text) => typed_scalar(text, node.quoted).unwrap_or_else(|| Json::String(text.clone())),
+        Content::List(items) => Json::Array(items.iter().map(typed).collect::<Option<_>>()?),
+        Content::Map(entries) => {
+            Json::Object(entries.iter().map(|(key, node)| Some((key.text.clone(), typed(node)?))).collect::<Option<_>>()?)
+        }
+    })
+}
+
+/// The number or boolean that a scalar without quotes is.
+fn typed_scalar(text: &str, quoted: bool) -> Option<serde_json::Value> {
+    let looks = !quoted && (matches!(text, "true" | "false") || text.starts_with(|c: char| c == '-' || c.is_ascii_digit()));
+    looks.then(|| serde_json::from_str(text).ok()).flatten()
 }
 
 fn read_named(table: &'static Table, entries: &[(Key, Node)], path: &str, reading: &mut Reading<'_>) -> Vec<(Key, Values)> {

@@ -22,3 +22,4 @@ mod examples;
 mod kill;
 mod service;
 mod kafka;
+mod http_api;

@@ -444,7 +444,7 @@ pub(super) fn nullable_field(field: &FieldRef) -> FieldRef {
 }
 
 /// The type with null allowed at every depth.
-pub(super) fn nullable(data_type: &DataType) -> DataType {
+pub(crate) fn nullable(data_type: &DataType) -> DataType {
     match data_type {
         DataType::Struct(fields) => DataType::Struct(fields.iter().map(nullable_field).collect()),
         DataType::List(item) => DataType::List(nullable_field(item)),

@@ -5,6 +5,7 @@ use expect_test::Expect;
 use super::*;
 
 mod event_time;
+mod function;
 mod reading;
 mod mistakes;
 mod declared;
@@ -82,6 +83,39 @@ queries:
 connections:
   main: { kafka: { bootstrap_servers: "c:3", tls: {}, properties: { socket.timeout.ms: 9000 } } }
 limits: { state_memory: 2 GiB, ingest_log: 8 MiB, stage: 3 MiB, line: 4 KiB, json_depth: 10, connections: 9 }
+functions:
+  risk:
+    args: "user STRING, amount DOUBLE"
+    returns: "score DOUBLE, band STRING"
+    http:
+      method: put
+      url: https://risk.example/u/{user}?v=1
+      query: { amount: "{amount}", n: 1 }
+      headers: { X-Key: "${env:SECRET}", X-User: "{user}" }
+      body: { amount: "{amount}", note: "of {user}", one: 1, yes: true, text: "1", none: ~, list: [1.5, "{user}"] }
+      answer: { score: /data/score, band: /data/band }
+      success: [200-299, 404]
+      retry_on: 503
+      auth:
+        oauth2_password: { token_url: "https://login.example/token", client_id: tide, client_secret: "${env:SECRET}", username: jo,
+                           password: "${env:SECRET}", client_auth: body, scope: read write, parameters: { audience: risk }, refresh_margin: 30s }
+      allow_addresses: [10.0.0.0/8, "::1"]
+      connect_timeout: 1s
+      middleware: [timing, retry, headers, auth, body, rate_limit, breaker]
+    timeout: 2s
+    max_in_flight: 50
+    on_error: return_null
+    retry: { attempts: 5, base_delay: 10ms, max_delay: 1s, budget_percent: 100 }
+    rate_limit: { calls: 30, per: 1 minute, burst: 3 }
+    breaker: { failure_percent: 90, min_calls: 10, window: 1 minute, open_for: 10s }
+    cache: { entries: 7, ttl: 1 hour, memory: 1 MiB }
+    max_answer: 64 KiB
+  items:
+    args: id BIGINT
+    returns: TABLE (sku STRING, n INT)
+    http: { url: "https://shop.example/{id}", rows: /items, auth: { api_key: { query: key, value: "${env:SECRET}" } } }
+    ordered: false
+    breaker: { enabled: false }
 "#;
 
 fn read_with(text: &str, overrides: &[&str]) -> Result<Pipeline, Problems> {
