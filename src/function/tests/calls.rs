@@ -1,5 +1,7 @@
 //! Which calls are made, how many at a time, and in which order their answers come.
 
+use tokio::sync::Semaphore;
+
 use super::*;
 
 #[tokio::test]
@@ -30,43 +32,67 @@ async fn s0_8_order_is_kept_when_the_first_chunk_is_the_slowest() {
     assert_eq!(fixture.values(&[6]).await.unwrap(), [0, 10, 20, 30, 40, 50].map(Some));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn s0_9_a_budget_of_seven_is_shared_by_two_functions() {
-    let seen = Arc::<Seen>::default();
-    let (process, query) = (Arc::new(Budget::new(1000)), Arc::new(Budget::new(7)));
-    let fixture = || {
-        let seen = seen.clone();
-        let settings = CallSettings { chunk_size: 1, ..settings() };
-        Fixture::returning(Returns::Value(DataType::Int64), settings, process.clone(), move |chunk, _| {
-            let seen = seen.clone();
-            async move {
-                let now = seen.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
-                seen.in_flight_max.fetch_max(now, Ordering::SeqCst);
-                let _in_flight = InFlight(seen.clone());
-                // The first wait until the budget is full: it is used, and no call more.
-                until(|| seen.in_flight_max.load(Ordering::SeqCst) >= 7).await;
+/// A gate, and what a call does: it waits at the gate.
+fn gate() -> (Arc<Semaphore>, impl Fn(Chunk, Arc<Seen>) -> BoxFuture<'static, Result<Answer, CallError>> + Clone) {
+    let gate = Arc::new(Semaphore::new(0));
+    let behaviour = {
+        let gate = gate.clone();
+        move |chunk: Chunk, _| {
+            let gate = gate.clone();
+            Box::pin(async move {
+                gate.acquire().await.unwrap().forget();
                 Ok(tenfold(&chunk))
-            }
-        })
+            }) as BoxFuture<'static, _>
+        }
     };
+    (gate, behaviour)
+}
+
+/// Lets every task run until it has to wait.
+async fn settle() {
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Two functions of 25 calls each; how many are in flight when all that may be are, and at most.
+async fn two_functions(query: usize, process: usize) -> (usize, usize) {
+    let (query, process) = (Arc::new(Budget::new(query)), Arc::new(Budget::new(process)));
+    let (open, behaviour) = gate();
+    let settings = CallSettings { chunk_size: 1, ..settings() };
+    let fixture = || Fixture::returning(Returns::Value(DataType::Int64), settings.clone(), process.clone(), behaviour.clone());
     let (one, two) = (fixture(), fixture());
-    let one = one.function.answer(batch("q", &query), rows(&[25])).count();
-    let two = two.function.answer(batch("q", &query), rows(&[25])).count();
-    assert_eq!(soon(async { tokio::join!(one, two) }).await, (25, 25));
-    assert_eq!(seen.in_flight_max.load(Ordering::SeqCst), 7);
+    let mut one_answers = one.function.answer(batch("q", &query), rows(&[25]));
+    let mut two_answers = two.function.answer(batch("q", &query), rows(&[25]));
+    assert!(futures::poll!(one_answers.next()).is_pending() && futures::poll!(two_answers.next()).is_pending());
+    // Twenty of each have their function's place, and all but a few wait for the next.
+    until(|| one.function.in_flight() == 20 && two.function.in_flight() == 20).await;
+    settle().await;
+    let in_flight = one.seen.in_flight() + two.seen.in_flight();
+    open.add_permits(1000);
+    assert_eq!(soon(async { tokio::join!(one_answers.count(), two_answers.count()) }).await, (25, 25));
     assert_eq!((query.in_flight(), process.in_flight()), (0, 0));
+    (in_flight, one.seen.calls().len() + two.seen.calls().len())
+}
+
+#[tokio::test]
+async fn s0_9_a_budget_of_seven_is_shared_by_two_functions() {
+    assert_eq!(two_functions(7, 1000).await, (7, 50), "the query's");
+    assert_eq!(two_functions(1000, 7).await, (7, 50), "the process's");
+    assert_eq!(two_functions(1000, 1000).await, (40, 50), "each function's own");
 }
 
 #[tokio::test]
 async fn s3_2_no_more_calls_are_in_flight_than_the_function_allows() {
-    let settings = CallSettings { chunk_size: 1, max_in_flight: 3, ..settings() };
-    let fixture = Fixture::new(settings, |chunk, seen| async move {
-        until(|| seen.in_flight_max.load(Ordering::SeqCst) >= 3).await;
-        Ok(tenfold(&chunk))
-    });
+    let (open, behaviour) = gate();
+    let fixture = Fixture::new(CallSettings { chunk_size: 1, max_in_flight: 3, ..settings() }, behaviour);
     // Two queries at a time: the places are the function's, not the query's.
-    let (one, two) = soon(async { tokio::join!(fixture.values(&[15]), fixture.values(&[15])) }).await;
-    assert_eq!((one.unwrap().len(), two.unwrap().len()), (15, 15));
+    let (mut one, mut two) = (fixture.answer(rows(&[15])), fixture.answer(rows(&[15])));
+    assert!(futures::poll!(one.next()).is_pending() && futures::poll!(two.next()).is_pending());
+    until(|| fixture.seen.in_flight() == 3).await;
+    settle().await;
+    open.add_permits(1000);
+    assert_eq!(soon(async { tokio::join!(one.count(), two.count()) }).await, (15, 15));
     assert_eq!(fixture.seen.in_flight_max.load(Ordering::SeqCst), 3);
     assert_eq!(fixture.function.in_flight(), 0);
 }
@@ -83,15 +109,8 @@ async fn s0_10_no_rows_are_no_call() {
 #[tokio::test]
 async fn rows_are_taken_for_twice_as_many_calls_as_may_be_in_flight() {
     let settings = CallSettings { chunk_size: 1, max_in_flight: 4, ..settings() };
-    let open = Arc::new(tokio::sync::Semaphore::new(0));
-    let gate = open.clone();
-    let fixture = Fixture::new(settings, move |chunk, _| {
-        let gate = gate.clone();
-        async move {
-            gate.acquire().await.unwrap().forget();
-            Ok(tenfold(&chunk))
-        }
-    });
+    let (open, behaviour) = gate();
+    let fixture = Fixture::new(settings, behaviour);
     let taken = Arc::new(AtomicUsize::new(0));
     let counted = rows(&[1; 100]).inspect({
         let taken = taken.clone();
@@ -102,6 +121,7 @@ async fn rows_are_taken_for_twice_as_many_calls_as_may_be_in_flight() {
     let mut parts = fixture.answer(counted.boxed());
     assert!(futures::poll!(parts.next()).is_pending());
     until(|| fixture.seen.in_flight() == 4).await;
+    settle().await;
     assert!(futures::poll!(parts.next()).is_pending());
     assert_eq!(taken.load(Ordering::SeqCst), 8);
     // The window stays full although nobody looks at the stream: the tasks ask for their places themselves.

@@ -106,6 +106,7 @@ async fn who_gives_up_waiting_loses_no_completion() {
     assert_eq!(window.next_completed().now_or_never(), Some(Err(NotCompleted::NonePending)), "somebody waits for it");
     send.send(5).unwrap();
     until(|| window.outstanding() == 0).await;
+    assert_eq!(window.next_completed().now_or_never(), Some(Err(NotCompleted::NonePending)), "still");
     drop(wait);
     assert_eq!(soon(window.next_completed()).await.unwrap().result, Ok(5));
 }
@@ -137,21 +138,27 @@ async fn a_time_limit_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s2_5_a_hundred_thousand_calls_never_have_more_outstanding_than_the_window() {
-    let seen = Arc::<Seen>::default();
+    let (seen, gate) = (Arc::<Seen>::default(), Arc::new(tokio::sync::Semaphore::new(0)));
     let stored = Arc::new(Mutex::new(vec![false; 100_000]));
+    let put = |n: usize| {
+        let (seen, stored, gate) = (seen.clone(), stored.clone(), gate.clone());
+        async move {
+            let now = seen.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
+            seen.in_flight_max.fetch_max(now, Ordering::SeqCst);
+            let _in_flight = InFlight(seen.clone());
+            let _open = gate.acquire().await.unwrap();
+            stored.lock().unwrap()[n] = true;
+        }
+    };
     let window = CallWindow::new(1024);
-    for n in 0..100_000 {
-        let (seen, stored) = (seen.clone(), stored.clone());
-        window
-            .issue(async move {
-                let now = seen.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
-                seen.in_flight_max.fetch_max(now, Ordering::SeqCst);
-                let _in_flight = InFlight(seen.clone());
-                // The first 1024 wait for each other: the window is used.
-                until(|| seen.in_flight_max.load(Ordering::SeqCst) >= 1024).await;
-                stored.lock().unwrap()[n] = true;
-            })
-            .await;
+    for n in 0..1024 {
+        window.issue(put(n)).await;
+    }
+    until(|| seen.in_flight() == 1024).await;
+    assert!(window.issue(put(1024)).now_or_never().is_none(), "the window is full");
+    gate.add_permits(100);
+    for n in 1024..100_000 {
+        window.issue(put(n)).await;
     }
     assert_eq!(soon(window.drain()).await.len(), 100_000);
     assert_eq!(seen.in_flight_max.load(Ordering::SeqCst), 1024);
