@@ -64,7 +64,7 @@ impl Filling {
     }
 
     /// Calls `take` with each part in order: text as written, and the values between.
-    pub(super) fn parts<'a>(&'a self) -> impl Iterator<Item = Result<&'a crate::pipeline::Text, Place>> {
+    pub(super) fn parts(&self) -> impl Iterator<Item = Result<&crate::pipeline::Text, Place>> {
         let mut places = self.places.iter();
         self.template.pieces().iter().map(move |piece| match piece {
             Piece::Text(text) => Ok(text),

@@ -32,8 +32,10 @@ async fn s0_8_order_is_kept_when_the_first_chunk_is_the_slowest() {
     assert_eq!(fixture.values(&[6]).await.unwrap(), [0, 10, 20, 30, 40, 50].map(Some));
 }
 
+type Called = BoxFuture<'static, Result<Answer, CallError>>;
+
 /// A gate, and what a call does: it waits at the gate.
-fn gate() -> (Arc<Semaphore>, impl Fn(Chunk, Arc<Seen>) -> BoxFuture<'static, Result<Answer, CallError>> + Clone) {
+fn gate() -> (Arc<Semaphore>, impl Fn(Chunk, Arc<Seen>) -> Called + Clone) {
     let gate = Arc::new(Semaphore::new(0));
     let behaviour = {
         let gate = gate.clone();
@@ -42,7 +44,7 @@ fn gate() -> (Arc<Semaphore>, impl Fn(Chunk, Arc<Seen>) -> BoxFuture<'static, Re
             Box::pin(async move {
                 gate.acquire().await.unwrap().forget();
                 Ok(tenfold(&chunk))
-            }) as BoxFuture<'static, _>
+            }) as Called
         }
     };
     (gate, behaviour)
