@@ -162,8 +162,26 @@ impl Cluster {
     }
 
     /// Where spans could begin at the earliest.
-    pub(super) fn earliest(&self, spans: &[Span]) -> Result<Offsets> {
+    fn earliest(&self, spans: &[Span]) -> Result<Offsets> {
         self.offsets(spans.iter().map(|span| (&span.topic, span.partition, EARLIEST)))
+    }
+
+    /// Leaves out what the cluster does not have any more, and counts it.
+    pub(super) fn skip_expired(&self, spans: &mut [Span]) -> Result<u64> {
+        let earliest = self.earliest(spans)?;
+        let mut lost = 0;
+        for span in spans {
+            let Some(first) = earliest.get(&(span.topic.clone(), span.partition)).copied().filter(|first| *first > span.from)
+            else {
+                continue;
+            };
+            let Span { topic, partition, from, .. } = &*span;
+            self.lose("DATA_LOST", || format!("{topic}[{partition}] begins at offset {first}, and {from} was to be read next"))?;
+            let begin = first.min(span.to);
+            lost += u64::try_from(begin - span.from).unwrap_or(0);
+            span.from = begin;
+        }
+        Ok(lost)
     }
 
     /// A position with these offsets.

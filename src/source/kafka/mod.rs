@@ -189,7 +189,7 @@ impl KafkaSource {
                     cluster.lose("TOPIC_RECREATED", what)?;
                 }
                 if check {
-                    lost += skip_expired(cluster, &mut there)?;
+                    lost += cluster.skip_expired(&mut there)?;
                 }
                 Ok((there, lost))
             })
@@ -261,23 +261,6 @@ impl KafkaSource {
     fn publish_lag(&self, end: &Position) {
         self.stats.set_ahead(Offset::encode(&self.latest).as_json().clone(), self.latest.ahead_of(end));
     }
-}
-
-/// Leaves out what the cluster does not have any more, and counts it.
-fn skip_expired(cluster: &Cluster, spans: &mut [Span]) -> Result<u64> {
-    let earliest = cluster.earliest(spans)?;
-    let mut lost = 0;
-    for span in spans {
-        let Some(first) = earliest.get(&(span.topic.clone(), span.partition)).copied().filter(|first| *first > span.from) else {
-            continue;
-        };
-        let Span { topic, partition, from, .. } = &*span;
-        cluster.lose("DATA_LOST", || format!("{topic}[{partition}] begins at offset {first}, and {from} was to be read next"))?;
-        let begin = first.min(span.to);
-        lost += u64::try_from(begin - span.from).unwrap_or(0);
-        span.from = begin;
-    }
-    Ok(lost)
 }
 
 /// Runs what waits for the network outside of the threads that compute.
