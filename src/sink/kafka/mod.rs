@@ -294,11 +294,12 @@ impl Sink for KafkaSink {
             Ok(producer) => {
                 // What is late comes soon or never.
                 self.late_request = false;
-                self.producer = match producer {
-                    Some(producer) => Some(producer),
-                    // At once: later it could be somebody else's turn. If that fails, the next commit tries again.
-                    None => self.new_producer().await.ok(),
-                };
+                self.producer = producer;
+                // A new one at once: later it could be somebody else's turn. Who came in between is noticed by the mark, with the next
+                // commit at the latest, which asks for it if there is no producer.
+                if self.producer.is_none() && !matches!(self.contains(id).await, Ok(Contains::Yes)) {
+                    self.producer = None;
+                }
                 Ok(())
             }
             Err(trouble) => {

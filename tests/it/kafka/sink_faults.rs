@@ -221,6 +221,38 @@ fn a_copy_of_the_checkpoint_is_fenced_off_and_noticed() {
 }
 
 #[test]
+fn who_came_between_two_producers_of_a_sink_is_noticed() {
+    let proxy = Proxy::new();
+    let broker = Broker::behind(&proxy);
+    let topic = broker.topic(1);
+    let settings = ", request_timeout: 20s, transaction_timeout: 30s";
+    let (first, second) = (through(&proxy, &broker, &topic, settings, AVAILABLE), json(&broker, &topic, settings, AVAILABLE));
+    put(&first, "a", 0..5);
+    put(&first, "b", 5..10);
+    put(&second, "c", 10..15);
+    // The first commit is asked for twice, so a new producer follows; before it has the id, a copy of the checkpoint goes on.
+    let (from, to) = (first.path("checkpoint"), second.path("checkpoint"));
+    let (mut has_committed, mut has_run) = (false, false);
+    proxy.judge(move |kind| match kind {
+        api::END_TXN if !has_committed => {
+            has_committed = true;
+            Fate::LoseAnswer
+        }
+        api::INIT_PRODUCER_ID if has_committed && !has_run => {
+            has_run = true;
+            assert!(Command::new("cp").arg("-r").args([&from, &to]).status().unwrap().success());
+            run(&second);
+            Fate::Pass
+        }
+        _ => Fate::Pass,
+    });
+    fails(&first, 1, &["SINK_AHEAD"]);
+    let mut expected = once(0..5);
+    expected.extend(once(10..15));
+    assert_eq!(ids(&broker, &topic), expected);
+}
+
+#[test]
 fn secured_listeners_take_the_messages_of_who_they_know() {
     let broker = Broker::secured();
     let at = |port: u16, settings: &str| {
