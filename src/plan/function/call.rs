@@ -1,4 +1,4 @@
-//! A call while a query is resolved: an expression that no row is computed from, until [`super::place`] has made it a node.
+//! A call while a query is resolved: an expression that no row is computed from, until `super::place` has made it a node.
 
 use std::any::Any;
 use std::sync::Arc;
