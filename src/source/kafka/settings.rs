@@ -118,8 +118,8 @@ impl KafkaSettings {
             ("fetch.message.max.bytes", "262144"),
             // The end of a partition is told after as long a silence.
             ("fetch.wait.max.ms", "100"),
-            // Per partition, of what is fetched ahead.
-            ("queued.max.messages.kbytes", "4096"),
+            // Per partition, of what is fetched ahead. A small message takes several times its size there.
+            ("queued.max.messages.kbytes", "1024"),
         ];
         let mut properties: Vec<_> = own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         properties.extend(self.connection.properties(Role::Source)?);
