@@ -20,8 +20,8 @@ use crate::{Bench, Outcome};
 
 /// The argument with which this program is the bare loop: `--bare-kafka HOST:PORT ROWS`.
 pub(crate) const BARE: &str = "--bare-kafka";
-const TOPIC: &str = "transactions";
-const PARTITIONS: i32 = 4;
+pub(crate) const TOPIC: &str = "transactions";
+pub(crate) const PARTITIONS: i32 = 4;
 /// What the source sets too; without it the loop is several times slower.
 const SETTINGS: [(&str, &str); 4] = [
     ("group.id", "bench"),
@@ -30,19 +30,18 @@ const SETTINGS: [(&str, &str); 4] = [
     ("fetch.message.max.bytes", "262144"),
 ];
 
-struct Broker {
-    address: String,
+pub(crate) struct Broker {
+    pub(crate) address: String,
     /// Ends with its standard input, and so with us.
     _serving: Child,
 }
 
 /// A broker that holds the data set in one topic, lz4, over four partitions.
-fn broker(bench: &Bench) -> Result<&'static Broker, Box<dyn std::error::Error>> {
+pub(crate) fn broker(bench: &Bench) -> Result<&'static Broker, Box<dyn std::error::Error>> {
     static BROKER: OnceLock<Broker> = OnceLock::new();
     if let Some(broker) = BROKER.get() {
         return Ok(broker);
     }
-    let script = || Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/kafka"));
     let data = bench.folder("kafka-broker")?;
     let mut serving = script();
     serving.args(["serve", "--port", "0", "--heap", "512", "--data"]).arg(&data);
@@ -50,20 +49,35 @@ fn broker(bench: &Bench) -> Result<&'static Broker, Box<dyn std::error::Error>> 
     let mut address = String::new();
     BufReader::new(serving.stdout.take().ok_or("no output")?).read_line(&mut address)?;
     let address = address.trim().to_owned();
-    let driver = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/kafka/Driver.java");
-    let mut loading = script();
-    loading.arg("run").arg(driver).arg(&address);
-    let mut loading = loading.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
-    let mut commands = loading.stdin.take().ok_or("no input")?;
-    writeln!(commands, "create\t{TOPIC}\t{PARTITIONS}")?;
-    writeln!(commands, "load\t{TOPIC}\t{PARTITIONS}\t{}", transactions(bench, 64)?.display())?;
-    drop(commands);
-    let answers = io::read_to_string(loading.stdout.take().ok_or("no output")?)?;
-    loading.wait()?;
-    if answers.lines().count() != 3 || answers.contains("error") {
-        return Err(format!("the topic could not be filled: {answers:?}").into());
+    let broker = Broker { address, _serving: serving };
+    broker.tell(&[
+        format!("create\t{TOPIC}\t{PARTITIONS}"),
+        format!("load\t{TOPIC}\t{PARTITIONS}\t{}", transactions(bench, 64)?.display()),
+    ])?;
+    Ok(BROKER.get_or_init(|| broker))
+}
+
+fn script() -> Command {
+    Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/kafka"))
+}
+
+impl Broker {
+    /// Has the tests' driver do `commands`.
+    pub(crate) fn tell(&self, commands: &[String]) -> Result<(), Box<dyn std::error::Error>> {
+        let driver = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/kafka/Driver.java");
+        let mut running = script();
+        running.arg("run").arg(driver).arg(&self.address);
+        let mut running = running.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let mut input = running.stdin.take().ok_or("no input")?;
+        commands.iter().try_for_each(|command| writeln!(input, "{command}"))?;
+        drop(input);
+        let answers = io::read_to_string(running.stdout.take().ok_or("no output")?)?;
+        running.wait()?;
+        if answers.lines().count() != commands.len() + 1 || answers.contains("error") {
+            return Err(format!("{commands:?} were answered with {answers:?}").into());
+        }
+        Ok(())
     }
-    Ok(BROKER.get_or_init(|| Broker { address, _serving: serving }))
 }
 
 /// One row in ten of the topic, decoded and counted.

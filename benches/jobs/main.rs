@@ -12,6 +12,7 @@ mod ingest;
 mod join;
 mod growth;
 mod kafka;
+mod kafka_out;
 mod latency;
 mod measure;
 mod peers;
@@ -49,6 +50,9 @@ const JOBS: &[Job] = &[
     Job { name: "ingest_1000", run: |bench| ingest::ingest(bench, "ingest_1000", 1_000) },
     Job { name: "kafka_bare", run: kafka::kafka_bare },
     Job { name: "kafka_in", run: kafka::kafka_in },
+    Job { name: "kafka_fraud", run: kafka_out::fraud },
+    Job { name: "kafka_commit", run: kafka_out::commit },
+    Job { name: "kafka_latency", run: kafka_out::latency },
     Job { name: "probe", run: latency::probe },
     Job { name: "tiny", run: latency::tiny },
     Job { name: "latency_1k", run: |bench| latency::at_rate(bench, 1_000) },
