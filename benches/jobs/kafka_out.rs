@@ -92,7 +92,8 @@ pub(crate) fn latency(bench: &Bench) -> Outcome {
 }
 
 fn properties(servers: &str, more: &[(&str, &str)]) -> Vec<(String, String)> {
-    let all = more.iter().chain(&[("bootstrap.servers", servers)]);
+    let reached = [("bootstrap.servers", servers)];
+    let all = more.iter().chain(&reached);
     all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
