@@ -60,7 +60,7 @@ class Driver {
                 var topic = new NewTopic(words[1], Integer.parseInt(words[2]), (short) 1);
                 var settings = new HashMap<String, String>();
                 for (int at = 3; at < words.length; at++) settings.put(words[at].split("=")[0], words[at].split("=")[1]);
-                admin.createTopics(List.of(topic.configs(settings))).all().get();
+                createSoon(topic.configs(settings));
                 waitForLeaders(words[1], Integer.parseInt(words[2]));
                 return "";
             case "assign": // topic, the broker of each partition
@@ -137,6 +137,19 @@ class Driver {
             case "commit": transactional.get(words[1]).commitTransaction(); return "";
             case "abort": transactional.get(words[1]).abortTransaction(); return "";
             default: throw new IllegalArgumentException("unknown command " + words[0]);
+        }
+    }
+
+    /** A broker that was too busy to say that it lives is given time to say so. */
+    static void createSoon(NewTopic topic) throws Exception {
+        for (int tries = 0; ; tries++) {
+            try {
+                admin.createTopics(List.of(topic)).all().get();
+                return;
+            } catch (java.util.concurrent.ExecutionException e) {
+                if (tries == 100 || !(e.getCause() instanceof org.apache.kafka.common.errors.InvalidReplicationFactorException)) throw e;
+                Thread.sleep(100);
+            }
         }
     }
 
