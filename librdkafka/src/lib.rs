@@ -38,6 +38,19 @@ impl Failure {
         let reason = unsafe { text(sys::rd_kafka_err2str(code)) };
         Self { code, reason }
     }
+
+    /// Whether the cluster does not let this client in, so that trying again would end in the same way.
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self.code,
+            Code::RD_KAFKA_RESP_ERR__AUTHENTICATION
+                | Code::RD_KAFKA_RESP_ERR__SSL
+                | Code::RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED
+                | Code::RD_KAFKA_RESP_ERR_UNSUPPORTED_SASL_MECHANISM
+                | Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
+                | Code::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED
+        )
+    }
 }
 
 /// A partition and an offset, or whatever else is asked for or said of a partition.

@@ -104,21 +104,21 @@ fn check(topic: &Topic) -> io::Result<()> {
     let client = Client::consumer(&properties(topic)).map_err(io::Error::other)?;
     let missed = |failure: Failure| match failure.code as i32 {
         // Codes above 0 are a broker's answers.
-        1.. if !is_refusal(&failure) => failed(topic, "look for", &failure),
+        1.. if !failure.is_refusal() => failed(topic, "look for", &failure),
         _ => {
-            let what = if is_refusal(&failure) { "refuses the connection" } else { "does not answer as a Kafka broker does" };
+            let what = if failure.is_refusal() { "refuses the connection" } else { "does not answer as a Kafka broker does" };
             io::Error::other(format!("{} {what}: {failure}", topic.servers))
         }
     };
-    let mut found = client.describe(std::slice::from_ref(&topic.name), FIRST_ANSWER, &is_refusal).map_err(missed)?;
+    let mut found = client.describe(std::slice::from_ref(&topic.name), FIRST_ANSWER, &Failure::is_refusal).map_err(missed)?;
     match (found.pop(), topic.partitions) {
         (None, None) => {
             let message = format!("there is no topic {:?} at {}; --partitions 4 would make it", topic.name, topic.servers);
             Err(io::Error::new(io::ErrorKind::NotFound, message))
         }
-        (None, Some(partitions)) => {
-            client.create(&topic.name, partitions, FIRST_ANSWER, &is_refusal).map_err(|failure| failed(topic, "make", &failure))
-        }
+        (None, Some(partitions)) => client
+            .create(&topic.name, partitions, FIRST_ANSWER, &Failure::is_refusal)
+            .map_err(|failure| failed(topic, "make", &failure)),
         (Some(found), Some(wanted)) if usize::try_from(wanted) != Ok(found.partitions.len()) => {
             let message = format!("topic {:?} has {} partitions, not {wanted}", topic.name, found.partitions.len());
             Err(io::Error::other(message))
@@ -145,19 +145,6 @@ fn properties(topic: &Topic) -> Vec<(String, String)> {
     let fixed = [("bootstrap.servers", topic.servers.as_str()), ("delivery.report.only.error", "false")];
     let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
     own.map(owned).into_iter().chain(topic.properties.iter().cloned()).chain(fixed.map(owned)).collect()
-}
-
-/// Whether trying again would end in the same way.
-fn is_refusal(failure: &Failure) -> bool {
-    matches!(
-        failure.code,
-        Code::RD_KAFKA_RESP_ERR__AUTHENTICATION
-            | Code::RD_KAFKA_RESP_ERR__SSL
-            | Code::RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED
-            | Code::RD_KAFKA_RESP_ERR_UNSUPPORTED_SASL_MECHANISM
-            | Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
-            | Code::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED
-    )
 }
 
 fn failed(topic: &Topic, attempt: &str, failure: &Failure) -> io::Error {

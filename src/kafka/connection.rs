@@ -137,18 +137,19 @@ pub fn check_property(name: &str, role: Role) -> Result<(), String> {
 }
 
 impl KafkaConnection {
-    /// The properties that every client of this cluster has.
+    /// The properties of a client of this cluster: its `own`, those that every client has, and the user's, which decide last.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Config`] for a property that is unknown or not to be set.
-    pub(crate) fn properties(&self, role: Role) -> Result<Vec<(String, String)>> {
-        let mut properties: Vec<(&str, &str)> = vec![
+    pub(crate) fn properties(&self, own: &[(&str, &str)], role: Role) -> Result<Vec<(String, String)>> {
+        let mut properties: Vec<(&str, &str)> = own.to_vec();
+        properties.extend([
             ("bootstrap.servers", self.bootstrap_servers.expose()),
             ("client.id", "tidemill"),
             // A broker that comes back is seen soon.
             ("reconnect.backoff.max.ms", "1000"),
             ("log.connection.close", "false"),
-        ];
+        ]);
         let protocol = match (&self.tls, &self.sasl) {
             (None, None) => "plaintext",
             (Some(_), None) => "ssl",

@@ -194,22 +194,25 @@ impl Caller {
         let broken = |e| Error::internal("an answer does not fit its rows").because(e);
         let Answered { answer, failed, .. } = answered;
         self.set_aside(rows, &failed)?;
-        let (kept, answers) = match answer {
-            Answer::Values(values) => (rows.project(&self.keep).map_err(broken)?, vec![values]),
+        let kept = rows.project(&self.keep).map_err(broken)?;
+        let (kept, answers, dropped) = match answer {
+            Answer::Values(values) => {
+                let drops = self.callee.0.settings().on_error == OnError::DropRow;
+                (kept, vec![values], if drops { failed } else { Vec::new() })
+            }
+            // Rows that failed have none here.
             Answer::Rows { rows: yielded, of } => {
-                let kept = rows.project(&self.keep).map_err(broken)?;
-                (take_record_batch(&kept, &of).map_err(broken)?, yielded.columns().to_vec())
+                (take_record_batch(&kept, &of).map_err(broken)?, yielded.columns().to_vec(), Vec::new())
             }
         };
         let columns = kept.columns().iter().cloned().chain(answers).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(kept.num_rows()));
         let joined = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options).map_err(broken)?;
-        let is_dropped = self.callee.0.settings().on_error == OnError::DropRow && joined.num_rows() == rows.num_rows();
-        if failed.is_empty() || !is_dropped {
+        if dropped.is_empty() {
             return Ok(joined);
         }
-        let mut stays = vec![true; rows.num_rows()];
-        failed.iter().for_each(|(row, _)| stays[*row] = false);
+        let mut stays = vec![true; joined.num_rows()];
+        dropped.iter().for_each(|(row, _)| stays[*row] = false);
         filter_record_batch(&joined, &BooleanArray::from(stays)).map_err(broken)
     }
 

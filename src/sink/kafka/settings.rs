@@ -103,9 +103,7 @@ impl KafkaSinkSettings {
         if self.guarantee == Guarantee::ExactlyOnce {
             own.extend([("transactional.id", id), ("transaction.timeout.ms", transaction_timeout.as_str())]);
         }
-        let mut properties: Vec<_> = own.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        properties.extend(self.connection.properties(Role::Sink)?);
-        Ok(properties)
+        self.connection.properties(&own, Role::Sink)
     }
 
     /// The properties of the client that asks for topics and marks.
@@ -119,9 +117,7 @@ impl KafkaSinkSettings {
             ("enable.partition.eof", "true"),
             ("fetch.wait.max.ms", "20"),
         ];
-        let mut properties: Vec<_> = own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        properties.extend(self.connection.properties(Role::Sink)?);
-        Ok(properties)
+        self.connection.properties(&own, Role::Sink)
     }
 }
 

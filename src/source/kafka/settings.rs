@@ -121,9 +121,7 @@ impl KafkaSettings {
             // Per partition, of what is fetched ahead. A small message takes several times its size there.
             ("queued.max.messages.kbytes", "1024"),
         ];
-        let mut properties: Vec<_> = own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        properties.extend(self.connection.properties(Role::Source)?);
-        Ok(properties)
+        self.connection.properties(&own, Role::Source)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Calls in a plan: where they are made, for which rows, and how often.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use arrow::array::{AsArray, BooleanArray, StructArray, UInt32Array};
 use arrow::datatypes::{Fields, Float64Type};
@@ -9,7 +10,7 @@ use async_trait::async_trait;
 use super::*;
 use crate::function::policy::Budget;
 use crate::function::{
-    Answer, AsyncFunction, CallError, CallErrorKind, CallSettings, Chunk, Function, OnError, Returns, Signature,
+    Answer, AsyncFunction, CacheSettings, CallError, CallErrorKind, CallSettings, Chunk, Function, OnError, Returns, Signature,
 };
 use crate::metrics::Metrics;
 use crate::plan::event_time::SetAsideKind;
@@ -260,6 +261,24 @@ async fn what_a_failed_call_does_is_declared() {
         assert_eq!((aside.kind, aside.operator.as_str()), (SetAsideKind::FailedCall, "function no_jill"));
         assert_eq!((aside.reason.as_str(), text(std::slice::from_ref(&aside.rows))), ("not Jill", vec!["Jill".to_owned()]));
     }
+}
+
+#[tokio::test]
+async fn a_failed_row_of_the_table_form_takes_no_other_along() {
+    let some = |args: &RecordBatch| match args.column(0).as_primitive::<Float64Type>().value(0) {
+        5.0 => Err(CallError::new(CallErrorKind::Rejected, "not five")),
+        20.0 => numbers(&RecordBatch::try_from_iter([("count", Arc::new(Float64Array::from(vec![2.0])) as ArrayRef)]).unwrap()),
+        _ => numbers(&RecordBatch::try_from_iter([("count", Arc::new(Float64Array::from(vec![1.0])) as ArrayRef)]).unwrap()),
+    };
+    let args = Fields::from(vec![Field::new("amount", DataType::Float64, true)]);
+    let signature = Signature { name: "some".to_owned(), args, returns: Returns::Rows(numbers_schema()) };
+    // With a cache, rows that are answered and rows that are not come out together.
+    let cache = CacheSettings { entries: 10, ttl: Duration::from_secs(60), bytes_max: 1 << 20 };
+    let settings = CallSettings { chunk_size: 1, on_error: OnError::DropRow, cache: Some(cache), ..CallSettings::default() };
+    let kind = Arc::new(Recorded { answer: some, calls: Arc::default() });
+    let function = Arc::new(Function::new(signature, kind, settings, Arc::new(Budget::new(100))).unwrap());
+    let functions = Functions { list: vec![function], calls: BTreeMap::new() };
+    assert_eq!(answers(&functions, "SELECT name, k.n FROM t, LATERAL some(amount) AS k").await, ["Jill 0", "Jill 1", "Zed 0"]);
 }
 
 #[tokio::test]
