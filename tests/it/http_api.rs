@@ -6,31 +6,23 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
-use tokio::runtime::Runtime;
 
 use super::binary::{Ended, Folder};
-
-#[allow(dead_code, reason = "the tests beside the code need more of it")]
-#[path = "../../src/function/http/tests/server.rs"]
-mod server;
-
-use server::{Seen, Server, reply, with};
+use super::http_server::{HttpServer, Reply, Seen, reply, rows as lines, with};
 
 /// Runs a pipeline over `rows` with one HTTP function, and a server that it calls.
 struct Fixture {
     folder: Folder,
-    server: Arc<Server>,
-    _runtime: Runtime,
+    server: HttpServer,
 }
 
 impl Fixture {
     /// `function` is what stands under `functions`, `{server}` in it the address of the server.
     fn new<F>(function: &str, sql: &str, rows: &[Value], answer: impl Fn(Seen) -> F + Send + Sync + 'static) -> Self
     where
-        F: Future<Output = server::Reply> + Send + 'static,
+        F: Future<Output = Reply> + Send + 'static,
     {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let server = Arc::new(runtime.block_on(Server::start(answer)));
+        let server = HttpServer::start(answer);
         let function = function.replace("{server}", &server.address.to_string());
         let folder = Folder::with(&format!(
             "name: api\ncheckpoint: checkpoint\nsources:\n  t:\n    from: {{ file: {{ path: in }} }}\n    \
@@ -38,7 +30,7 @@ impl Fixture {
              trigger: available_now\n    to: {{ file: {{ path: out }}, format: json }}\n    dead_letter: {{ file: {{ path: bad }}, format: json }}\n"
         ));
         folder.write("in/rows.json", rows.iter().map(|row| format!("{row}\n")).collect::<String>());
-        Self { folder, server, _runtime: runtime }
+        Self { folder, server }
     }
 
     fn run(&self, environment: &[(&str, &str)]) -> Ended {
@@ -53,14 +45,6 @@ impl Fixture {
     fn dead_letters(&self) -> Vec<Value> {
         lines(&self.folder.path("bad"))
     }
-}
-
-fn lines(folder: &Path) -> Vec<Value> {
-    let mut files: Vec<_> = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| path.extension().is_some_and(|ending| ending == "json"));
-    files.sort();
-    let text: String = files.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 fn users(count: usize) -> Vec<Value> {

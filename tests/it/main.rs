@@ -22,4 +22,6 @@ mod examples;
 mod kill;
 mod service;
 mod kafka;
+mod http_server;
 mod http_api;
+mod bounded_jobs;
