@@ -8,26 +8,29 @@ use tokio::time::timeout;
 
 use super::check::check;
 use super::policy::{Attempts, Breaker, BreakerState, RETRY_AFTER_MAX};
-use super::{Answer, BatchContext, CallError, CallErrorKind, Chunk, Function};
+use super::{BatchContext, CallError, CallErrorKind, Chunk, Function, Reply};
 use crate::metrics::FunctionMetrics;
 
 impl Function {
     /// Answers a chunk. Dropping the future cancels whatever it is at.
-    pub(super) async fn call(&self, chunk: &Chunk, batch: &BatchContext) -> Result<Answer, CallError> {
+    pub(super) async fn call(&self, chunk: &Chunk, batch: &BatchContext) -> Result<Reply, CallError> {
         let mut call = Call { metrics: &batch.metrics, attempts: &chunk.context.attempts, ended: false };
-        let answer = match &self.breaker {
+        let mut reply = match &self.breaker {
             Some(breaker) => self.unless_open(breaker, chunk, batch).await,
             None => self.attempts(chunk, batch).await,
         };
         call.ended = true;
-        match &answer {
-            Ok(_) => batch.metrics.answered(),
+        match &mut reply {
+            Ok(reply) => {
+                batch.metrics.answered();
+                reply.failed.iter_mut().for_each(|(_, error)| error.attempts = call.attempts.made());
+            }
             Err(error) => batch.metrics.failed(error.kind),
         }
-        answer
+        reply
     }
 
-    async fn unless_open(&self, breaker: &Breaker, chunk: &Chunk, batch: &BatchContext) -> Result<Answer, CallError> {
+    async fn unless_open(&self, breaker: &Breaker, chunk: &Chunk, batch: &BatchContext) -> Result<Reply, CallError> {
         let pass = breaker.pass(Instant::now()).map_err(|wait| {
             let message = format!("no call is made for another {:.1} s, as most have failed", wait.as_secs_f64());
             CallError { attempts: 0, ..CallError::new(CallErrorKind::CircuitOpen, message) }
@@ -35,20 +38,20 @@ impl Function {
         if pass.is_trial() {
             batch.metrics.breaker(BreakerState::HalfOpen);
         }
-        let answer = self.attempts(chunk, batch).await;
-        pass.report(answer.as_ref().is_err_and(|error| error.kind.is_transient()), Instant::now());
+        let reply = self.attempts(chunk, batch).await;
+        pass.report(reply.as_ref().is_err_and(|error| error.kind.is_transient()), Instant::now());
         batch.metrics.breaker(breaker.state());
-        answer
+        reply
     }
 
-    async fn attempts(&self, chunk: &Chunk, batch: &BatchContext) -> Result<Answer, CallError> {
+    async fn attempts(&self, chunk: &Chunk, batch: &BatchContext) -> Result<Reply, CallError> {
         let made = &chunk.context.attempts;
         if self.kind.retries_itself() {
-            let answer = self.attempt(chunk, batch, self.whole_call_max()).await;
+            let reply = self.attempt(chunk, batch, self.whole_call_max()).await;
             if made.made() == 0 {
                 made.begin();
             }
-            return answer;
+            return reply;
         }
         self.retry.run(made, |_| self.attempt(chunk, batch, self.settings.timeout)).await
     }
@@ -60,7 +63,7 @@ impl Function {
     }
 
     /// One attempt. Places are held for no longer than it takes: a pause between attempts leaves them to others.
-    async fn attempt(&self, chunk: &Chunk, batch: &BatchContext, limit: Duration) -> Result<Answer, CallError> {
+    async fn attempt(&self, chunk: &Chunk, batch: &BatchContext, limit: Duration) -> Result<Reply, CallError> {
         // The function's place first, so that those who wait for its rate hold nothing of the query's or the process's.
         let _of_function = self.own.permit().await;
         if let Some(rate) = &self.rate_limit {
@@ -70,16 +73,16 @@ impl Function {
         let _of_process = self.process.permit().await;
         let _in_flight = InFlight::begin(&batch.metrics);
         let asked = AssertUnwindSafe(async { self.kind.call(chunk.clone()).await }).catch_unwind();
-        let answer = match timeout(limit, asked).await {
-            Ok(Ok(answer)) => answer?,
+        let reply = match timeout(limit, asked).await {
+            Ok(Ok(reply)) => reply?,
             Ok(Err(panic)) => {
                 let message = format!("it panicked: {}", panic_text(&*panic));
                 return Err(CallError::new(CallErrorKind::Defect, message));
             }
             Err(_) => return Err(CallError::new(CallErrorKind::Timeout, format!("no answer within {limit:?}"))),
         };
-        check(&self.signature.returns, chunk.args.num_rows(), self.settings.answer_bytes_max, &answer)?;
-        Ok(answer)
+        check(&self.signature.returns, chunk.args.num_rows(), self.settings.answer_bytes_max, &reply)?;
+        Ok(reply)
     }
 }
 

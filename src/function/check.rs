@@ -5,17 +5,18 @@ use std::sync::Arc;
 use arrow::array::{Array, RecordBatch, UInt32Array, new_null_array};
 use arrow::datatypes::{DataType, Schema};
 
-use super::{Answer, CallError, CallErrorKind, Returns};
+use super::{Answer, CallError, CallErrorKind, Reply, Returns};
 
-/// Checks the answer for a chunk of `rows` rows.
-pub(super) fn check(returns: &Returns, rows: usize, bytes_max: usize, answer: &Answer) -> Result<(), CallError> {
+/// Checks what was answered for a chunk of `rows` rows.
+pub(super) fn check(returns: &Returns, rows: usize, bytes_max: usize, reply: &Reply) -> Result<(), CallError> {
+    let answer = &reply.answer;
     let wrong = match (returns, answer) {
         (Returns::Value(declared), Answer::Values(values)) => wrong_values(declared, rows, values.as_ref()),
         (Returns::Rows(declared), Answer::Rows { rows: answered, of }) => wrong_rows(declared, rows, answered, of),
         (Returns::Value(_), Answer::Rows { .. }) => Some("it answered rows where a value for each row was declared".to_owned()),
         (Returns::Rows(_), Answer::Values(_)) => Some("it answered values where rows were declared".to_owned()),
     };
-    let wrong = wrong.or_else(|| {
+    let wrong = wrong.or_else(|| wrong_failures(rows, reply)).or_else(|| {
         let bytes = bytes(answer);
         (bytes > bytes_max).then(|| format!("its answer of {bytes} bytes is larger than answer_bytes_max {bytes_max}"))
     });
@@ -61,6 +62,25 @@ fn wrong_rows(declared: &Arc<Schema>, rows: usize, answered: &RecordBatch, of: &
     (!of.is_empty() && last >= rows).then(|| format!("it answered for row {} of {}", last + 1, counted(rows, "row")))
 }
 
+/// A row that failed has no answer: were it given, nobody would look at it.
+fn wrong_failures(rows: usize, reply: &Reply) -> Option<String> {
+    let failed = || reply.failed.iter().map(|(row, _)| *row);
+    let (last, rising) = (failed().last()?, failed().is_sorted_by(|a, b| a < b));
+    if last >= rows || !rising {
+        return Some(format!("the rows that it says failed are not in their order, or not among {}", counted(rows, "row")));
+    }
+    let answered = match &reply.answer {
+        Answer::Values(values) => {
+            let nulls = values.logical_nulls();
+            failed().find(|row| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(*row)))
+        }
+        Answer::Rows { of, .. } => {
+            failed().find(|row| of.values().binary_search(&u32::try_from(*row).unwrap_or(u32::MAX)).is_ok())
+        }
+    };
+    answered.map(|row| format!("it answered for row {}, of which it said that it failed", row + 1))
+}
+
 /// `1 row`, `2 rows`.
 fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
@@ -82,7 +102,7 @@ mod tests {
     use super::*;
 
     fn refused(returns: Returns, rows: usize, answer: Answer) -> String {
-        match check(&returns, rows, 1000, &answer) {
+        match check(&returns, rows, 1000, &answer.into()) {
             Ok(()) => "fine".to_owned(),
             Err(error) => {
                 assert_eq!(error.kind, CallErrorKind::BadAnswer);
@@ -144,6 +164,31 @@ mod tests {
         let other = RecordBatch::try_from_iter([("m", numbers(&[1]))]).unwrap();
         let message = refused(Returns::Rows(schema.clone()), 2, Answer::Rows { rows: other, of: vec![0].into() });
         assert_eq!(message, "it answered rows of (m Int32) where (n Int32) was declared");
+    }
+
+    #[test]
+    fn a_row_that_failed_has_no_answer() {
+        let refused = |rows: &[usize], answer: Answer| {
+            let returns = match &answer {
+                Answer::Values(_) => Returns::Value(DataType::Int32),
+                Answer::Rows { rows, .. } => Returns::Rows(rows.schema()),
+            };
+            let failed = rows.iter().map(|row| (*row, CallError::new(CallErrorKind::Rejected, "no"))).collect();
+            check(&returns, 3, 1000, &Reply { answer, failed }).map_err(|error| error.message)
+        };
+        let values = || Answer::Values(Arc::new(Int32Array::from(vec![Some(1), None, None])));
+        assert_eq!(refused(&[1, 2], values()), Ok(()));
+        assert_eq!(refused(&[0, 1], values()), Err("it answered for row 1, of which it said that it failed".to_owned()));
+        for rows in [&[3][..], &[2, 1], &[1, 1]] {
+            let message = "the rows that it says failed are not in their order, or not among 3 rows";
+            assert_eq!(refused(rows, values()), Err(message.to_owned()));
+        }
+        let rows = || Answer::Rows {
+            rows: RecordBatch::try_from_iter_with_nullable([("n", numbers(&[1, 2]), true)]).unwrap(),
+            of: vec![0, 0].into(),
+        };
+        assert_eq!(refused(&[1], rows()), Ok(()));
+        assert_eq!(refused(&[0], rows()), Err("it answered for row 1, of which it said that it failed".to_owned()));
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub use window::{CallLost, CallWindow, Completed, Deferred, NotCompleted};
 #[async_trait]
 pub trait AsyncFunction: fmt::Debug + Send + Sync + 'static {
     /// Answers a chunk. Dropping the future cancels the call.
-    async fn call(&self, chunk: Chunk) -> Result<Answer, CallError>;
+    async fn call(&self, chunk: Chunk) -> Result<Reply, CallError>;
 
     /// Whether it makes its own further attempts, each within its own time limit, so that the engine makes one.
     fn retries_itself(&self) -> bool {
@@ -94,6 +94,22 @@ pub struct ChunkContext {
     pub parameters: Arc<BTreeMap<String, serde_json::Value>>,
     /// Counts the attempts of the call. Only a kind that retries itself has to tell it of any.
     pub attempts: Attempts,
+}
+
+/// What a call hands back for its chunk.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// For all rows; null, or no row, for those that failed.
+    pub answer: Answer,
+    /// The rows that failed for good although the call went well, counted from 0, rising. They have what
+    /// [`CallSettings::on_error`] says, like those of a call that failed.
+    pub failed: Vec<(usize, CallError)>,
+}
+
+impl From<Answer> for Reply {
+    fn from(answer: Answer) -> Self {
+        Self { answer, failed: Vec::new() }
+    }
 }
 
 /// What a call answers.

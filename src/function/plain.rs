@@ -9,7 +9,7 @@ use arrow::array::RecordBatch;
 use super::answering::{Assembly, Calls};
 use super::check::nothing;
 use super::chunks::Chunker;
-use super::{Answer, Answered, BatchContext, CallError, Chunk, Function, OnError};
+use super::{Answered, BatchContext, CallError, Chunk, Function, OnError, Reply};
 use crate::error::Result;
 use crate::metrics::FunctionMetrics;
 
@@ -19,7 +19,7 @@ pub(super) struct Called {
     chunk: usize,
     /// Rows of the batch that it was for, from 1.
     rows: Range<usize>,
-    result: Result<Answer, CallError>,
+    result: Result<Reply, CallError>,
 }
 
 /// The answers of one batch.
@@ -86,18 +86,24 @@ impl Assembly for Plain {
 
     fn put(&mut self, called: Called) -> Result<()> {
         let (start, rows) = (called.rows.start - 1, called.rows.len());
-        let answered = match called.result {
-            Ok(answer) => Answered { start, rows, answer, failed: Vec::new() },
-            Err(error) if self.function.settings.on_error == OnError::Fail => {
-                return Err(self.function.failed(&called.rows, error));
+        let fails_batch = self.function.settings.on_error == OnError::Fail;
+        let (answer, failed) = match called.result {
+            Ok(reply) => {
+                if let Some((row, error)) = reply.failed.first().filter(|_| fails_batch) {
+                    let number = called.rows.start + row;
+                    return Err(self.function.failed(&(number..number + 1), error.clone()));
+                }
+                (reply.answer, reply.failed.into_iter().map(|(row, error)| (row, Arc::new(error))).collect())
             }
+            Err(error) if fails_batch => return Err(self.function.failed(&called.rows, error)),
             Err(error) => {
-                self.metrics.rows_failed.inc_by(rows as u64);
                 let error = Arc::new(error);
-                let failed = (0..rows).map(|row| (row, error.clone())).collect();
-                Answered { start, rows, answer: nothing(&self.function.signature.returns, rows), failed }
+                let failed: Vec<_> = (0..rows).map(|row| (row, error.clone())).collect();
+                (nothing(&self.function.signature.returns, rows), failed)
             }
         };
+        self.metrics.rows_failed.inc_by(failed.len() as u64);
+        let answered = Answered { start, rows, answer, failed };
         if !self.function.keeps_order() {
             self.ready.push_back(answered);
             return Ok(());

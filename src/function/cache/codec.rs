@@ -59,7 +59,7 @@ impl Codec {
         }
         // Some types come back as others: a dictionary as its values.
         let back = codec.join([None].into_iter()).map_err(|cause| refused().because(cause))?;
-        check(&signature.returns, 1, usize::MAX, &back).map_err(|cause| refused().because(cause))?;
+        check(&signature.returns, 1, usize::MAX, &back.into()).map_err(|cause| refused().because(cause))?;
         Ok(codec)
     }
 
@@ -68,7 +68,7 @@ impl Codec {
     }
 
     /// An answer, already checked, row by row.
-    pub(in crate::function) fn split(&self, answer: &Answer, rows: usize) -> Result<Arc<[Value]>> {
+    pub(in crate::function) fn split(&self, answer: &Answer, rows: usize) -> Result<Vec<Value>> {
         match answer {
             Answer::Values(values) => {
                 let encoded = self.rows(&self.answers, std::slice::from_ref(values))?;

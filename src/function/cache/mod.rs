@@ -67,11 +67,14 @@ pub(super) struct Flight {
     ended: Notify,
 }
 
+/// The answer for a row, or why there is none.
+pub(super) type Outcome = Result<Value, Arc<CallError>>;
+
 /// How it ended.
 #[derive(Debug, Clone)]
 pub(super) enum End {
-    /// With the answer of each row.
-    Answered(Arc<[Value]>),
+    /// With what there is for each row.
+    Answered(Arc<[Outcome]>),
     /// It failed for good.
     Failed(Arc<CallError>),
     /// Whoever made it has gone: somebody else may ask.
@@ -143,15 +146,18 @@ impl Claim<'_> {
         self.keys.iter().map(|(number, _)| *number)
     }
 
-    /// Keeps the answers, one for each number, and tells those who wait.
-    pub(super) fn answered(self, values: Arc<[Value]>, now: Instant) {
+    /// Keeps the answers, an outcome for each number, and tells those who wait.
+    pub(super) fn answered(self, outcomes: Arc<[Outcome]>, now: Instant) {
         let expires = now.checked_add(self.cache.ttl);
         let mut lru = self.cache.lock();
-        for ((_, key), value) in self.keys.iter().zip(values.iter()) {
-            lru.keep(key, value, expires, &self.flight);
+        for ((_, key), outcome) in self.keys.iter().zip(outcomes.iter()) {
+            match outcome {
+                Ok(value) => lru.keep(key, value, expires, &self.flight),
+                Err(_) => lru.give_up(key, &self.flight),
+            }
         }
         drop(lru);
-        self.flight.finish(End::Answered(values));
+        self.flight.finish(End::Answered(outcomes));
     }
 
     /// Tells those who wait; the next who asks makes a call again.
@@ -231,7 +237,7 @@ mod tests {
             let names: Vec<_> = keys.split(' ').collect();
             let mine: Vec<_> = claims.mine.numbers().map(|number| names[number]).collect();
             let asked = mine.join(" ");
-            claims.mine.answered(mine.into_iter().map(key).collect(), self.start + Duration::from_secs(second));
+            claims.mine.answered(mine.into_iter().map(|name| Ok(key(name))).collect(), self.start + Duration::from_secs(second));
             asked
         }
     }
@@ -277,8 +283,10 @@ mod tests {
         let (number, flight, row) = &second.asked[0];
         assert_eq!((*number, *row), (0, 1));
         assert!(flight.end().now_or_never().is_none());
-        first.mine.answered([key("A"), key("B")].into(), fixture.start);
-        assert!(matches!(flight.end().now_or_never(), Some(End::Answered(values)) if values[*row] == key("B")));
+        first.mine.answered([Ok(key("A")), Ok(key("B"))].into(), fixture.start);
+        assert!(
+            matches!(flight.end().now_or_never(), Some(End::Answered(outcomes)) if *outcomes[*row].as_ref().unwrap() == key("B"))
+        );
     }
 
     #[test]
@@ -312,8 +320,8 @@ mod tests {
         fixture.cache.invalidate(b"a");
         let second = fixture.claim("a", 0);
         assert_eq!(second.mine.numbers().len(), 1);
-        first.mine.answered([key("old")].into(), fixture.start);
-        second.mine.answered([key("new")].into(), fixture.start);
+        first.mine.answered([Ok(key("old"))].into(), fixture.start);
+        second.mine.answered([Ok(key("new"))].into(), fixture.start);
         assert_eq!(fixture.claim("a", 0).found, [(0, key("new"))]);
     }
 

@@ -9,7 +9,7 @@ use arrow::array::{RecordBatch, UInt64Array};
 use arrow::compute::{concat_batches, take_record_batch};
 
 use super::codec::Keys;
-use super::{Cache, Claim, Codec, End, Key, Value};
+use super::{Cache, Claim, Codec, End, Key, Outcome, Value};
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::function::answering::{Assembly, Calls};
 use crate::function::{Answered, Attempts, BatchContext, CallError, CallErrorKind, Chunk, Function, OnError};
@@ -26,9 +26,6 @@ pub(in crate::function) struct Memory {
     pub(in crate::function) cache: Cache,
     pub(in crate::function) codec: Codec,
 }
-
-/// The answer for a row, or why there is none.
-type Outcome = Result<Value, Arc<CallError>>;
 
 /// What is asked of one call; set once it has ended.
 type Asked = OnceLock<Vec<Outcome>>;
@@ -313,8 +310,10 @@ impl Ask<'_> {
             for (at, flight, row) in claims.asked {
                 self.batch.metrics.cache_hits.inc();
                 outcomes[at] = match flight.end().await {
-                    End::Answered(values) => values.get(row).cloned().map(Ok),
-                    End::Failed(error) => Some(Err(self.unless_it_fails_the_batch(error.clone())?)),
+                    End::Answered(answers) => {
+                        answers.get(row).map(|outcome| self.unless_it_fails_the_batch(outcome)).transpose()?
+                    }
+                    End::Failed(error) => Some(self.unless_it_fails_the_batch(&Err(error.clone()))?),
                     End::Abandoned => {
                         open.push(at);
                         None
@@ -334,30 +333,30 @@ impl Ask<'_> {
         }
         self.batch.metrics.cache_misses.inc_by(numbers.len() as u64);
         match self.call(&numbers).await? {
-            Ok(values) => {
-                for (at, value) in numbers.iter().zip(values.iter()) {
-                    outcomes[*at] = Some(Ok(value.clone()));
+            Ok(answered) => {
+                mine.answered(answered.clone(), Instant::now());
+                for (at, outcome) in numbers.iter().zip(answered.iter()) {
+                    outcomes[*at] = Some(self.unless_it_fails_the_batch(outcome)?);
                 }
-                mine.answered(values, Instant::now());
             }
             Err(error) => {
                 let error = Arc::new(error);
                 mine.failed(error.clone());
-                let error = self.unless_it_fails_the_batch(error)?;
-                numbers.iter().for_each(|at| outcomes[*at] = Some(Err(error.clone())));
+                let outcome = self.unless_it_fails_the_batch(&Err(error))?;
+                numbers.iter().for_each(|at| outcomes[*at] = Some(outcome.clone()));
             }
         }
         Ok(())
     }
 
-    fn unless_it_fails_the_batch(&self, error: Arc<CallError>) -> Result<Arc<CallError>> {
-        match self.function.settings.on_error {
-            OnError::Fail => Err(self.function.failed(&self.chunk.context.rows, error.as_ref().clone())),
-            OnError::ReturnNull | OnError::DropRow => Ok(error),
+    fn unless_it_fails_the_batch(&self, outcome: &Outcome) -> Result<Outcome> {
+        match (outcome, self.function.settings.on_error) {
+            (Err(error), OnError::Fail) => Err(self.function.failed(&self.chunk.context.rows, error.as_ref().clone())),
+            (outcome, _) => Ok(outcome.clone()),
         }
     }
 
-    async fn call(&self, mine: &[usize]) -> Result<Result<Arc<[Value]>, CallError>> {
+    async fn call(&self, mine: &[usize]) -> Result<Result<Arc<[Outcome]>, CallError>> {
         let mut chunk = self.chunk.clone();
         // Each call counts its own, should there be several.
         chunk.context.attempts = Attempts::default();
@@ -366,7 +365,14 @@ impl Ask<'_> {
             chunk.args = take_record_batch(&chunk.args, &rows).attempting(ErrorKind::Internal, || "fill a chunk".to_owned())?;
         }
         match self.function.call(&chunk, self.batch).await {
-            Ok(answer) => self.memory.codec.split(&answer, mine.len()).map(Ok),
+            Ok(reply) => {
+                let mut outcomes: Vec<Outcome> =
+                    self.memory.codec.split(&reply.answer, mine.len())?.into_iter().map(Ok).collect();
+                for (row, error) in reply.failed {
+                    outcomes[row] = Err(Arc::new(error));
+                }
+                Ok(Ok(outcomes.into()))
+            }
             Err(error) => Ok(Err(error)),
         }
     }

@@ -38,7 +38,7 @@ pub use template::Template;
 pub use transport::Statuses;
 
 use self::url::UrlTemplate;
-use super::{Answer, AsyncFunction, CallError, CallErrorKind, Chunk};
+use super::{AsyncFunction, CallError, CallErrorKind, Chunk, Reply};
 use crate::clock::Clock;
 use answer::AnswerMap;
 use arguments::Arguments;
@@ -117,7 +117,7 @@ struct HttpFunction {
 
 #[async_trait]
 impl AsyncFunction for HttpFunction {
-    async fn call(&self, chunk: Chunk) -> Result<Answer, CallError> {
+    async fn call(&self, chunk: Chunk) -> Result<Reply, CallError> {
         debug_assert_eq!((chunk.args.num_rows(), chunk.args.num_columns()), (1, self.args.len()), "a call is of one row");
         let context = chunk.context;
         let request_id = format!("{}/{}/{}/{}", context.query, context.batch_id, self.name, context.rows.start);
@@ -135,7 +135,7 @@ impl AsyncFunction for HttpFunction {
         let (attempts, record) = (call.attempts.made(), call.note(|record| record.clone()));
         if !self.answer.is_envelope() {
             let read = result.and_then(|reply| self.answer.read(&reply.body, None));
-            return read.map_err(|error| CallError { attempts, ..error });
+            return read.map(Reply::from).map_err(|error| CallError { attempts, ..error });
         }
         let request_id = call.args.request_id.to_string();
         let method = self.method.to_string();
@@ -146,6 +146,7 @@ impl AsyncFunction for HttpFunction {
             Err(error) => self.answer.without_answer(&Envelope { error: Some(error), ..envelope }),
             Ok(answer) => Ok(answer),
         }
+        .map(Reply::from)
     }
 
     fn retries_itself(&self) -> bool {

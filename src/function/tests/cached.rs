@@ -93,7 +93,7 @@ async fn a_cache_smaller_than_the_batch_changes_no_answer() {
 #[tokio::test]
 async fn nulls_are_answers_and_kept() {
     let fixture = Fixture::new(keeping(10), |chunk, _| async move {
-        Ok(Answer::Values(arrow::array::new_null_array(&DataType::Int64, chunk.args.num_rows())))
+        Ok(Answer::Values(arrow::array::new_null_array(&DataType::Int64, chunk.args.num_rows())).into())
     });
     assert_eq!(ask(&fixture, &[&[1, 2]]).await.unwrap(), [None, None]);
     assert_eq!(ask(&fixture, &[&[2, 1]]).await.unwrap(), [None, None]);
@@ -258,7 +258,7 @@ async fn rows_of_the_table_form_are_kept() {
             let rows: Vec<_> = each.flat_map(|(row, n)| vec![(row as u32, n); n as usize]).collect();
             let column: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|(_, n)| *n)));
             let of = rows.iter().map(|(row, _)| *row).collect::<Vec<_>>().into();
-            Ok(Answer::Rows { rows: RecordBatch::try_from_iter_with_nullable([("n", column, true)]).unwrap(), of })
+            Ok(Answer::Rows { rows: RecordBatch::try_from_iter_with_nullable([("n", column, true)]).unwrap(), of }.into())
         });
         for _ in 0..2 {
             let parts = fixture.answer(stream::iter([Ok(of([2, 0, 1, 2])), Ok(of([1]))]).boxed());

@@ -32,7 +32,7 @@ async fn s0_8_order_is_kept_when_the_first_chunk_is_the_slowest() {
     assert_eq!(fixture.values(&[6]).await.unwrap(), [0, 10, 20, 30, 40, 50].map(Some));
 }
 
-type Called = BoxFuture<'static, Result<Answer, CallError>>;
+type Called = BoxFuture<'static, Result<Reply, CallError>>;
 
 /// A gate, and what a call does: it waits at the gate.
 fn gate() -> (Arc<Semaphore>, impl Fn(Chunk, Arc<Seen>) -> Called + Clone) {
@@ -162,7 +162,7 @@ async fn table_form(ordered: bool) -> Vec<(usize, Vec<i64>, Vec<u32>)> {
         if chunk.context.index == 1 {
             until(|| seen.finished() == 2).await;
         }
-        Ok(odd_twice(&chunk))
+        Ok(odd_twice(&chunk).into())
     });
     let parts = fixture.answer(rows(&[5])).map(|part| {
         let part = part.unwrap();

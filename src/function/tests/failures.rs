@@ -133,7 +133,7 @@ async fn a_kind_that_retries_itself_is_called_once() {
     struct Own(AtomicUsize);
     #[async_trait]
     impl AsyncFunction for Own {
-        async fn call(&self, _: Chunk) -> Result<Answer, CallError> {
+        async fn call(&self, _: Chunk) -> Result<Reply, CallError> {
             self.0.fetch_add(1, Ordering::SeqCst);
             Err(CallError { attempts: 4, ..error(CallErrorKind::Unavailable, "no") })
         }
@@ -236,4 +236,56 @@ fn a_setting_out_of_its_range_is_refused_naming_the_function() {
     let settings = CallSettings { chunk_size: 0, ..CallSettings::default() };
     let refused = Function::new(signature, kind, settings, Arc::new(Budget::new(1))).unwrap_err();
     assert_eq!(refused.message(), "function \"risk\": chunk_size must be from 1 to 1000000");
+}
+
+/// Every third row fails, the others are answered.
+fn thirds_fail(chunk: &Chunk) -> Reply {
+    let numbers = numbers_of(&chunk.args);
+    let fails = |n: &i64| n % 3 == 2;
+    let failed = (0..numbers.len()).filter(|row| fails(&numbers[*row]));
+    Reply {
+        failed: failed.map(|row| (row, error(CallErrorKind::Rejected, &format!("not {}", numbers[row])))).collect(),
+        answer: Answer::Values(Arc::new(Int64Array::from_iter(numbers.iter().map(|n| (!fails(n)).then_some(n * 10))))),
+    }
+}
+
+#[tokio::test]
+async fn a_row_may_fail_alone() {
+    for cache in [None, Some(CacheSettings::default())] {
+        let settings = CallSettings { chunk_size: 4, on_error: OnError::ReturnNull, cache, ..settings() };
+        let fixture = Fixture::new(settings, |chunk, _| async move { Ok(thirds_fail(&chunk)) });
+        let mut parts = fixture.answer(rows(&[6]));
+        let (mut numbers, mut failures) = (Vec::new(), Vec::new());
+        while let Some(part) = soon(parts.next()).await {
+            let part = part.unwrap();
+            let Answer::Values(values) = part.answer else { panic!("values were declared") };
+            numbers.extend(values.as_primitive::<Int64Type>());
+            failures.extend(part.failed.iter().map(|(row, e)| (part.start + row, e.message.clone(), e.attempts)));
+        }
+        assert_eq!(numbers, [Some(0), Some(10), None, Some(30), Some(40), None]);
+        assert_eq!(failures, [(2, "not 2".to_owned(), 1), (5, "not 5".to_owned(), 1)]);
+    }
+}
+
+#[tokio::test]
+async fn only_rows_that_failed_are_asked_again() {
+    let settings = CallSettings { on_error: OnError::ReturnNull, cache: Some(CacheSettings::default()), ..settings() };
+    let fixture = Fixture::new(settings, |chunk, seen| async move {
+        if seen.calls().len() == 1 { Ok(thirds_fail(&chunk)) } else { Ok(tenfold(&chunk)) }
+    });
+    assert_eq!(fixture.values(&[4]).await.unwrap(), [Some(0), Some(10), None, Some(30)]);
+    assert_eq!(fixture.values(&[4]).await.unwrap(), [Some(0), Some(10), Some(20), Some(30)]);
+    assert_eq!(fixture.seen.calls().iter().map(|call| call.rows.clone()).collect::<Vec<_>>(), [1..5, 3..4]);
+}
+
+#[tokio::test]
+async fn a_row_that_fails_alone_fails_the_batch_where_that_is_wanted() {
+    for (cache, which) in [(None, "row 6"), (Some(CacheSettings::default()), "rows 4 to 6")] {
+        let settings = CallSettings { chunk_size: 3, cache, ..settings() };
+        let fixture = Fixture::new(settings, |chunk, _| async move {
+            if chunk.context.index == 1 { Ok(tenfold(&chunk)) } else { Ok(thirds_fail(&chunk)) }
+        });
+        let failed = fixture.values(&[6]).await.unwrap_err();
+        assert_eq!(failed.chain(), format!("could not call function \"risk\" for {which} (attempts: 1): not 5"));
+    }
 }

@@ -25,7 +25,7 @@ use super::*;
 use crate::error::Result;
 use crate::metrics::Metrics;
 
-type Behaviour = dyn Fn(Chunk, Arc<Seen>) -> BoxFuture<'static, Result<Answer, CallError>> + Send + Sync;
+type Behaviour = dyn Fn(Chunk, Arc<Seen>) -> BoxFuture<'static, Result<Reply, CallError>> + Send + Sync;
 
 /// What a kind has seen.
 #[derive(Debug, Default)]
@@ -72,14 +72,14 @@ impl fmt::Debug for Scripted {
 
 #[async_trait]
 impl AsyncFunction for Scripted {
-    async fn call(&self, chunk: Chunk) -> Result<Answer, CallError> {
+    async fn call(&self, chunk: Chunk) -> Result<Reply, CallError> {
         self.seen.calls.lock().unwrap().push(chunk.context.clone());
         let now = self.seen.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
         self.seen.in_flight_max.fetch_max(now, Ordering::SeqCst);
         let _in_flight = InFlight(self.seen.clone());
-        let answer = (self.behaviour)(chunk, self.seen.clone()).await;
+        let reply = (self.behaviour)(chunk, self.seen.clone()).await;
         self.seen.finished.fetch_add(1, Ordering::SeqCst);
-        answer
+        reply
     }
 }
 
@@ -98,19 +98,19 @@ fn numbers_of(args: &RecordBatch) -> Vec<i64> {
     args.column(0).as_primitive::<Int64Type>().values().to_vec()
 }
 
-fn values(values: impl IntoIterator<Item = i64>) -> Answer {
-    Answer::Values(Arc::new(Int64Array::from_iter_values(values)))
+fn values(values: impl IntoIterator<Item = i64>) -> Reply {
+    Answer::Values(Arc::new(Int64Array::from_iter_values(values))).into()
 }
 
 /// The answer that tests expect: ten times as much.
-fn tenfold(chunk: &Chunk) -> Answer {
+fn tenfold(chunk: &Chunk) -> Reply {
     values(numbers_of(&chunk.args).into_iter().map(|n| n * 10))
 }
 
 impl Fixture {
     fn new<F>(settings: CallSettings, behaviour: impl Fn(Chunk, Arc<Seen>) -> F + Send + Sync + 'static) -> Self
     where
-        F: Future<Output = Result<Answer, CallError>> + Send + 'static,
+        F: Future<Output = Result<Reply, CallError>> + Send + 'static,
     {
         Self::returning(Returns::Value(DataType::Int64), settings, Arc::new(Budget::new(1000)), behaviour)
     }
@@ -122,7 +122,7 @@ impl Fixture {
         behaviour: impl Fn(Chunk, Arc<Seen>) -> F + Send + Sync + 'static,
     ) -> Self
     where
-        F: Future<Output = Result<Answer, CallError>> + Send + 'static,
+        F: Future<Output = Result<Reply, CallError>> + Send + 'static,
     {
         let seen = Arc::<Seen>::default();
         let behaviour = Box::new(move |chunk, seen| Box::pin(behaviour(chunk, seen)) as BoxFuture<'static, _>);

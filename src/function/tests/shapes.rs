@@ -36,7 +36,7 @@ async fn processed(from: Form, to: Form, chunk_size: usize, people: &[String]) -
     let behaviour = move |chunk: Chunk, _| {
         let processed: Vec<_> =
             names_of(from, chunk.args.column(0)).into_iter().map(|name| format!("{name}_processed")).collect();
-        Box::pin(async move { Ok(Answer::Values(names(to, &processed))) }) as BoxFuture<'static, _>
+        Box::pin(async move { Ok(Answer::Values(names(to, &processed)).into()) }) as BoxFuture<'static, _>
     };
     let kind = Arc::new(Scripted { seen: seen.clone(), behaviour: Box::new(behaviour) });
     let args = Fields::from(vec![Field::new("person", name_type(from), true)]);

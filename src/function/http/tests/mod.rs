@@ -12,7 +12,7 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::format::json::write::{WriteOptions, write_value};
 use crate::function::policy::{Attempts, Budget, RetrySettings};
-use crate::function::{BatchContext, CallErrorKind, CallSettings, ChunkContext, Function, OnError, Returns, Signature};
+use crate::function::{Answer, BatchContext, CallErrorKind, CallSettings, ChunkContext, Function, OnError, Returns, Signature};
 use crate::metrics::Metrics;
 use crate::pipeline::Text;
 use crate::plan::spark::types::{parse_ddl, parse_schema};
@@ -98,8 +98,8 @@ impl Fixture {
             parameters: Arc::default(),
             attempts: attempts.clone(),
         };
-        let answer = self.function.kind.call(Chunk { context, args }).await;
-        (answer, attempts.made())
+        let reply = self.function.kind.call(Chunk { context, args }).await;
+        (reply.map(|reply| reply.answer), attempts.made())
     }
 
     /// The answer for one row, as JSON.

@@ -10,7 +10,8 @@ use async_trait::async_trait;
 use super::*;
 use crate::function::policy::Budget;
 use crate::function::{
-    Answer, AsyncFunction, CacheSettings, CallError, CallErrorKind, CallSettings, Chunk, Function, OnError, Returns, Signature,
+    Answer, AsyncFunction, CacheSettings, CallError, CallErrorKind, CallSettings, Chunk, Function, OnError, Reply, Returns,
+    Signature,
 };
 use crate::metrics::Metrics;
 use crate::plan::event_time::SetAsideKind;
@@ -29,9 +30,9 @@ impl std::fmt::Debug for Recorded {
 
 #[async_trait]
 impl AsyncFunction for Recorded {
-    async fn call(&self, chunk: Chunk) -> Result<Answer, CallError> {
+    async fn call(&self, chunk: Chunk) -> Result<Reply, CallError> {
         self.calls.lock().unwrap().extend(text(std::slice::from_ref(&chunk.args)));
-        (self.answer)(&chunk.args)
+        (self.answer)(&chunk.args).map(Reply::from)
     }
 }
 
