@@ -8,8 +8,6 @@ use std::path::Path;
 use super::text::Text;
 use crate::function::http::Template;
 
-const FILE_BYTES_MAX: u64 = 64 << 10;
-
 /// Where references are looked up.
 #[derive(Clone, Copy)]
 pub(super) struct Lookup<'a> {
@@ -31,7 +29,13 @@ enum Piece<'a> {
 pub(super) fn resolve(raw: &str, lookup: Lookup<'_>) -> Result<Text, String> {
     let mut value = String::with_capacity(raw.len());
     let mut secret = false;
-    for piece in pieces(raw)? {
+    let pieces = pieces(raw)?;
+    // A file alone can be read again when its secret has changed.
+    let mut others = pieces.iter().filter(|piece| **piece != Piece::Literal(""));
+    if let (Some(Piece::File(path)), None) = (others.next(), others.next()) {
+        return from_file(path, lookup);
+    }
+    for piece in pieces {
         match piece {
             Piece::Literal(text) => value.push_str(text),
             Piece::Env { name, default } => {
@@ -40,7 +44,7 @@ pub(super) fn resolve(raw: &str, lookup: Lookup<'_>) -> Result<Text, String> {
             }
             Piece::File(path) => {
                 secret = true;
-                value.push_str(&from_file(path, lookup)?);
+                value.push_str(from_file(path, lookup)?.expose());
             }
         }
     }
@@ -71,7 +75,10 @@ pub(super) fn resolve_template(raw: &str, lookup: Lookup<'_>) -> Result<Template
             Piece::Env { name, default } => {
                 template.push_text(Text::secret(from_env(name, default, lookup)?, reference_in(&mut shown)))
             }
-            Piece::File(path) => template.push_text(Text::secret(from_file(path, lookup)?, reference_in(&mut shown))),
+            Piece::File(path) => {
+                reference_in(&mut shown);
+                template.push_text(from_file(path, lookup)?);
+            }
         }
     }
     Ok(template)
@@ -140,22 +147,8 @@ fn from_env(name: &str, default: Option<&str>, lookup: Lookup<'_>) -> Result<Str
     }
 }
 
-/// The file's text without its last line end, which editors add.
-fn from_file(path: &str, lookup: Lookup<'_>) -> Result<String, String> {
-    use std::io::Read;
-    let full = lookup.folder.join(path);
-    let mut text = String::new();
-    let is_file = std::fs::metadata(&full).map_err(|error| format!("could not read {path}: {error}"))?.is_file();
-    if !is_file {
-        return Err(format!("could not read {path}: not a file"));
-    }
-    let opened = std::fs::File::open(&full).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text));
-    opened.map_err(|error| format!("could not read {path}: {error}"))?;
-    if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(format!("expected at most 64 KiB in {path}"));
-    }
-    let text = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
-    Ok(text.to_owned())
+fn from_file(path: &str, lookup: Lookup<'_>) -> Result<Text, String> {
+    Text::of_file(&lookup.folder.join(path), format!("${{file:{path}}}")).map_err(|why| format!("could not read {path}: {why}"))
 }
 
 #[cfg(test)]
@@ -201,7 +194,7 @@ mod tests {
         check("${env:HOST", Err("expected a closing } after ${ (write $${ for a literal ${)"));
         check("${HOST}", Err("expected ${env:NAME}, ${env:NAME:-default} or ${file:/path} (write $${ for a literal ${)"));
         check("${file:missing}", Err("could not read missing: No such file or directory (os error 2)"));
-        check("${file:large}", Err("expected at most 64 KiB in large"));
+        check("${file:large}", Err("could not read large: larger than 64 KiB"));
         check("${file:.}", Err("could not read .: not a file"));
     }
 

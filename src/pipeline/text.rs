@@ -4,25 +4,53 @@
 //! so that no log line, message or status page can leak what the reference stood for.
 
 use std::fmt;
+use std::io::Read;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
+
+/// Longest text that a reference to a file stands for.
+const FILE_BYTES_MAX: u64 = 64 << 10;
 
 /// Text to use, and text to show for it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Text {
     value: String,
     shown: Option<String>,
+    file: Option<PathBuf>,
 }
 
 impl Text {
     /// Text that is its own display.
     pub fn plain(value: impl Into<String>) -> Self {
-        Self { value: value.into(), shown: None }
+        Self { value: value.into(), shown: None, file: None }
     }
 
     /// A secret: `shown` is the text with its references.
     pub fn secret(value: impl Into<String>, shown: impl Into<String>) -> Self {
-        Self { value: value.into(), shown: Some(shown.into()) }
+        Self { value: value.into(), shown: Some(shown.into()), file: None }
+    }
+
+    /// A secret that is the text of `file` and nothing else, without its last line end, which editors add.
+    ///
+    /// # Errors
+    /// Why the file could not be read; it is not named.
+    pub fn of_file(file: &Path, shown: impl Into<String>) -> Result<Self, String> {
+        let mut text = String::new();
+        if !std::fs::metadata(file).map_err(|error| error.to_string())?.is_file() {
+            return Err("not a file".to_owned());
+        }
+        let opened = std::fs::File::open(file).and_then(|open| open.take(FILE_BYTES_MAX + 1).read_to_string(&mut text));
+        opened.map_err(|error| error.to_string())?;
+        if text.len() as u64 > FILE_BYTES_MAX {
+            return Err("larger than 64 KiB".to_owned());
+        }
+        let line = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
+        Ok(Self { file: Some(file.to_owned()), ..Self::secret(line, shown) })
+    }
+
+    /// The file whose text it is.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 
     /// The value itself, to be used and never shown.

@@ -1,7 +1,7 @@
 //! Who we are to the other side.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -94,9 +94,63 @@ pub enum Grant {
 /// What is put into every request.
 #[derive(Debug)]
 pub(super) enum Auth {
-    Header(HeaderName, HeaderValue),
+    Header(Held),
     Query(String, Text),
     Token(Arc<Tokens>),
+}
+
+/// A header that somebody gave us the value of; one that stands in a file may be replaced there.
+#[derive(Debug)]
+pub(super) struct Held {
+    name: HeaderName,
+    /// What stands before the secret.
+    scheme: &'static str,
+    /// The secret, if it stands in a file.
+    secret: Option<Text>,
+    value: RwLock<HeaderValue>,
+    /// Whoever reads the file: the others wait for what they find.
+    reading: tokio::sync::Mutex<()>,
+}
+
+impl Held {
+    /// A header whose value is `scheme` and `secret`; `None` if that fits into no header.
+    pub(super) fn new(name: HeaderName, scheme: &'static str, secret: &Text) -> Option<Self> {
+        let value = RwLock::new(header_value(&format!("{scheme}{}", secret.expose()))?);
+        let secret = secret.file().map(|_| secret.clone());
+        Some(Self { name, scheme, secret, value, reading: tokio::sync::Mutex::default() })
+    }
+
+    /// A header that stays as it is.
+    pub(super) fn fixed(name: HeaderName, value: HeaderValue) -> Self {
+        Self { name, scheme: "", secret: None, value: RwLock::new(value), reading: tokio::sync::Mutex::default() }
+    }
+
+    fn value(&self) -> HeaderValue {
+        self.value.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What to send now that `refused` was: what its file has by now. `None` if that is the same, or there is no file.
+    async fn instead_of(&self, refused: &HeaderValue) -> Option<HeaderValue> {
+        let secret = self.secret.clone()?;
+        let _alone = self.reading.lock().await;
+        let value = self.value();
+        if value != *refused {
+            return Some(value);
+        }
+        let read = tokio::task::spawn_blocking(move || {
+            Text::of_file(secret.file()?, secret.shown())
+                .map_err(|why| {
+                    tracing::warn!(secret = secret.shown(), why, "could not read a secret again");
+                })
+                .ok()
+        });
+        let fresh = header_value(&format!("{}{}", self.scheme, read.await.ok()??.expose()))?;
+        if fresh == *refused {
+            return None;
+        }
+        *self.value.write().unwrap_or_else(PoisonError::into_inner) = fresh.clone();
+        Some(fresh)
+    }
 }
 
 /// `Basic` with user and password.
@@ -108,10 +162,7 @@ pub(super) fn basic(username: &Text, password: &Text) -> Option<HeaderValue> {
 impl Middleware for Auth {
     async fn handle(&self, mut request: Request, next: Next<'_>) -> Result<Reply, CallError> {
         match self {
-            Self::Header(name, value) => {
-                request.headers.insert(name.clone(), value.clone());
-                next.run(request).await
-            }
+            Self::Header(held) => with_header(held, request, next).await,
             Self::Query(name, value) => {
                 request.url.query_pairs_mut().append_pair(name, value.expose());
                 next.run(request).await
@@ -119,6 +170,23 @@ impl Middleware for Auth {
             Self::Token(tokens) => with_token(tokens, request, next).await,
         }
     }
+}
+
+/// A secret that is refused is read again, and the request made again, once, if it has changed.
+async fn with_header(held: &Held, mut request: Request, next: Next<'_>) -> Result<Reply, CallError> {
+    let call = request.call.clone();
+    let value = held.value();
+    request.headers.insert(held.name.clone(), value.clone());
+    if held.secret.is_none() {
+        return next.run(request).await;
+    }
+    let reply = next.run(request.clone()).await;
+    if call.status() != Some(StatusCode::UNAUTHORIZED) {
+        return reply;
+    }
+    let Some(fresh) = held.instead_of(&value).await else { return reply };
+    request.headers.insert(held.name.clone(), fresh);
+    next.run(request).await
 }
 
 /// A token that is refused is renewed, and the request made again, once.

@@ -10,7 +10,7 @@ use reqwest::{Client, Method, Url};
 use super::address::{AddressRules, Refused};
 use super::answer::AnswerMap;
 use super::arguments::Filling;
-use super::auth::{Auth, AuthSettings, basic};
+use super::auth::{Auth, AuthSettings, Held, basic};
 use super::body::Body;
 use super::chain::{Chain, Middleware};
 use super::middleware::{Headers, Logging, Step, Timing, header_value};
@@ -266,13 +266,13 @@ impl AuthSettings {
         let unfit = || Error::config("the auth does not fit into a header");
         Ok(Some(match self {
             Self::None => return Ok(None),
-            Self::Basic { username, password } => Auth::Header(AUTHORIZATION, basic(username, password).ok_or_else(unfit)?),
-            Self::Bearer { token } => {
-                Auth::Header(AUTHORIZATION, header_value(&format!("Bearer {}", token.expose())).ok_or_else(unfit)?)
+            Self::Basic { username, password } => {
+                Auth::Header(Held::fixed(AUTHORIZATION, basic(username, password).ok_or_else(unfit)?))
             }
+            Self::Bearer { token } => Auth::Header(Held::new(AUTHORIZATION, "Bearer ", token).ok_or_else(unfit)?),
             Self::ApiKeyHeader { name, value } => {
                 let name = name.parse().map_err(|_| unfit())?;
-                Auth::Header(name, header_value(value.expose()).ok_or_else(unfit)?)
+                Auth::Header(Held::new(name, "", value).ok_or_else(unfit)?)
             }
             Self::ApiKeyQuery { name, value } => Auth::Query(name.clone(), value.clone()),
             Self::OAuth2(oauth) => {

@@ -210,6 +210,45 @@ async fn a_client_that_is_refused_is_not_asked_again() {
     }
 }
 
+/// A token that stands in a file is replaced there while calls are made.
+#[tokio::test]
+async fn a_secret_of_a_file_is_read_again_where_it_is_refused() {
+    let right = Arc::new(std::sync::Mutex::new("Bearer one"));
+    let taken = right.clone();
+    let server = Server::start(move |seen| {
+        let is_right = seen.header("authorization") == *taken.lock().unwrap();
+        async move { if is_right { reply(200, "{\"n\": 1}") } else { reply(401, "{}") } }
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, "one\n").unwrap();
+    let mut settings = local(&server.url("/{x}"));
+    settings.auth = AuthSettings::Bearer { token: Text::of_file(&file, "${file:token}").unwrap() };
+    let function = Fixture::with("x STRING", "n INT", &settings, CallSettings { max_in_flight: 200, ..calls() });
+    assert_eq!(function.answer(vec![text("x")]).await, "{\"n\":1}");
+    // All are refused at once, and all go on with what stands there now.
+    *right.lock().unwrap() = "Bearer two";
+    std::fs::write(&file, "two").unwrap();
+    server.close_gate();
+    let rows: ArrayRef = Arc::new(StringArray::from_iter_values((0..200).map(|n| n.to_string())));
+    let batch = RecordBatch::try_from_iter([("x", rows)]).unwrap();
+    let release = async {
+        server.until_in_flight(200).await;
+        server.open_gate();
+    };
+    let (all, ()) = tokio::join!(function.all(batch), release);
+    assert_eq!(all.unwrap(), vec!["{\"n\":1}"; 200]);
+    assert_eq!(server.seen().len(), 1 + 200 + 200);
+    // What is refused and has not changed is not sent again, nor is what cannot be read.
+    *right.lock().unwrap() = "Bearer three";
+    let refused = (CallErrorKind::Rejected, format!("GET {}: answered 401 Unauthorized", server.url("/{x}")));
+    assert_eq!(function.error(vec![text("x")]).await, refused);
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(function.error(vec![text("x")]).await, refused);
+    assert_eq!(server.seen().len(), 401 + 2);
+}
+
 /// Whatever is shown of a function holds none of its secrets.
 #[tokio::test]
 async fn no_secret_is_shown() {
