@@ -24,11 +24,11 @@ check:
 bench:
 	$(CARGO) bench --bench jobs
 
-## bench-peers: the jobs beside wc, DuckDB and arrow-json on the same files, in alternation, with ratios
+## bench-peers: the jobs beside wc, DuckDB, arrow-json and a client in asyncio, in alternation, with ratios
 bench-peers:
 	test -x target/bench-peers/bin/python || $(PYTHON) -m venv target/bench-peers
-	target/bench-peers/bin/python -m pip install --quiet duckdb
-	DUCKDB_PYTHON=$(CURDIR)/target/bench-peers/bin/python $(CARGO) bench --bench jobs -- --peers
+	target/bench-peers/bin/python -m pip install --quiet duckdb aiohttp
+	PEERS_PYTHON=$(CURDIR)/target/bench-peers/bin/python $(CARGO) bench --bench jobs -- --peers
 
 ## install: the optimised binaries, into cargo's bin folder
 install:

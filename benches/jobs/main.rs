@@ -4,6 +4,7 @@
 // A benchmark prints its table and sends rows when they are due.
 #![allow(clippy::print_stdout, clippy::disallowed_methods)]
 
+mod calls;
 mod data;
 mod decode;
 mod event_time;
@@ -53,6 +54,11 @@ const JOBS: &[Job] = &[
     Job { name: "kafka_fraud", run: kafka_out::fraud },
     Job { name: "kafka_commit", run: kafka_out::commit },
     Job { name: "kafka_latency", run: kafka_out::latency },
+    Job { name: "calls_1", run: |bench| calls::http(bench, 1) },
+    Job { name: "calls_20", run: |bench| calls::http(bench, 20) },
+    Job { name: "calls_100", run: |bench| calls::http(bench, 100) },
+    Job { name: "calls_engine", run: |_| calls::engine() },
+    Job { name: "calls_memory", run: calls::in_flight },
     Job { name: "probe", run: latency::probe },
     Job { name: "tiny", run: latency::tiny },
     Job { name: "latency_1k", run: |bench| latency::at_rate(bench, 1_000) },
@@ -94,6 +100,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     arguments.next().zip(arguments.next()).ok_or("an address and a number of rows are missing")?;
                 return kafka::read_bare(&servers, rows.parse()?);
             }
+            calls::ENGINE => return calls::call_nothing(arguments.next().ok_or("a number of calls is missing")?.parse()?),
             "--peers" => beside_peers = true,
             "--rows" => rows = arguments.next().ok_or("--rows needs a number")?.parse()?,
             name if JOBS.iter().any(|job| job.name == name) => wanted.push(name.to_owned()),
@@ -104,7 +111,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let target = binary.ancestors().nth(2).ok_or("the binary is not in a target folder")?.to_owned();
     let bench = Bench { rows, target };
     if beside_peers {
-        return peers::run(&bench);
+        return peers::run(&bench, &wanted);
     }
     let mut figures = Vec::new();
     println!("{}", Figures::HEADER);

@@ -24,6 +24,8 @@ pub(crate) struct Figures {
     pub(crate) peak_bytes: Option<u64>,
     pub(crate) p50: Option<Duration>,
     pub(crate) p99: Option<Duration>,
+    /// What else is to be said.
+    pub(crate) note: Option<String>,
 }
 
 impl Figures {
@@ -65,6 +67,7 @@ impl Figures {
             "peak_mb": self.peak_bytes.map(|bytes| bytes as f64 / 1e6),
             "p50_ms": self.p50.map(|time| time.as_secs_f64() * 1e3),
             "p99_ms": self.p99.map(|time| time.as_secs_f64() * 1e3),
+            "note": self.note,
         })
     }
 }
@@ -88,7 +91,8 @@ impl fmt::Display for Figures {
         match self.strict_mb_per_s().zip(self.mb_per_s()) {
             Some((strict, usual)) => write!(f, "   strict {strict:.1} MB/s: {:.2} times that", usual / strict),
             None => Ok(()),
-        }
+        }?;
+        self.note.as_ref().map_or(Ok(()), |note| write!(f, "   {note}"))
     }
 }
 

@@ -12,10 +12,8 @@ use serde_json::Value;
 
 use crate::data::{self, size, transactions};
 use crate::measure::{Figures, to_end};
-use crate::{Bench, Outcome, decode, throughput};
+use crate::{Bench, Outcome, calls, decode, throughput};
 
-/// Runs of each; the best counts, as disturbance only ever slows down.
-const ROUNDS: usize = 3;
 /// Argument with which this program decodes a file with arrow-json instead of running jobs.
 pub(crate) const ARROW_JSON: &str = "--arrow-json";
 
@@ -26,35 +24,55 @@ struct Comparison {
     job: &'static str,
     ours: Run,
     peers: &'static [(&'static str, Run)],
+    /// Runs of each; the best counts, as disturbance only ever slows down.
+    rounds: usize,
 }
 
 const COMPARISONS: &[Comparison] = &[
-    Comparison { job: "decode", ours: decode::data_set, peers: &[("arrow-json", arrow_json)] },
+    Comparison { job: "decode", ours: decode::data_set, peers: &[("arrow-json", arrow_json)], rounds: 3 },
     Comparison {
         job: "filter",
         ours: throughput::filter,
         peers: &[("wc -l", |bench| count_lines(bench, 64)), ("duckdb", |bench| duckdb(bench, "filter", 64))],
+        rounds: 3,
     },
     Comparison {
         job: "fraud",
         ours: throughput::fraud,
         peers: &[("wc -l", |bench| count_lines(bench, 64)), ("duckdb", |bench| duckdb(bench, "fraud", 64))],
+        rounds: 3,
     },
     Comparison {
         job: "keys_1m",
         ours: throughput::keys_1m,
         peers: &[("wc -l", |bench| count_lines(bench, 1_000_000)), ("duckdb", |bench| duckdb(bench, "keys_1m", 1_000_000))],
+        rounds: 3,
+    },
+    // The server takes what it takes: once is enough where a run is 100 s.
+    Comparison { job: "calls_1", ours: |bench| calls::http(bench, 1), peers: &[("asyncio", |_| calls::asyncio(1))], rounds: 1 },
+    Comparison {
+        job: "calls_20",
+        ours: |bench| calls::http(bench, 20),
+        peers: &[("asyncio", |_| calls::asyncio(20))],
+        rounds: 3,
+    },
+    Comparison {
+        job: "calls_100",
+        ours: |bench| calls::http(bench, 100),
+        peers: &[("asyncio", |_| calls::asyncio(100))],
+        rounds: 5,
     },
 ];
 
-/// Runs every comparison and prints, beside each peer, how many times its rows per second and per CPU-second ours are.
-pub(crate) fn run(bench: &Bench) -> Result<(), Box<dyn std::error::Error>> {
+/// Runs every comparison, or those of the jobs that are `wanted`, and prints, beside each peer, how many times its rows per second and per CPU-second ours are.
+pub(crate) fn run(bench: &Bench, wanted: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     println!("{}   ours: × rows/s  × rows/cpu-s", Figures::HEADER);
-    for comparison in COMPARISONS {
+    let is_wanted = |comparison: &&Comparison| wanted.is_empty() || wanted.iter().any(|name| name == comparison.job);
+    for comparison in COMPARISONS.iter().filter(is_wanted) {
         let mut runs: Vec<(&str, Run)> = vec![(comparison.job, comparison.ours)];
         runs.extend(comparison.peers);
         let mut best: Vec<Option<Figures>> = runs.iter().map(|_| None).collect();
-        for _ in 0..ROUNDS {
+        for _ in 0..comparison.rounds {
             for ((name, run), best) in runs.iter().zip(&mut best) {
                 let mut figures = run(bench).map_err(|error| format!("{name}: {error}"))?;
                 figures.job = (*name).to_owned();
@@ -81,10 +99,9 @@ fn count_lines(bench: &Bench, users: u32) -> Outcome {
     Ok(Figures { rows: Some(bench.rows), bytes: Some(size(&folder)?), ..to_end(command)? })
 }
 
-/// The job's query in DuckDB, with the Python of `DUCKDB_PYTHON`.
+/// The job's query in DuckDB, with the Python of `PEERS_PYTHON`.
 fn duckdb(bench: &Bench, job: &str, users: u32) -> Outcome {
-    let python =
-        std::env::var_os("DUCKDB_PYTHON").ok_or("DUCKDB_PYTHON names no Python that has duckdb; run make bench-peers")?;
+    let python = std::env::var_os("PEERS_PYTHON").ok_or("PEERS_PYTHON names no Python that has duckdb; run make bench-peers")?;
     let (input, folder) = (transactions(bench, users)?, bench.folder("duckdb")?);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/duckdb_job.py");
     let output =
