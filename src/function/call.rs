@@ -20,6 +20,9 @@ impl Function {
             None => self.attempts(chunk, batch).await,
         };
         call.ended = true;
+        if let Some(state) = self.kind.breaker() {
+            batch.metrics.breaker(state);
+        }
         match &mut reply {
             Ok(reply) => {
                 batch.metrics.answered();

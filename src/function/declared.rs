@@ -103,7 +103,7 @@ impl Function {
 
     /// Whether calls are made just now; none if it has no breaker.
     pub fn breaker(&self) -> Option<BreakerState> {
-        self.breaker.as_ref().map(Breaker::state)
+        self.breaker.as_ref().map(Breaker::state).or_else(|| self.kind.breaker())
     }
 
     /// Calls in flight just now, those of all queries.

@@ -29,7 +29,7 @@ use async_trait::async_trait;
 pub use batch::QueryCalls;
 pub use cache::{CACHE_ENTRIES_MAX, CacheSettings};
 pub use declared::{Answered, BatchContext, Function};
-pub use policy::Attempts;
+pub use policy::{Attempts, BreakerState};
 pub use settings::{ATTEMPTS_MAX, CHUNK_ROWS_MAX, CallSettings, IN_FLIGHT_MAX, OnError};
 pub use window::{CallLost, CallWindow, Completed, Deferred, NotCompleted};
 
@@ -42,6 +42,11 @@ pub trait AsyncFunction: fmt::Debug + Send + Sync + 'static {
     /// Whether it makes its own further attempts, each within its own time limit, so that the engine makes one.
     fn retries_itself(&self) -> bool {
         false
+    }
+
+    /// The state of a circuit breaker of its own, for the metrics; `None` if it has none.
+    fn breaker(&self) -> Option<BreakerState> {
+        None
     }
 }
 

@@ -52,8 +52,10 @@ pub use crate::plan::event_time::Watermark;
 pub use crate::plan::{OutputMode, Scope};
 pub use crate::watermark::WatermarkPolicy;
 
+use crate::clock::SystemClock;
 use crate::engine::start::{Host, Resources};
 use crate::error::{Error, Result};
+use crate::function::http::{self, HttpSettings};
 use crate::function::policy::Budget;
 use crate::function::{AsyncFunction, CallSettings, Function, Signature};
 use crate::metrics::Metrics;
@@ -71,6 +73,8 @@ struct Inner {
     resources: Resources,
     /// Places for calls of functions.
     calls: Arc<Budget>,
+    /// What HTTP functions share.
+    http: http::Shared,
     state: Mutex<State>,
 }
 
@@ -146,7 +150,9 @@ impl SessionBuilder {
             let config = SessionConfig::new().with_extension(Arc::new(SessionHandle(inner.clone())));
             let context = SessionContext::new_with_config(config);
             let calls = Arc::new(Budget::new(pipeline.limits.calls_in_flight_max));
-            Inner { context, resources, calls, state: Mutex::new(State { pipeline, host: None }) }
+            let http =
+                http::Shared { clients: Arc::default(), clock: Arc::new(SystemClock), time_zone: pipeline.time_zone.clone() };
+            Inner { context, resources, calls, http, state: Mutex::new(State { pipeline, host: None }) }
         })))
     }
 }
@@ -203,12 +209,23 @@ impl Session {
     /// # Errors
     /// [`crate::ErrorKind::Config`] for a name that is taken, by Spark's functions too, or a setting out of its range.
     pub fn register_function(&self, signature: Signature, function: impl AsyncFunction, settings: CallSettings) -> Result<()> {
-        let mut state = self.state();
-        let functions = &mut state.pipeline.functions;
-        if is_built_in(&signature.name) || find(functions, &signature.name).is_some() {
-            return Err(Error::config(format!("there is a function {} already", signature.name)));
+        self.add_function(Function::new(signature, Arc::new(function), settings, self.0.calls.clone())?)
+    }
+
+    /// The same for an HTTP API. The functions of a session share its connections.
+    ///
+    /// # Errors
+    /// Those of [`Self::register_function`], and [`crate::ErrorKind::Config`] if a setting is wrong, or a file of certificates.
+    pub fn register_http_function(&self, signature: Signature, http: &HttpSettings, settings: CallSettings) -> Result<()> {
+        self.add_function(http::function(signature, http, settings, &self.0.http, self.0.calls.clone())?)
+    }
+
+    fn add_function(&self, function: Function) -> Result<()> {
+        let (mut state, name) = (self.state(), &function.signature().name);
+        if is_built_in(name) || find(&state.pipeline.functions, name).is_some() {
+            return Err(Error::config(format!("there is a function {name} already")));
         }
-        functions.push(Arc::new(Function::new(signature, Arc::new(function), settings, self.0.calls.clone())?));
+        state.pipeline.functions.push(Arc::new(function));
         Ok(())
     }
 

@@ -3,12 +3,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use async_trait::async_trait;
+use axum::Router;
+use axum::extract::Path;
+use axum::routing::get;
 use datafusion::functions_aggregate::expr_fn::sum;
 use datafusion::prelude::{col, lit};
 use serde_json::json;
 use tidemill::ErrorKind;
+use tidemill::function::http::{HttpSettings, Template};
+use tidemill::function::{Answer, AsyncFunction, CallError, CallSettings, Chunk, Reply, Returns, Signature};
 use tidemill::session::{
     Discard, DropDuplicates, MemoryInput, MemoryOutput, OutputMode, Session, StreamingQuery, Trigger, Watermark, WithWatermark,
     WriteStream,
@@ -175,4 +181,53 @@ async fn sql_over_a_stream_with_a_watermark_puts_windows_out_when_they_end() {
     let table = query.table().unwrap().clone();
     query.await_termination().await.unwrap();
     assert_eq!(values::rows(&table.rows()), vec![json!([0, 2])]);
+}
+
+/// Ten times its argument.
+#[derive(Debug)]
+struct Tenfold;
+
+#[async_trait]
+impl AsyncFunction for Tenfold {
+    async fn call(&self, chunk: Chunk) -> Result<Reply, CallError> {
+        let tenfold = chunk.args.column(0).as_primitive::<Int64Type>().unary::<_, Int64Type>(|n| n * 10);
+        Ok(Answer::Values(Arc::new(tenfold)).into())
+    }
+}
+
+fn signature(name: &str, argument: &str, data_type: DataType, returns: DataType) -> Signature {
+    let args = vec![Field::new(argument, data_type, true)].into();
+    Signature { name: name.to_owned(), args, returns: Returns::Value(returns) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn functions_of_rust_and_over_http_are_called_from_sql() {
+    let greet = async |Path(name): Path<String>| format!("{{\"greeting\": \"hello {name}\"}}");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, Router::new().route("/greet/{name}", get(greet))).await });
+
+    let session = Session::builder().build().unwrap();
+    let (stream, settings) = input();
+    session.read_stream("events").from(settings).load().unwrap();
+    let calls = CallSettings::default();
+    let tenfold = || signature("tenfold", "n", DataType::Int64, DataType::Int64);
+    session.register_function(tenfold(), Tenfold, calls.clone()).unwrap();
+    let mut http = HttpSettings::new(Template::parse(&format!("http://{address}/greet/{{name}}")).unwrap());
+    http.connection.addresses.allow = vec!["127.0.0.0/8".parse().unwrap()];
+    let returns = DataType::Struct(vec![Field::new("greeting", DataType::Utf8, true)].into());
+    session.register_http_function(signature("greet", "name", DataType::Utf8, returns), &http, calls.clone()).unwrap();
+    for name in ["TENFOLD", "upper"] {
+        let taken = Signature { name: name.to_owned(), ..tenfold() };
+        let refused = session.register_function(taken, Tenfold, calls.clone()).unwrap_err();
+        assert_eq!((refused.kind(), refused.message()), (ErrorKind::Config, &*format!("there is a function {name} already")));
+    }
+
+    let sql = session.sql("SELECT tenfold(v) AS tens, greet(k).greeting AS greeting FROM events WHERE v > 1");
+    let query = sql.write_stream("called").to(MemoryOutput).start().await.unwrap();
+    stream.push_rows(rows(&["a", "b", "ü/"], &[1, 2, 3]));
+    until_read(&query, 3).await;
+    let result = query.sql("SELECT * FROM result").await.unwrap();
+    assert_eq!(values::rows(&result), vec![json!([20, "hello b"]), json!([30, "hello ü/"])]);
+    session.close().await.unwrap();
 }

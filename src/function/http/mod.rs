@@ -38,6 +38,7 @@ pub use template::Template;
 pub use transport::Statuses;
 
 use self::url::UrlTemplate;
+use super::policy::{Breaker, BreakerState};
 use super::{AsyncFunction, CallError, CallErrorKind, Chunk, Reply};
 use crate::clock::Clock;
 use answer::AnswerMap;
@@ -111,6 +112,8 @@ struct HttpFunction {
     url: UrlTemplate,
     answer: AnswerMap,
     chain: Chain,
+    /// The one in the chain.
+    breaker: Option<Arc<Breaker>>,
     clock: Arc<dyn Clock>,
     time_zone: Arc<str>,
 }
@@ -151,5 +154,9 @@ impl AsyncFunction for HttpFunction {
 
     fn retries_itself(&self) -> bool {
         true
+    }
+
+    fn breaker(&self) -> Option<BreakerState> {
+        self.breaker.as_ref().map(|breaker| breaker.state())
     }
 }

@@ -89,13 +89,15 @@ pub fn function(
     };
     let auth = settings.auth.middleware(client)?;
     let (mut headers, mut body, mut auth) = (Some(parts.headers), parts.body, auth);
+    let mut breaker = None;
     let mut steps: Vec<Arc<dyn Middleware>> = Vec::new();
     for step in &settings.middleware {
         match step {
             Step::Retry => steps.push(Arc::new(Retry::new(calls.retry))),
             Step::RateLimit => steps.extend(calls.rate_limit.map(|limit| Arc::new(RateLimit::new(limit)) as Arc<dyn Middleware>)),
             Step::Breaker => {
-                steps.extend(calls.breaker.map(|breaker| Arc::new(Breaker::new(breaker, Instant::now())) as Arc<dyn Middleware>));
+                breaker = calls.breaker.map(|settings| Arc::new(Breaker::new(settings, Instant::now())));
+                steps.extend(breaker.clone().map(|breaker| breaker as Arc<dyn Middleware>));
             }
             Step::Headers => steps.extend(headers.take().map(|headers| Arc::new(headers) as Arc<dyn Middleware>)),
             Step::Body => steps.extend(body.take().map(|body| Arc::new(body) as Arc<dyn Middleware>)),
@@ -113,6 +115,7 @@ pub fn function(
         url: parts.url,
         answer: parts.answer,
         chain: Chain::new(steps, Arc::new(transport)),
+        breaker,
         clock: shared.clock.clone(),
         time_zone: shared.time_zone.clone(),
     };

@@ -2,7 +2,7 @@ use std::sync::Mutex;
 
 use super::chain::{Middleware, Next, Reply, Transport};
 use super::*;
-use crate::function::policy::Retry;
+use crate::function::policy::{BreakerState, Retry};
 
 type Log = Arc<Mutex<Vec<String>>>;
 
@@ -97,7 +97,9 @@ async fn nothing_is_sent_while_most_requests_fail() {
     let mut settings = local(&server.url("/"));
     settings.answer = AnswerSettings::Envelope;
     let function = Fixture::with("x STRING", "attempts INT, error_kind STRING, status INT", &settings, calls);
+    assert_eq!(function.function.breaker(), Some(BreakerState::Closed));
     assert_eq!(function.answer(vec![text("x")]).await, r#"{"attempts":3,"error_kind":"unavailable","status":503}"#);
+    assert_eq!(function.function.breaker(), Some(BreakerState::Open));
     assert_eq!(function.answer(vec![text("x")]).await, r#"{"attempts":0,"error_kind":"circuit_open","status":null}"#);
     assert_eq!(server.seen().len(), 3);
 }
