@@ -7,51 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use super::binary::{Ended, Folder};
-use super::http_server::{HttpServer, Reply, Seen, reply, rows as lines, with};
-
-/// Runs a pipeline over `rows` with one HTTP function, and a server that it calls.
-struct Fixture {
-    folder: Folder,
-    server: HttpServer,
-}
-
-impl Fixture {
-    /// `function` is what stands under `functions`, `{server}` in it the address of the server.
-    fn new<F>(function: &str, sql: &str, rows: &[Value], answer: impl Fn(Seen) -> F + Send + Sync + 'static) -> Self
-    where
-        F: Future<Output = Reply> + Send + 'static,
-    {
-        let server = HttpServer::start(answer);
-        let function = function.replace("{server}", &server.address.to_string());
-        let folder = Folder::with(&format!(
-            "name: api\ncheckpoint: checkpoint\nsources:\n  t:\n    from: {{ file: {{ path: in }} }}\n    \
-             format: {{ json: {{ schema: \"n BIGINT, user STRING\" }} }}\nfunctions:\n{function}\nqueries:\n  q:\n    sql: {sql:?}\n    \
-             trigger: available_now\n    to: {{ file: {{ path: out }}, format: json }}\n    dead_letter: {{ file: {{ path: bad }}, format: json }}\n"
-        ));
-        folder.write("in/rows.json", rows.iter().map(|row| format!("{row}\n")).collect::<String>());
-        Self { folder, server }
-    }
-
-    fn run(&self, environment: &[(&str, &str)]) -> Ended {
-        self.folder.start_with(&["run", "pipeline.yaml", "--log-level", "trace"], environment).end()
-    }
-
-    /// The rows that came out, in order.
-    fn rows(&self) -> Vec<Value> {
-        lines(&self.folder.path("out"))
-    }
-
-    fn dead_letters(&self) -> Vec<Value> {
-        lines(&self.folder.path("bad"))
-    }
-}
-
-fn users(count: usize) -> Vec<Value> {
-    (0..count).map(|n| json!({ "n": n, "user": format!("u{n}") })).collect()
-}
-
-const LOCAL: &str = "allow_addresses: 127.0.0.1";
+use super::http_server::{Fixture, LOCAL, reply, users, with};
 
 #[test]
 fn rows_are_enriched_in_order_and_few_at_a_time() {

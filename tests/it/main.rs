@@ -24,4 +24,5 @@ mod service;
 mod kafka;
 mod http_server;
 mod http_api;
+mod http_scenarios;
 mod bounded_jobs;

@@ -23,6 +23,7 @@ mod failures;
 mod identity;
 mod mapping;
 mod mistakes;
+mod secured;
 mod server;
 mod tls;
 
