@@ -160,7 +160,7 @@ pub(super) fn basic(username: &Text, password: &Text) -> Option<HeaderValue> {
 
 #[async_trait]
 impl Middleware for Auth {
-    async fn handle(&self, mut request: Request, next: Next<'_>) -> Result<Reply, CallError> {
+    async fn handle(&self, mut request: Box<Request>, next: Next<'_>) -> Result<Reply, CallError> {
         match self {
             Self::Header(held) => with_header(held, request, next).await,
             Self::Query(name, value) => {
@@ -173,7 +173,7 @@ impl Middleware for Auth {
 }
 
 /// A secret that is refused is read again, and the request made again, once, if it has changed.
-async fn with_header(held: &Held, mut request: Request, next: Next<'_>) -> Result<Reply, CallError> {
+async fn with_header(held: &Held, mut request: Box<Request>, next: Next<'_>) -> Result<Reply, CallError> {
     let call = request.call.clone();
     let value = held.value();
     request.headers.insert(held.name.clone(), value.clone());
@@ -190,7 +190,7 @@ async fn with_header(held: &Held, mut request: Request, next: Next<'_>) -> Resul
 }
 
 /// A token that is refused is renewed, and the request made again, once.
-async fn with_token(tokens: &Arc<Tokens>, mut request: Request, next: Next<'_>) -> Result<Reply, CallError> {
+async fn with_token(tokens: &Arc<Tokens>, mut request: Box<Request>, next: Next<'_>) -> Result<Reply, CallError> {
     let call = request.call.clone();
     let token = tokens.current().await?;
     request.headers.insert(AUTHORIZATION, token.header.clone());

@@ -16,7 +16,7 @@ use super::arguments::Arguments;
 use crate::function::CallError;
 use crate::function::policy::Attempts;
 
-/// A request on its way out.
+/// A request on its way out. It goes along in a box: each step that it passes holds its place while the call is in flight.
 #[derive(Debug, Clone)]
 pub(super) struct Request {
     pub(super) method: Method,
@@ -73,13 +73,13 @@ impl Call {
 #[async_trait]
 pub(super) trait Middleware: fmt::Debug + Send + Sync {
     /// Answers `request`, as a rule by what `next` answers. Any status may be an answer or an error; what it was is in the record.
-    async fn handle(&self, request: Request, next: Next<'_>) -> Result<Reply, CallError>;
+    async fn handle(&self, request: Box<Request>, next: Next<'_>) -> Result<Reply, CallError>;
 }
 
 /// What sends requests at the end of the chain.
 #[async_trait]
 pub(super) trait Transport: fmt::Debug + Send + Sync {
-    async fn send(&self, request: Request) -> Result<Reply, CallError>;
+    async fn send(&self, request: Box<Request>) -> Result<Reply, CallError>;
 }
 
 /// What is left of the chain.
@@ -91,7 +91,7 @@ pub(super) struct Next<'a> {
 
 impl Next<'_> {
     /// Sends a request on.
-    pub(super) async fn run(self, request: Request) -> Result<Reply, CallError> {
+    pub(super) async fn run(self, request: Box<Request>) -> Result<Reply, CallError> {
         match self.rest.split_first() {
             Some((first, rest)) => first.handle(request, Next { rest, ..self }).await,
             None => self.transport.send(request).await,
@@ -111,7 +111,7 @@ impl Chain {
         Self { steps, transport }
     }
 
-    pub(super) async fn run(&self, request: Request) -> Result<Reply, CallError> {
+    pub(super) async fn run(&self, request: Box<Request>) -> Result<Reply, CallError> {
         Next { rest: &self.steps, transport: self.transport.as_ref() }.run(request).await
     }
 }

@@ -55,7 +55,7 @@ impl Step {
 
 #[async_trait]
 impl Middleware for Retry {
-    async fn handle(&self, request: Request, next: Next<'_>) -> Result<Reply, CallError> {
+    async fn handle(&self, request: Box<Request>, next: Next<'_>) -> Result<Reply, CallError> {
         // What counts is what is sent, which the transport knows.
         self.run(&Attempts::default(), |_| next.run(request.clone())).await
     }
@@ -63,7 +63,7 @@ impl Middleware for Retry {
 
 #[async_trait]
 impl Middleware for RateLimit {
-    async fn handle(&self, request: Request, next: Next<'_>) -> Result<Reply, CallError> {
+    async fn handle(&self, request: Box<Request>, next: Next<'_>) -> Result<Reply, CallError> {
         self.turn().await;
         next.run(request).await
     }
@@ -71,7 +71,7 @@ impl Middleware for RateLimit {
 
 #[async_trait]
 impl Middleware for Breaker {
-    async fn handle(&self, request: Request, next: Next<'_>) -> Result<Reply, CallError> {
+    async fn handle(&self, request: Box<Request>, next: Next<'_>) -> Result<Reply, CallError> {
         let pass = self.pass(Instant::now()).map_err(|wait| {
             let message = format!("no call is made for another {:.1} s, as most have failed", wait.as_secs_f64());
             CallError { attempts: 0, ..CallError::new(CallErrorKind::CircuitOpen, message) }
@@ -91,7 +91,7 @@ pub(super) struct Headers {
 
 #[async_trait]
 impl Middleware for Headers {
-    async fn handle(&self, mut request: Request, next: Next<'_>) -> Result<Reply, CallError> {
+    async fn handle(&self, mut request: Box<Request>, next: Next<'_>) -> Result<Reply, CallError> {
         for (name, value) in &self.fixed {
             request.headers.insert(name.clone(), value.clone());
         }
@@ -117,7 +117,7 @@ pub(super) fn header_value(text: &str) -> Option<HeaderValue> {
 
 #[async_trait]
 impl Middleware for Body {
-    async fn handle(&self, mut request: Request, next: Next<'_>) -> Result<Reply, CallError> {
+    async fn handle(&self, mut request: Box<Request>, next: Next<'_>) -> Result<Reply, CallError> {
         request.body = Some(self.fill(&request.call.args)?);
         request.headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
         next.run(request).await
@@ -133,7 +133,7 @@ pub(super) struct Logging {
 
 #[async_trait]
 impl Middleware for Logging {
-    async fn handle(&self, request: Request, next: Next<'_>) -> Result<Reply, CallError> {
+    async fn handle(&self, request: Box<Request>, next: Next<'_>) -> Result<Reply, CallError> {
         let (method, call) = (request.method.clone(), request.call.clone());
         let reply = next.run(request).await;
         let status = call.status().map_or(0, |status| status.as_u16());
@@ -149,7 +149,7 @@ pub(super) struct Timing;
 
 #[async_trait]
 impl Middleware for Timing {
-    async fn handle(&self, request: Request, next: Next<'_>) -> Result<Reply, CallError> {
+    async fn handle(&self, request: Box<Request>, next: Next<'_>) -> Result<Reply, CallError> {
         let (call, started) = (request.call.clone(), Instant::now());
         let reply = next.run(request).await;
         call.note(|record| record.took = Some(started.elapsed()));

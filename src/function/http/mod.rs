@@ -131,7 +131,7 @@ impl AsyncFunction for HttpFunction {
             Err(error) => (self.url.shown.clone(), Err(error)),
             Ok(target) => {
                 let (method, call) = (self.method.clone(), call.clone());
-                let request = Request { method, url: target.url, headers: HeaderMap::new(), body: None, call };
+                let request = Box::new(Request { method, url: target.url, headers: HeaderMap::new(), body: None, call });
                 (target.shown, self.chain.run(request).await)
             }
         };

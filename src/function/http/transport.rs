@@ -53,8 +53,8 @@ impl Statuses {
 
 #[async_trait]
 impl Transport for Http {
-    async fn send(&self, request: Request) -> Result<Reply, CallError> {
-        let Request { method, url, headers, body, call } = request;
+    async fn send(&self, request: Box<Request>) -> Result<Reply, CallError> {
+        let Request { method, url, headers, body, call } = *request;
         let what = format!("{method} {}", self.shown);
         let mut out = reqwest::Request::new(method, url);
         *out.headers_mut() = headers;

@@ -11,7 +11,7 @@ struct Noting(&'static str, Log);
 
 #[async_trait]
 impl Middleware for Noting {
-    async fn handle(&self, request: Request, next: Next<'_>) -> Result<Reply, CallError> {
+    async fn handle(&self, request: Box<Request>, next: Next<'_>) -> Result<Reply, CallError> {
         self.1.lock().unwrap().push(format!("{} in", self.0));
         let reply = next.run(request).await;
         self.1.lock().unwrap().push(format!("{} out", self.0));
@@ -24,7 +24,7 @@ struct ShortCircuit;
 
 #[async_trait]
 impl Middleware for ShortCircuit {
-    async fn handle(&self, _: Request, _: Next<'_>) -> Result<Reply, CallError> {
+    async fn handle(&self, _: Box<Request>, _: Next<'_>) -> Result<Reply, CallError> {
         Ok(answered())
     }
 }
@@ -35,7 +35,7 @@ struct Flaky(Log, Mutex<u32>);
 
 #[async_trait]
 impl Transport for Flaky {
-    async fn send(&self, _: Request) -> Result<Reply, CallError> {
+    async fn send(&self, _: Box<Request>) -> Result<Reply, CallError> {
         self.0.lock().unwrap().push("request".to_owned());
         let mut left = self.1.lock().unwrap();
         if *left > 0 {
@@ -56,7 +56,8 @@ async fn run(failures: u32, steps: impl FnOnce(&Log) -> Vec<Arc<dyn Middleware>>
     let row = RecordBatch::new_empty(Arc::new(arrow::datatypes::Schema::empty()));
     let args = Arguments { row, time_zone: "UTC".into(), request_id: "".into() };
     let call = Arc::new(Call::new(args, Attempts::default()));
-    let request = Request { method: Method::GET, url: "http://x/".parse().unwrap(), headers: HeaderMap::new(), body: None, call };
+    let request =
+        Box::new(Request { method: Method::GET, url: "http://x/".parse().unwrap(), headers: HeaderMap::new(), body: None, call });
     chain.run(request).await.unwrap();
     log.lock().unwrap().join(", ")
 }
