@@ -8,6 +8,7 @@ pub mod error;
 pub mod clock;
 pub mod pipeline;
 pub mod kafka;
+pub mod redis;
 pub mod source;
 pub mod format;
 pub mod plan;

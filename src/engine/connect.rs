@@ -29,6 +29,7 @@ use crate::sink::discard::Discard;
 use crate::sink::file::FileSink;
 use crate::sink::kafka::KafkaSink;
 use crate::sink::memory::Memory;
+use crate::sink::redis::RedisSink;
 use crate::sink::{Sink, dead_letter};
 use crate::source::file::{CleanSource, FileSettings};
 use crate::source::ingest::{IngestSettings, Keep};
@@ -202,6 +203,10 @@ impl Connector {
                 let id = default_id(&pipeline.name, &query.name, &spec.name);
                 Box::new(KafkaSink::new(settings.as_ref().clone(), &id, zone))
             }
+            SinkConnector::Redis(settings) => {
+                let marker = default_id(&pipeline.name, &query.name, &spec.name);
+                Box::new(RedisSink::new(settings.as_ref().clone(), &marker, zone))
+            }
             SinkConnector::Memory => Box::new(Memory::new(self.resources.memory.result(&query.name), query.output_mode)),
             SinkConnector::Discard => Box::new(Discard),
         };
@@ -242,6 +247,7 @@ fn check_sink(spec: &SinkSpec, schema: &SchemaRef, settings: &PlanSettings) -> R
     match &spec.connector {
         SinkConnector::File(file) => file_sink(file, LocalVfs::shared(), &settings.time_zone).check(schema),
         SinkConnector::Kafka(kafka) => KafkaSink::new(kafka.as_ref().clone(), "", &settings.time_zone).check(schema),
+        SinkConnector::Redis(redis) => RedisSink::new(redis.as_ref().clone(), "", &settings.time_zone).check(schema),
         SinkConnector::Console(_) | SinkConnector::Memory | SinkConnector::Discard => Ok(()),
     }
 }

@@ -3,11 +3,13 @@
 //! A part that cannot be built is left out, its reason noted, and the rest is built and checked all the same.
 
 use super::check;
+use super::connections::{Connections, connections};
 use super::event_time::{self, deduplication, watermark};
 use super::function;
-use super::kafka::{self, Connections};
+use super::kafka;
 use super::kafka_sink::kafka_sink;
 use super::problem::{Place, Problems};
+use super::redis_sink::redis_sink;
 use super::scalar::{Scalar, quoted};
 use super::spec::{
     CheckpointRoot, CleanSource, ConsoleFormat, ConsoleSink, CsvSpec, FileFormat, FileSink, FileSource, FormatSpec, Limits,
@@ -26,13 +28,13 @@ pub(super) fn pipeline(root: &Values, default_name: &str, problems: &mut Problem
     check::whole(root, problems);
     let name = root.word("name").unwrap_or_else(|| default_name.to_owned());
     check::transactional_ids(root, &name, problems);
-    let connections = kafka::connections(root, problems);
+    let connections = connections(root, problems);
     let sources: Option<Vec<_>> = all(root.named("sources"), |name, values| source(name, values, &connections, problems));
     let tables: Option<Vec<_>> = all(root.named("tables"), |name, values| table(name, values, problems));
     let views: Option<Vec<_>> = all(root.named("views"), |name, values| view(name, values, problems));
     let queries: Option<Vec<_>> = all(root.named("queries"), |name, values| query(name, values, &connections, problems));
     let limits = root.map("limits").and_then(|values| limits(values, problems));
-    let functions = function::functions(root, limits.as_ref(), problems);
+    let functions = function::functions(root, limits.as_ref(), &connections, problems);
     let checkpoint = match root.path("checkpoint") {
         Some(path) => CheckpointRoot::At(path),
         None => CheckpointRoot::Temporary,
@@ -260,6 +262,10 @@ fn sink(values: &Values, name: Option<&str>, connections: &Connections, problems
         "kafka" => {
             let format = format_key.map(|(key, _)| (key, &format_place));
             SinkConnector::Kafka(Box::new(kafka_sink(values, settings, format, connections, problems)?))
+        }
+        "redis" => {
+            let format = format_key.map(|(key, _)| (key, &format_place));
+            SinkConnector::Redis(Box::new(redis_sink(values, settings, format, connections, problems)?))
         }
         _ => {
             if format.is_some() {

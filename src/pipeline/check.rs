@@ -61,6 +61,7 @@ fn checkpoint_when_needed(root: &Values, problems: &mut Problems) {
         let what = match &sink.branch {
             Some(("file", _)) => "writes files",
             Some(("kafka", _)) => "sends to Kafka",
+            Some(("redis", _)) => "writes to Redis",
             _ => continue,
         };
         let message = format!("checkpoint must be specified: query {query} {what}, and a restart must know which");
@@ -79,29 +80,32 @@ fn checkpoint_when_needed(root: &Values, problems: &mut Problems) {
     }
 }
 
-/// Two sinks with one transactional id would take it from each other for ever.
+/// Two sinks with one transactional id would take it from each other for ever, and so would two with one mark.
 pub(super) fn transactional_ids(root: &Values, pipeline: &str, problems: &mut Problems) {
-    let mut known: BTreeMap<String, (String, bool)> = BTreeMap::new();
+    let mut known: BTreeMap<(&str, String), (String, bool)> = BTreeMap::new();
     for (key, query) in root.named("queries") {
         let sinks = query.list("to").iter().filter_map(|sink| Some((sink, sink_name(sink)?)));
         let dead_letter = query.map("dead_letter").map(|sink| (sink, "dead_letter".to_owned()));
         for (sink, name) in sinks.chain(dead_letter) {
-            let Some(("kafka", settings)) = sink.branch.as_ref().map(|(key, settings)| (*key, settings)) else { continue };
-            if settings.choice("guarantee") != Some("exactly_once") {
-                continue;
-            }
-            let is_given = settings.is_given("transactional_id");
-            let id = settings.word("transactional_id").unwrap_or_else(|| default_id(pipeline, &key.text, &name));
+            let (setting, what, settings) = match &sink.branch {
+                Some(("kafka", settings)) if settings.choice("guarantee") == Some("exactly_once") => {
+                    ("transactional_id", "transactional id", settings)
+                }
+                Some(("redis", settings)) => ("marker", "marker", settings),
+                _ => continue,
+            };
+            let is_given = settings.is_given(setting);
+            let id = settings.word(setting).unwrap_or_else(|| default_id(pipeline, &key.text, &name));
             let here = format!("queries.{}.{name}", key.text);
-            match known.get(&id) {
+            match known.get(&(setting, id.clone())) {
                 // Without one of their own only equal names make equal ids, and those are refused already.
                 Some((other, was_given)) if is_given || *was_given => {
                     let id = quoted(&Text::plain(id.as_str()));
-                    let message = format!("{here} and {other} have the transactional id {id}; each sink needs its own");
-                    problems.add(settings.place_of("transactional_id"), settings.about("transactional_id", &message));
+                    let message = format!("{here} and {other} have the {what} {id}; each sink needs its own");
+                    problems.add(settings.place_of(setting), settings.about(setting, &message));
                 }
                 Some(_) => {}
-                None => drop(known.insert(id, (here, is_given))),
+                None => drop(known.insert((setting, id), (here, is_given))),
             }
         }
     }
@@ -139,6 +143,15 @@ pub(super) fn output_mode(query: &Values, problems: &mut Problems) {
     if query.list("to").iter().any(|sink| matches!(&sink.branch, Some(("file", _)))) {
         let message =
             format!("invalid streaming output mode: {word}. This output mode is not supported by the sink file, which appends");
+        let message = query.about("output_mode", &message);
+        problems.add_spark(query.place_of("output_mode"), "STREAMING_OUTPUT_MODE.UNSUPPORTED_DATASOURCE", message);
+    }
+    let adds = |sink: &Values| matches!(&sink.branch, Some(("redis", redis)) if redis.choice("operation") == Some("atomic_add"));
+    if query.list("to").iter().any(adds) {
+        let message = format!(
+            "invalid streaming output mode: {word}. This output mode is not supported by the sink redis with operation: atomic_add, which \
+             would add each result again"
+        );
         let message = query.about("output_mode", &message);
         problems.add_spark(query.place_of("output_mode"), "STREAMING_OUTPUT_MODE.UNSUPPORTED_DATASOURCE", message);
     }

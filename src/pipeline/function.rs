@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use arrow::datatypes::{DataType, Schema};
 
+use super::connections::Connections;
 use super::function_http;
 use super::function_http::HTTP;
+use super::function_redis;
+use super::function_redis::REDIS;
 use super::problem::Problems;
 use super::scalar::quoted;
 use super::settings::Presence::{Default, Optional, Required};
@@ -26,6 +29,7 @@ use crate::function::{
 };
 use crate::plan::spark::expression::call::is_built_in;
 use crate::plan::spark::types::{parse_ddl, parse_schema};
+use crate::redis::Stores;
 
 const SOME_TIME: Kind = Kind::Duration { min: Duration::from_millis(1) };
 const PERCENT: Kind = Kind::Count { min: 1, max: 100 };
@@ -55,7 +59,7 @@ pub(super) static FUNCTION: Table = Table {
             "chunk_size",
             Kind::Count { min: 1, max: CHUNK_ROWS_MAX as u64 },
             Optional,
-            "Rows that a call gets, for kinds that take several. `http` makes a call for each row.",
+            "Rows that a call gets, for kinds that take several (100). `http` makes a call for each row.",
         ),
         setting(
             "on_error",
@@ -89,10 +93,10 @@ pub(super) static FUNCTION: Table = Table {
             "parameters",
             Kind::Json { places: false },
             Optional,
-            "Values for the function itself, for kinds that run code. `http` takes none.",
+            "Values for the function itself, for kinds that run code. `http` and `redis` take none.",
         ),
     ],
-    branches: &[Branch { key: "http", table: &HTTP }],
+    branches: &[Branch { key: "http", table: &HTTP }, Branch { key: "redis", table: &REDIS }],
     branch: "kind",
 };
 
@@ -162,33 +166,52 @@ static CACHE: Table = plain(
 );
 
 /// Every function of the file. Nothing is called; files of certificates are read.
-pub(super) fn functions(root: &Values, limits: Option<&Limits>, problems: &mut Problems) -> Option<Vec<Arc<Function>>> {
+pub(super) fn functions(
+    root: &Values,
+    limits: Option<&Limits>,
+    connections: &Connections,
+    problems: &mut Problems,
+) -> Option<Vec<Arc<Function>>> {
     let in_flight_max = limits.map_or(1, |limits| limits.calls_in_flight_max);
     let process = Arc::new(Budget::new(in_flight_max));
     let time_zone = root.word("time_zone").unwrap_or_else(|| "UTC".to_owned());
     let shared = Shared { clients: Arc::default(), clock: Arc::new(SystemClock), time_zone: time_zone.into() };
+    let around = Around { connections, http: shared, stores: Stores::default(), process };
     let declared = root.named("functions").iter();
     let functions: Vec<Option<Arc<Function>>> = declared
         .map(|(key, values)| {
             name_fits(&key.text).map_err(|message| problems.add(&key.place, format!("functions: {message}"))).ok()?;
-            function(&key.text, values, &shared, &process, problems).map(Arc::new)
+            function(&key.text, values, &around, problems).map(Arc::new)
         })
         .collect();
     functions.into_iter().collect()
 }
 
-fn function(name: &str, values: &Values, shared: &Shared, process: &Arc<Budget>, problems: &mut Problems) -> Option<Function> {
+/// What the functions of the file share.
+pub(super) struct Around<'a> {
+    pub(super) connections: &'a Connections,
+    pub(super) http: Shared,
+    pub(super) stores: Stores,
+    /// Places for the calls of all functions.
+    pub(super) process: Arc<Budget>,
+}
+
+fn function(name: &str, values: &Values, around: &Around<'_>, problems: &mut Problems) -> Option<Function> {
     let calls = calls(values, problems);
     let args = values.schema("args").map(|schema| schema.fields().clone());
     let returns = values.returns("returns");
     let (key, settings) = values.branch.as_ref()?;
-    let http = function_http::settings(settings, problems);
-    let signature = Signature { name: name.to_owned(), args: args?, returns: returns? };
-    let calls = calls?;
+    let signature = || Some(Signature { name: name.to_owned(), args: args?, returns: returns? });
     match *key {
         "http" => {
+            let http = function_http::settings(settings, problems);
             one_row_a_call(values, problems);
-            function_http::function(values, signature, http?, calls, shared, process.clone(), problems)
+            function_http::function(values, signature()?, http?, calls?, &around.http, around.process.clone(), problems)
+        }
+        "redis" => {
+            let redis = function_redis::settings(settings, around.connections, problems);
+            no_parameters("redis", values, problems);
+            function_redis::function(values, signature()?, &redis?, calls?, around, problems)
         }
         other => unreachable!("{other} is no kind of function"),
     }
@@ -196,12 +219,17 @@ fn function(name: &str, values: &Values, shared: &Shared, process: &Arc<Budget>,
 
 /// What a kind has no use for that makes a call for each row.
 fn one_row_a_call(values: &Values, problems: &mut Problems) {
-    for (name, why) in
-        [("chunk_size", "http makes a call for each row"), ("parameters", "http takes none: write values where they belong")]
-    {
-        if values.is_given(name) {
-            problems.add(values.place_of(name), values.about(name, why));
-        }
+    if values.is_given("chunk_size") {
+        problems.add(values.place_of("chunk_size"), values.about("chunk_size", "http makes a call for each row"));
+    }
+    no_parameters("http", values, problems);
+}
+
+/// What a kind has no use for that runs no code.
+fn no_parameters(kind: &str, values: &Values, problems: &mut Problems) {
+    if values.is_given("parameters") {
+        let message = format!("{kind} takes none: write values where they belong");
+        problems.add(values.place_of("parameters"), values.about("parameters", &message));
     }
 }
 

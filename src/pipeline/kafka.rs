@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
+use super::connections::{Connection, Connections, named};
 use super::problem::Problems;
 use super::settings::Presence::{Default, Optional, Required};
-use super::settings::{Branch, Kind, Setting, Table};
+use super::settings::{Kind, Setting, Table};
 use super::tables::{ANY_DURATION, ANY_SIZE, MANY, MAX_BYTES_DOC, MAX_ROWS, plain, setting};
 use super::text::Text;
 use super::values::Values;
@@ -31,16 +32,8 @@ pub(super) const PROPERTIES: Setting = setting(
      that a setting here stands for, or that would skip or repeat records, are refused.",
 );
 
-/// A cluster that several sources and sinks share.
-pub(super) static CONNECTION: Table = Table {
-    title: "A connection",
-    doc: "`connections.<name>`: a cluster that sources and sinks name with `connection`.",
-    settings: &[],
-    branches: &[Branch { key: "kafka", table: &KAFKA_CONNECTION }],
-    branch: "kind",
-};
-
-static KAFKA_CONNECTION: Table = plain(
+/// How a cluster is reached.
+pub(super) static KAFKA_CONNECTION: Table = plain(
     "Connection `kafka`",
     "How a Kafka cluster is reached.",
     &[setting("bootstrap_servers", Kind::Value, Required, SERVERS_DOC), TLS_SETTING, SASL_SETTING, PROPERTIES],
@@ -166,21 +159,10 @@ pub(super) static KAFKA_SOURCE: Table = plain(
     ],
 );
 
-/// The connections of the file by name; `None` for those that are wrong.
-pub(super) type Connections = BTreeMap<String, Option<KafkaConnection>>;
-
-/// Every connection of the file.
-pub(super) fn connections(root: &Values, problems: &mut Problems) -> Connections {
-    let named = root.named("connections").iter();
-    named
-        .map(|(key, values)| {
-            let built = values.branch.as_ref().and_then(|(_, settings)| {
-                let servers = settings.text("bootstrap_servers");
-                connection(servers, settings, Role::Both, problems)
-            });
-            (key.text.clone(), built)
-        })
-        .collect()
+/// A connection of the file.
+pub(super) fn shared_connection(settings: &Values, problems: &mut Problems) -> Option<KafkaConnection> {
+    let servers = settings.text("bootstrap_servers");
+    connection(servers, settings, Role::Both, problems)
 }
 
 fn connection(servers: Option<Text>, values: &Values, role: Role, problems: &mut Problems) -> Option<KafkaConnection> {
@@ -260,27 +242,22 @@ pub(super) fn cluster(
     role: Role,
     problems: &mut Problems,
 ) -> Option<KafkaConnection> {
-    let Some(name) = values.word("connection") else {
+    if values.word("connection").is_none() {
         if values.is_missing("bootstrap_servers") && values.is_missing("connection") {
             let message = "expected bootstrap_servers: \"host:port\", or connection: a name under connections";
             problems.add(&values.place, values.about("", message));
         }
         return connection(values.text("bootstrap_servers"), values, role, problems);
-    };
+    }
     for other in ["bootstrap_servers", "tls", "sasl"] {
         if values.is_given(other) {
             problems.add(values.place_of(other), values.about(other, "goes without connection only, which says it already"));
         }
     }
-    let Some(known) = connections.get(&name) else {
-        let near = super::nearest(&name, connections.keys().map(String::as_str));
-        let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-        let message = format!("there is no {name:?} under connections{hint}");
-        problems.add(values.place_of("connection"), values.about("connection", &message));
-        return None;
-    };
+    let pick = |connection| if let Connection::Kafka(connection) = connection { Some(connection) } else { None };
+    let known = named(values, connections, "kafka", pick, problems);
     let more = properties(values, role, problems)?;
-    let mut connection = known.clone()?;
+    let mut connection = known?;
     connection.properties.extend(more);
     Some(connection)
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::kafka::{Connections, PROPERTIES, SASL_SETTING, SERVERS_DOC, TLS_SETTING, cluster};
+use super::connections::Connections;
+use super::kafka::{PROPERTIES, SASL_SETTING, SERVERS_DOC, TLS_SETTING, cluster};
 use super::problem::{Place, Problems};
 use super::scalar::quoted;
 use super::settings::Presence::{Default, Optional};

@@ -21,11 +21,15 @@ mod suggest;
 mod scalar;
 mod values;
 mod build;
+mod connections;
 mod kafka;
 mod kafka_sink;
+mod redis;
+mod redis_sink;
 mod event_time;
 mod function;
 mod function_http;
+mod function_redis;
 mod check;
 mod schema;
 #[cfg(test)]

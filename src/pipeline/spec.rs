@@ -16,6 +16,7 @@ use crate::function::Function;
 use crate::plan::event_time::Watermark;
 use crate::plan::{Deduplication, OutputMode, QueryText, Scope};
 use crate::sink::kafka::KafkaSinkSettings;
+use crate::sink::redis::RedisSinkSettings;
 use crate::source::ReadLimit;
 use crate::source::kafka::KafkaSettings;
 use crate::watermark::WatermarkPolicy;
@@ -317,6 +318,8 @@ pub enum SinkConnector {
     File(FileSink),
     /// Messages to Kafka topics.
     Kafka(Box<KafkaSinkSettings>),
+    /// Operations on keys of Redis.
+    Redis(Box<RedisSinkSettings>),
     /// A table that the Rust API can query (Rust API only).
     Memory,
     /// Nowhere: rows are counted (benchmarks).
@@ -330,6 +333,7 @@ impl SinkConnector {
             Self::Console(_) => "console",
             Self::File(_) => "file",
             Self::Kafka(_) => "kafka",
+            Self::Redis(_) => "redis",
             Self::Memory => "memory",
             Self::Discard => "discard",
         }

@@ -2,6 +2,7 @@
 
 use datafusion::common::utils::datafusion_strsim::levenshtein;
 
+use super::function_redis::REDIS;
 use super::settings::Table;
 use super::tables;
 
@@ -72,10 +73,51 @@ const SPARK_ONLY: &[&str] = &[
     "compression",
 ];
 
+/// What changes something in Redis, by the names of its commands and of the sink's operations.
+const REDIS_WRITES: &[&str] = &[
+    "append",
+    "atomic_add",
+    "cond_put",
+    "decr",
+    "decrby",
+    "del",
+    "delete",
+    "eval",
+    "expire",
+    "getdel",
+    "getset",
+    "hdel",
+    "hincrby",
+    "hincrbyfloat",
+    "hmset",
+    "hset",
+    "hsetnx",
+    "incr",
+    "incrby",
+    "incrbyfloat",
+    "lpush",
+    "mset",
+    "publish",
+    "put",
+    "rpush",
+    "sadd",
+    "set",
+    "set_add",
+    "setex",
+    "setnx",
+    "spop",
+    "srem",
+    "unlink",
+    "zadd",
+];
+
 /// What to say of `key`, which `table` does not have: begins with `; ` or is empty.
 pub(super) fn hint(key: &str, table: &Table) -> String {
     if let Some(hint) = spark_hint(key) {
         return hint;
+    }
+    if std::ptr::eq(table, &REDIS) && REDIS_WRITES.iter().any(|write| write.eq_ignore_ascii_case(key)) {
+        return "; functions only read, as a planned batch may run twice: what writes is the sink redis".to_owned();
     }
     if let Some(near) = nearest(key, table.keys()) {
         return format!("; did you mean {near}?");

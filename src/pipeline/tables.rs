@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use super::connections::CONNECTION;
 use super::function::FUNCTION;
-use super::kafka::{CONNECTION, KAFKA_SOURCE};
+use super::kafka::KAFKA_SOURCE;
 use super::kafka_sink::KAFKA_SINK;
+use super::redis_sink::REDIS_SINK;
 use super::settings::Presence::{Default, Optional, Required};
 use super::settings::{Branch, Kind, Presence, Setting, Table};
 use crate::function::IN_FLIGHT_MAX;
@@ -53,7 +55,12 @@ pub(super) static ROOT: Table = plain(
         ),
         setting("queries", Kind::Named(&QUERY), Required, "What to compute, by name."),
         setting("limits", Kind::Table(&LIMITS), Optional, "What the process may use."),
-        setting("connections", Kind::Named(&CONNECTION), Optional, "Clusters that several sources share, by name."),
+        setting(
+            "connections",
+            Kind::Named(&CONNECTION),
+            Optional,
+            "Clusters and servers that several parts of the file share, by name.",
+        ),
     ],
 );
 
@@ -365,13 +372,15 @@ const FORMAT_OUT: Setting = setting(
     "format",
     Kind::Table(&SINK_FORMAT),
     Optional,
-    "The encoding. Required for `file`; the console's default is its table, Kafka's are the columns of a message.",
+    "The encoding. Required for `file`; the console's default is its table, Kafka's are the columns of a message, and \
+     Redis' are fields of a hash.",
 );
 
-static SINK_BRANCHES: [Branch; 4] = [
+static SINK_BRANCHES: [Branch; 5] = [
     Branch { key: "console", table: &CONSOLE },
     Branch { key: "file", table: &FILE_SINK },
     Branch { key: "kafka", table: &KAFKA_SINK },
+    Branch { key: "redis", table: &REDIS_SINK },
     Branch { key: "discard", table: &DISCARD },
 ];
 
@@ -423,7 +432,8 @@ static DISCARD: Table = plain("Sink `discard`", "Counts rows and keeps nothing."
 
 static SINK_FORMAT: Table = Table {
     title: "Formats of sinks",
-    doc: "`format` beside a sink's connector: one format, or its bare name for its defaults. The console and Kafka take `json`, files take all.",
+    doc: "`format` beside a sink's connector: one format, or its bare name for its defaults. The console, Kafka and Redis take \
+          `json`, files take all.",
     settings: &[],
     branches: &[
         Branch { key: "json", table: &JSON_OUT },

@@ -13,6 +13,7 @@ use crate::pipeline::{ConsoleFormat, ConsoleSink, FileFormat, FilePath, FileSink
 use crate::plan::QueryText;
 use crate::sink::kafka::KafkaSinkSettings;
 use crate::sink::memory::MemoryTable;
+use crate::sink::redis::RedisSinkSettings;
 use crate::watermark::WatermarkPolicy;
 
 /// Settings that name where results go.
@@ -92,6 +93,13 @@ impl SinkSettings for MemoryOutput {
 impl SinkSettings for KafkaSinkSettings {
     fn connector(self) -> (SinkConnector, Option<MemoryTable>) {
         (SinkConnector::Kafka(Box::new(self)), None)
+    }
+}
+
+/// Operations on keys of Redis.
+impl SinkSettings for RedisSinkSettings {
+    fn connector(self) -> (SinkConnector, Option<MemoryTable>) {
+        (SinkConnector::Redis(Box::new(self)), None)
     }
 }
 

@@ -9,6 +9,9 @@ pub mod dead_letter;
 pub mod discard;
 mod ipc;
 pub mod kafka;
+mod mark;
+mod packed;
+pub mod redis;
 pub mod memory;
 
 use arrow::array::RecordBatch;

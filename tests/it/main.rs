@@ -22,6 +22,7 @@ mod examples;
 mod kill;
 mod service;
 mod kafka;
+mod redis;
 mod http_server;
 mod http_api;
 mod http_scenarios;

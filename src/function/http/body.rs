@@ -3,9 +3,9 @@
 use arrow::datatypes::Fields;
 use bytes::Bytes;
 
-use super::arguments::{Arguments, Filling, Place};
-use super::template::Template;
 use crate::function::CallError;
+use crate::function::arguments::{Arguments, Filling, Place};
+use crate::function::template::Template;
 use crate::pipeline::Text;
 
 /// A JSON tree with places for arguments.

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode, Url};
 
-use super::arguments::Arguments;
 use crate::function::CallError;
+use crate::function::arguments::Arguments;
 use crate::function::policy::Attempts;
 
 /// A request on its way out. It goes along in a box: each step that it passes holds its place while the call is in flight.

@@ -6,9 +6,9 @@ use std::time::Instant;
 use async_trait::async_trait;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
-use super::arguments::Filling;
 use super::body::Body;
 use super::chain::{Middleware, Next, Reply, Request};
+use crate::function::arguments::Filling;
 use crate::function::policy::{Attempts, Breaker, RateLimit, Retry};
 use crate::function::{CallError, CallErrorKind};
 

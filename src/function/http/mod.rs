@@ -10,8 +10,6 @@ use async_trait::async_trait;
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 
-mod template;
-mod arguments;
 mod url;
 mod body;
 mod answer;
@@ -27,6 +25,7 @@ mod address;
 #[cfg(test)]
 mod tests;
 
+pub use super::template::Template;
 pub use address::AddressRules;
 pub use answer::AnswerSettings;
 pub use auth::{AuthSettings, Grant, OAuth2Settings};
@@ -34,15 +33,14 @@ pub use body::BodyTree;
 pub use client::{Clients, ConnectionSettings};
 pub use middleware::Step;
 pub use setup::{Mistake, function};
-pub use template::Template;
 pub use transport::Statuses;
 
 use self::url::UrlTemplate;
+use super::arguments::Arguments;
 use super::policy::{Breaker, BreakerState};
 use super::{AsyncFunction, CallError, CallErrorKind, Chunk, Reply};
 use crate::clock::Clock;
 use answer::AnswerMap;
-use arguments::Arguments;
 use chain::{Call, Chain, Request};
 use envelope::Envelope;
 

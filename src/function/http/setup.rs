@@ -9,7 +9,6 @@ use reqwest::{Client, Method, Url};
 
 use super::address::{AddressRules, Refused};
 use super::answer::AnswerMap;
-use super::arguments::Filling;
 use super::auth::{Auth, AuthSettings, Held, basic};
 use super::body::Body;
 use super::chain::{Chain, Middleware};
@@ -19,6 +18,7 @@ use super::transport::Http;
 use super::url::{UrlTemplate, address, check};
 use super::{AnswerSettings, HttpFunction, HttpSettings, Shared};
 use crate::error::{Error, Result};
+use crate::function::arguments::Filling;
 use crate::function::policy::{Breaker, Budget, RateLimit, Retry};
 use crate::function::{CallSettings, Function, Signature};
 use crate::pipeline::Text;

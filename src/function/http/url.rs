@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use arrow::datatypes::Fields;
 use reqwest::Url;
 
-use super::arguments::{Arguments, Filling};
-use super::template::Template;
+use crate::function::arguments::{Arguments, Filling};
+use crate::function::template::Template;
 use crate::function::{CallError, CallErrorKind};
 
 /// A URL with places for arguments.

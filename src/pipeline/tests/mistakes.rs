@@ -247,14 +247,14 @@ fn a_map_has_exactly_one_connector() {
     check_source("    format: text", expect!["p.yaml:2:3: sources.s: expected from: a connector: socket, file, kafka or rate"]);
     check_query(
         "    to: { name: x }",
-        expect!["p.yaml:6:5: queries.q.to: expected a connector: console, file, kafka or discard"],
+        expect!["p.yaml:6:5: queries.q.to: expected a connector: console, file, kafka, redis or discard"],
     );
     check_query("    to: []", expect!["p.yaml:6:9: queries.q.to: expected a map or a list of maps, found a list"]);
     check_query(
         "    to: [console, ~, [discard]]",
         expect![[r#"
-        p.yaml:6:19: queries.q.to[1]: expected a connector: console, file, kafka or discard
-        p.yaml:6:22: queries.q.to[2]: expected a connector: console, file, kafka or discard, found a list"#]],
+            p.yaml:6:19: queries.q.to[1]: expected a connector: console, file, kafka, redis or discard
+            p.yaml:6:22: queries.q.to[2]: expected a connector: console, file, kafka, redis or discard, found a list"#]],
     );
 }
 
@@ -444,7 +444,7 @@ fn sinks_are_checked() {
         "    to: { console: {}, select: \"\" }\n    dead_letter: { console: {}, name: x }",
         expect![[r#"
             p.yaml:6:32: queries.q.to.select: expected SQL, found nothing
-            p.yaml:7:33: queries.q.dead_letter: unknown connector or setting "name"; known here: console, file, kafka, discard, format"#]],
+            p.yaml:7:33: queries.q.dead_letter: unknown connector or setting "name"; known here: console, file, kafka, redis, discard, format"#]],
     );
 }
 

@@ -7,7 +7,6 @@
 
 mod claim;
 mod columns;
-mod mark;
 mod progress;
 mod sending;
 mod settings;
@@ -23,12 +22,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tidemill_librdkafka::Code;
 
+use super::mark::{self, Mark};
 use super::{CommitId, Contains, Guarantee, Sink};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::is_hopeless;
 use claim::Claim;
 use columns::Columns;
-use mark::Mark;
 use sending::{Threads, Transaction, Trouble, is_fenced};
 use staged::{Packer, Staged};
 use tidemill_librdkafka::{Client, Failure, Producer};

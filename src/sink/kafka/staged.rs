@@ -1,5 +1,4 @@
-//! The messages of one commit as one piece of staged bytes: the messages, then their topics and number as JSON, then the length of
-//! that. A topic is told once, and each message by its place in that list.
+//! The messages of one commit as one piece of staged bytes. A topic is told once, and each message by its place in that list.
 
 use std::collections::HashMap;
 
@@ -8,11 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::is_topic_name;
+use crate::sink::packed;
 use tidemill_librdkafka::Record;
 
 const VERSION: u32 = 1;
-/// Stands for the length of what is null.
-const NULL: u32 = u32::MAX;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Head {
@@ -24,7 +22,7 @@ struct Head {
 /// Puts messages together.
 #[derive(Debug, Default)]
 pub(super) struct Packer {
-    out: Vec<u8>,
+    out: packed::Packer,
     topics: Vec<String>,
     places: HashMap<String, usize>,
     messages: usize,
@@ -53,44 +51,22 @@ impl Packer {
     /// # Errors
     /// [`ErrorKind::Data`] for what is longer than 4 GiB.
     pub(super) fn add(&mut self, record: &Record<'_>) -> Result<()> {
-        self.number(record.topic)?;
-        self.out.extend_from_slice(&record.partition.to_le_bytes());
-        self.bytes(record.key)?;
-        self.bytes(record.value)?;
-        self.number(record.headers.len())?;
+        self.out.number(record.topic)?;
+        self.out.raw(&record.partition.to_le_bytes());
+        self.out.bytes(record.key)?;
+        self.out.bytes(record.value)?;
+        self.out.number(record.headers.len())?;
         for (name, value) in &record.headers {
-            self.bytes(Some(name.as_bytes()))?;
-            self.bytes(*value)?;
+            self.out.bytes(Some(name.as_bytes()))?;
+            self.out.bytes(*value)?;
         }
         self.messages += 1;
         Ok(())
     }
 
-    fn number(&mut self, number: usize) -> Result<()> {
-        let small = u32::try_from(number).ok().filter(|number| *number != NULL);
-        let small = small.ok_or_else(|| Error::new(ErrorKind::Data, "a Kafka message of more than 4 GiB"))?;
-        self.out.extend_from_slice(&small.to_le_bytes());
-        Ok(())
-    }
-
-    fn bytes(&mut self, bytes: Option<&[u8]>) -> Result<()> {
-        match bytes {
-            None => self.out.extend_from_slice(&NULL.to_le_bytes()),
-            Some(bytes) => {
-                self.number(bytes.len())?;
-                self.out.extend_from_slice(bytes);
-            }
-        }
-        Ok(())
-    }
-
     /// The staged bytes.
-    pub(super) fn finish(mut self) -> Bytes {
-        let head = Head { version: VERSION, topics: self.topics, messages: self.messages };
-        let head = serde_json::to_vec(&head).expect("a head is plain data");
-        self.out.extend_from_slice(&head);
-        self.out.extend_from_slice(&u32::try_from(head.len()).unwrap_or(NULL).to_le_bytes());
-        self.out.into()
+    pub(super) fn finish(self) -> Bytes {
+        self.out.finish(&Head { version: VERSION, topics: self.topics, messages: self.messages })
     }
 }
 
@@ -108,14 +84,11 @@ impl Staged {
     /// # Errors
     /// [`ErrorKind::Corrupt`] if these are not messages that a sink of this version staged.
     pub(super) fn open(bytes: &Bytes) -> Result<Self> {
-        let (before, length) = bytes.split_last_chunk::<4>().ok_or_else(damaged)?;
-        let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| damaged())?;
-        let end = before.len().checked_sub(length).ok_or_else(damaged)?;
-        let head: Head = serde_json::from_slice(&before[end..]).map_err(|cause| damaged().because(cause))?;
+        let (body, head): (Bytes, Head) = packed::open(bytes).ok_or_else(damaged)?;
         if head.version != VERSION {
             return Err(damaged());
         }
-        Ok(Self { body: bytes.slice(..end), topics: head.topics, messages: head.messages })
+        Ok(Self { body, topics: head.topics, messages: head.messages })
     }
 
     /// The messages, in order.
@@ -132,30 +105,14 @@ impl Staged {
 }
 
 fn read<'a>(rest: &mut &'a [u8], topics: usize) -> Option<Record<'a>> {
-    let topic = usize::try_from(number(rest)?).ok().filter(|topic| *topic < topics)?;
+    let topic = usize::try_from(packed::number(rest)?).ok().filter(|topic| *topic < topics)?;
     let (partition, after) = rest.split_first_chunk::<4>()?;
     *rest = after;
-    let (key, value) = (read_bytes(rest)?, read_bytes(rest)?);
-    let headers = (0..number(rest)?).map(|_| Some((std::str::from_utf8(read_bytes(rest)??).ok()?, read_bytes(rest)?)));
+    let (key, value) = (packed::bytes(rest)?, packed::bytes(rest)?);
+    let headers =
+        (0..packed::number(rest)?).map(|_| Some((std::str::from_utf8(packed::bytes(rest)??).ok()?, packed::bytes(rest)?)));
     let headers = headers.collect::<Option<Vec<_>>>()?;
     Some(Record { topic, partition: i32::from_le_bytes(*partition), key, value, headers, timestamp_ms: None })
-}
-
-fn number(rest: &mut &[u8]) -> Option<u32> {
-    let (number, after) = rest.split_first_chunk::<4>()?;
-    *rest = after;
-    Some(u32::from_le_bytes(*number))
-}
-
-fn read_bytes<'a>(rest: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
-    match number(rest)? {
-        NULL => Some(None),
-        length => {
-            let (bytes, after) = rest.split_at_checked(usize::try_from(length).ok()?)?;
-            *rest = after;
-            Some(Some(bytes))
-        }
-    }
 }
 
 fn damaged() -> Error {

@@ -14,7 +14,7 @@ pub struct Template {
 
 /// A part of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Piece {
+pub(crate) enum Piece {
     Text(Text),
     /// An argument, by name.
     Arg(String),
@@ -63,7 +63,7 @@ impl Template {
         }
     }
 
-    pub(super) fn pieces(&self) -> &[Piece] {
+    pub(crate) fn pieces(&self) -> &[Piece] {
         &self.pieces
     }
 
@@ -73,7 +73,7 @@ impl Template {
     }
 
     /// The argument, if it is nothing but a place for one.
-    pub(super) fn only_arg(&self) -> Option<&str> {
+    pub(crate) fn only_arg(&self) -> Option<&str> {
         match self.pieces.as_slice() {
             [Piece::Arg(name)] => Some(name),
             _ => None,
@@ -81,7 +81,7 @@ impl Template {
     }
 
     /// The text before the first place, secrets and all.
-    pub(super) fn start(&self) -> String {
+    pub(crate) fn start(&self) -> String {
         let texts = self.pieces.iter().map_while(|piece| if let Piece::Text(text) = piece { Some(text.expose()) } else { None });
         texts.collect()
     }
