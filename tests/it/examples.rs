@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -13,6 +14,7 @@ use tidemill_producer::{Options, Topic, Transactions, send, serve};
 
 use super::binary::{Folder, Running};
 use super::kafka::Broker;
+use super::redis::Server;
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
@@ -356,6 +358,77 @@ fn fraud_kafka_sends_each_change_once_and_goes_on_after_a_kill() {
         running.signal(rustix::process::Signal::KILL);
         running.end();
     }
+}
+
+/// A program that ends with the test.
+struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// `examples/risk_api.py` and its address.
+fn risk_api() -> (Program, String) {
+    let mut command = Command::new("python3");
+    let mut child = command.arg(examples().join("risk_api.py")).arg("0").stdout(Stdio::piped()).spawn().unwrap();
+    let stdout = child.stdout.take().unwrap();
+    let program = Program(child);
+    let mut address = String::new();
+    BufReader::new(stdout).read_line(&mut address).unwrap();
+    (program, address.trim().to_owned())
+}
+
+#[test]
+fn enrich_adds_up_what_an_api_and_redis_know() {
+    let file = fs::read_to_string(examples().join("enrich.yaml")).unwrap();
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/enrich.md")).unwrap();
+    let (_, pipeline) = file.split_once("\nversion: 1\n").unwrap();
+    assert!(page.contains(&format!("```yaml\nversion: 1\n{pipeline}```")), "the guide shows another pipeline");
+
+    let redis = Server::own(&[]);
+    let mut countries = BTreeMap::new();
+    for line in fs::read_to_string(examples().join("data/customers.redis")).unwrap().lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let _: i64 = redis.tell(&words);
+        countries.insert(words[1].trim_start_matches("customer:").to_owned(), words[3].to_owned());
+    }
+    let (_api, api) = risk_api();
+    let options = Options { rate: 1000.0, count: Some(1000), ..Options::default() };
+    let mut expected: BTreeMap<(String, &str), u64> = BTreeMap::new();
+    for line in transactions(&options, 1000).iter().filter(|line| line["flag"] == 1) {
+        // To two digits, as the API rounds.
+        let band = match (line["amount"].as_f64().unwrap() / 10.0).round_ties_even() / 100.0 {
+            score if score >= 0.8 => "high",
+            score if score >= 0.5 => "medium",
+            _ => "low",
+        };
+        let country = countries.get(line["name"].as_str().unwrap()).map_or("NULL", String::as_str);
+        *expected.entry((country.to_owned(), band)).or_default() += 1;
+    }
+    let newest = |screen: &[String]| {
+        let mut counts = BTreeMap::new();
+        for row in tables(screen, "country band payments amount highest").concat() {
+            counts.insert((row[0].clone(), row[1].clone()), row[2].parse::<u64>().unwrap());
+        }
+        counts
+    };
+    let expected: BTreeMap<_, _> =
+        expected.into_iter().map(|((country, band), count)| ((country, band.to_owned()), count)).collect();
+    let sets = [
+        format!("connections.store.redis.address={}", redis.address),
+        format!("functions.risk.http.url={api}/users/{{user}}"),
+        "queries.exposure.trigger=200ms".to_owned(),
+    ];
+    let arguments: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+    let screen = beside_a_producer("examples/enrich.yaml", &arguments, &options, |running| {
+        let screen = running.stdout.all();
+        screen.iter().any(|line| line.starts_with("|country")) && newest(&screen) == expected
+    });
+    assert!(expected.keys().any(|(country, _)| country == "NULL") && expected.len() == 15, "{expected:?}");
+    assert_eq!(newest(&screen), expected);
 }
 
 /// The first block of `language` in `text`.
