@@ -14,6 +14,7 @@ pub(crate) mod template;
 pub(crate) mod arguments;
 pub mod http;
 pub mod redis;
+pub mod object;
 mod plain;
 mod cache;
 mod window;

@@ -67,13 +67,13 @@ fn is_public(ip: IpAddr) -> bool {
 
 /// Why a host may not be called.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Refused {
+pub(in crate::function) struct Refused {
     host: String,
     address: IpAddr,
 }
 
 impl Refused {
-    pub(super) fn literal(address: IpAddr) -> Self {
+    pub(in crate::function) fn literal(address: IpAddr) -> Self {
         Self { host: address.to_string(), address }
     }
 }

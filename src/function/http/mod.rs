@@ -23,7 +23,7 @@ mod transport;
 mod client;
 mod address;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use super::template::Template;
 pub use address::AddressRules;
@@ -34,6 +34,10 @@ pub use client::{Clients, ConnectionSettings};
 pub use middleware::Step;
 pub use setup::{Mistake, function};
 pub use transport::Statuses;
+
+pub(super) use self::url::{address, check};
+pub(super) use address::Refused;
+pub(super) use transport::{failure, named, retry_after, shortened};
 
 use self::url::UrlTemplate;
 use super::arguments::Arguments;

@@ -141,7 +141,7 @@ impl Body {
 }
 
 /// `503 Service Unavailable`.
-pub(super) fn named(status: StatusCode) -> String {
+pub(in crate::function) fn named(status: StatusCode) -> String {
     match status.canonical_reason() {
         Some(reason) => format!("{} {reason}", status.as_u16()),
         None => status.as_u16().to_string(),
@@ -149,7 +149,7 @@ pub(super) fn named(status: StatusCode) -> String {
 }
 
 /// What a failed exchange means. The URL is not among what is said: it may hold secrets.
-pub(super) fn failure(error: &reqwest::Error) -> CallError {
+pub(in crate::function) fn failure(error: &reqwest::Error) -> CallError {
     let mut innermost: &(dyn std::error::Error + 'static) = error;
     let mut why = None;
     while let Some(cause) = innermost.source() {
@@ -173,13 +173,13 @@ pub(super) fn failure(error: &reqwest::Error) -> CallError {
 }
 
 /// Foreign text as messages have it: never long, never a control character.
-fn shortened(text: &str) -> String {
+pub(in crate::function) fn shortened(text: &str) -> String {
     let short: String = text.chars().take(FOREIGN_CHARS_MAX).collect();
     short.escape_debug().to_string().replace("\\\"", "\"").replace("\\'", "'")
 }
 
 /// How long the other side asks to wait: seconds, or until a date.
-fn retry_after(headers: &HeaderMap, now_us: i64) -> Option<Duration> {
+pub(in crate::function) fn retry_after(headers: &HeaderMap, now_us: i64) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));

@@ -87,7 +87,7 @@ impl UrlTemplate {
 }
 
 /// Checks a URL as it was set up.
-pub(super) fn check(text: &str) -> Result<Url, String> {
+pub(in crate::function) fn check(text: &str) -> Result<Url, String> {
     let expected = "expected a URL such as https://host/path";
     let (scheme, rest) = text.split_once("://").ok_or(expected)?;
     if !["http", "https"].iter().any(|known| known.eq_ignore_ascii_case(scheme)) {
@@ -108,7 +108,7 @@ pub(super) fn check(text: &str) -> Result<Url, String> {
 }
 
 /// The host of `url`, if it is an address and no name: then nobody resolves it.
-pub(super) fn address(url: &Url) -> Option<IpAddr> {
+pub(in crate::function) fn address(url: &Url) -> Option<IpAddr> {
     url.host_str()?.trim_matches(['[', ']']).parse().ok()
 }
 

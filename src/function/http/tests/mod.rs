@@ -24,7 +24,7 @@ mod identity;
 mod mapping;
 mod mistakes;
 mod secured;
-mod server;
+pub(in crate::function) mod server;
 mod tls;
 
 use server::{Server, reply, with};
