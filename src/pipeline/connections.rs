@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::kafka;
+use super::objects;
 use super::problem::Problems;
 use super::redis;
 use super::settings::{Branch, Table};
 use super::values::Values;
+use crate::function::object::Objects;
 use crate::kafka::KafkaConnection;
 use crate::redis::RedisConnection;
 
@@ -18,6 +20,8 @@ pub(super) static CONNECTION: Table = Table {
     branches: &[
         Branch { key: "kafka", table: &kafka::KAFKA_CONNECTION },
         Branch { key: "redis", table: &redis::REDIS_CONNECTION },
+        Branch { key: "s3", table: &objects::S3_CONNECTION },
+        Branch { key: "folder", table: &objects::FOLDER_CONNECTION },
     ],
     branch: "kind",
 };
@@ -27,6 +31,7 @@ pub(super) static CONNECTION: Table = Table {
 pub(super) enum Connection {
     Kafka(KafkaConnection),
     Redis(RedisConnection),
+    Objects(Objects),
 }
 
 impl Connection {
@@ -34,6 +39,7 @@ impl Connection {
         match self {
             Self::Kafka(_) => "kafka",
             Self::Redis(_) => "redis",
+            Self::Objects(_) => "s3 or folder",
         }
     }
 }
@@ -48,6 +54,8 @@ pub(super) fn connections(root: &Values, problems: &mut Problems) -> Connections
         .map(|(key, values)| {
             let built = values.branch.as_ref().and_then(|(kind, settings)| match *kind {
                 "redis" => redis::connection(settings, problems).map(Connection::Redis),
+                "s3" => objects::s3(settings, problems).map(Connection::Objects),
+                "folder" => objects::folder(settings).map(Connection::Objects),
                 _ => kafka::shared_connection(settings, problems).map(Connection::Kafka),
             });
             (key.text.clone(), built)

@@ -9,6 +9,8 @@ use arrow::datatypes::{DataType, Schema};
 use super::connections::Connections;
 use super::function_http;
 use super::function_http::HTTP;
+use super::function_object;
+use super::function_object::OBJECT;
 use super::function_redis;
 use super::function_redis::REDIS;
 use super::problem::Problems;
@@ -59,7 +61,7 @@ pub(super) static FUNCTION: Table = Table {
             "chunk_size",
             Kind::Count { min: 1, max: CHUNK_ROWS_MAX as u64 },
             Optional,
-            "Rows that a call gets, for kinds that take several (100). `http` makes a call for each row.",
+            "Rows that a call gets, for kinds that take several (100). `http` and `object` make a call for each row.",
         ),
         setting(
             "on_error",
@@ -93,10 +95,14 @@ pub(super) static FUNCTION: Table = Table {
             "parameters",
             Kind::Json { places: false },
             Optional,
-            "Values for the function itself, for kinds that run code. `http` and `redis` take none.",
+            "Values for the function itself, for kinds that run code. `http`, `redis` and `object` take none.",
         ),
     ],
-    branches: &[Branch { key: "http", table: &HTTP }, Branch { key: "redis", table: &REDIS }],
+    branches: &[
+        Branch { key: "http", table: &HTTP },
+        Branch { key: "redis", table: &REDIS },
+        Branch { key: "object", table: &OBJECT },
+    ],
     branch: "kind",
 };
 
@@ -205,7 +211,7 @@ fn function(name: &str, values: &Values, around: &Around<'_>, problems: &mut Pro
     match *key {
         "http" => {
             let http = function_http::settings(settings, problems);
-            one_row_a_call(values, problems);
+            one_row_a_call("http", values, problems);
             function_http::function(values, signature()?, http?, calls?, &around.http, around.process.clone(), problems)
         }
         "redis" => {
@@ -213,16 +219,21 @@ fn function(name: &str, values: &Values, around: &Around<'_>, problems: &mut Pro
             no_parameters("redis", values, problems);
             function_redis::function(values, signature()?, &redis?, calls?, around, problems)
         }
+        "object" => {
+            let object = function_object::settings(settings, around.connections, problems);
+            one_row_a_call("object", values, problems);
+            function_object::function(values, signature()?, &object?, calls?, around, problems)
+        }
         other => unreachable!("{other} is no kind of function"),
     }
 }
 
 /// What a kind has no use for that makes a call for each row.
-fn one_row_a_call(values: &Values, problems: &mut Problems) {
+fn one_row_a_call(kind: &str, values: &Values, problems: &mut Problems) {
     if values.is_given("chunk_size") {
-        problems.add(values.place_of("chunk_size"), values.about("chunk_size", "http makes a call for each row"));
+        problems.add(values.place_of("chunk_size"), values.about("chunk_size", &format!("{kind} makes a call for each row")));
     }
-    no_parameters("http", values, problems);
+    no_parameters(kind, values, problems);
 }
 
 /// What a kind has no use for that runs no code.

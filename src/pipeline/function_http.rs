@@ -96,9 +96,9 @@ pub(super) static HTTP: Table = plain(
     ],
 );
 
-static TLS: Table = plain(
+pub(super) static TLS: Table = plain(
     "Encryption to an HTTP API",
-    "`functions.<name>.http.tls`.",
+    "`functions.<name>.http.tls`, and `tls` of a connection `s3`.",
     &[
         setting(
             "ca",
@@ -301,7 +301,8 @@ fn oauth2(values: &Values, grant: Grant) -> Option<OAuth2Settings> {
     })
 }
 
-fn connection(values: &Values, problems: &mut Problems) -> Option<ConnectionSettings> {
+/// How connections are made, for whatever speaks HTTP.
+pub(super) fn connection(values: &Values, problems: &mut Problems) -> Option<ConnectionSettings> {
     let allow = values.scalars("allow_addresses").iter();
     let allow = allow.filter_map(|scalar| if let Scalar::Network(net) = scalar { Some(*net) } else { None }).collect();
     let mut connection = ConnectionSettings {

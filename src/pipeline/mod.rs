@@ -29,6 +29,8 @@ mod redis_sink;
 mod event_time;
 mod function;
 mod function_http;
+mod function_object;
+mod objects;
 mod function_redis;
 mod check;
 mod schema;

@@ -26,4 +26,5 @@ mod redis;
 mod http_server;
 mod http_api;
 mod http_scenarios;
+mod objects;
 mod bounded_jobs;

@@ -185,7 +185,7 @@ impl ObjectSettings {
             Filling::new(range.clone(), &signature.args)
         });
         let range = range.transpose().map_err(|message| noted("range", message)).ok();
-        let answer = AnswerMap::new(&signature.returns).map_err(|message| noted("path", message)).ok();
+        let answer = AnswerMap::new(&signature.returns).map_err(|message| noted("returns", message)).ok();
         if self.range.is_some() && answer.as_ref().is_some_and(|answer| !answer.has_content()) {
             noted("range", "goes with content only, which is not returned".to_owned());
         }

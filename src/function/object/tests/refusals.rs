@@ -153,12 +153,12 @@ async fn what_is_wrong_is_found_before_anything_is_opened() {
         mistakes.into_iter().map(|mistake| format!("{}: {}", mistake.setting, mistake.message)).collect::<Vec<_>>().join("; ")
     };
     assert_eq!(declared("BINARY", "{path}", None), "");
-    assert_eq!(declared("INT", "{path}", None), "path: a single value of an object is BINARY or STRING, not INT");
+    assert_eq!(declared("INT", "{path}", None), "returns: a single value of an object is BINARY or STRING, not INT");
     assert_eq!(
         declared("STRUCT<contents: BINARY>", "{path}", None),
-        "path: an object has no \"contents\"; did you mean content?"
+        "returns: an object has no \"contents\"; did you mean content?"
     );
-    assert_eq!(declared("STRUCT<size: INT>", "{path}", None), "path: size of an object is BIGINT, not INT");
+    assert_eq!(declared("STRUCT<size: INT>", "{path}", None), "returns: size of an object is BIGINT, not INT");
     assert_eq!(declared("STRING", "{pth}", None), "path: there is no argument \"pth\"; did you mean {path}?");
     assert_eq!(declared("STRING", "/a/{path}", None).split(',').next().unwrap(), "path: expected a path such as folder/name");
     assert!(declared("STRING", "{path}", Some("1:2")).starts_with("range: expected a range of bytes"));
