@@ -56,10 +56,10 @@ impl Drop for Store {
 }
 
 /// What stands under `connections` for a store at `address`.
-fn lake(address: &str, secret: &str) -> String {
+fn lake(address: &str, id: &str) -> String {
     format!(
-        "lake: {{ s3: {{ bucket: pictures, endpoint: \"http://{address}\", region: eu-central-1, access_key_id: S3RVER, \
-         secret_access_key: {secret:?}, allow_http: true, allow_addresses: 127.0.0.1 }} }}"
+        "lake: {{ s3: {{ bucket: pictures, endpoint: \"http://{address}\", region: eu-central-1, access_key_id: {id:?}, \
+         secret_access_key: c4naryInTheMine, allow_http: true, allow_addresses: 127.0.0.1 }} }}"
     )
 }
 
@@ -73,7 +73,7 @@ fn pipeline(connection: &str, function: &str, schema: &str, sql: &str) -> Folder
 }
 
 fn run(folder: &Folder) -> Ended {
-    folder.run(&["run", "pipeline.yaml", "--log-level", "trace"])
+    folder.run(&["run", "pipeline.yaml", "--log-level", "trace", "--http", "127.0.0.1:0"])
 }
 
 fn lines(rows: &[Value]) -> String {
@@ -134,7 +134,7 @@ fn a_part_of_an_object_or_nothing_of_it_is_fetched_from_a_real_store() {
     store.put(&[("a", b"0123456789"), ("b", b"01")]);
     for (returns, range, expected) in [
         ("STRING", ", range: \"2-4\"", json!([{ "p": "234" }, {}])),
-        ("STRING", ", range: \"-1\"", json!([{ "p": "9" }, { "p": "1" }])),
+        ("STRING", ", range: \"1-\"", json!([{ "p": "123456789" }, { "p": "1" }])),
         ("size BIGINT", "", json!([{ "p": { "size": 10 } }, { "p": { "size": 2 } }])),
         ("BINARY", "", json!([{ "p": "MDEyMzQ1Njc4OQ==" }, { "p": "MDE=" }])),
     ] {
@@ -150,18 +150,17 @@ fn a_part_of_an_object_or_nothing_of_it_is_fetched_from_a_real_store() {
 
 #[test]
 fn a_store_that_refuses_us_ends_the_query_and_the_secret_is_nowhere() {
-    const CANARY: &str = "c4naryInTheMine";
     let store = Store::start();
     store.put(&[("a", b"hello")]);
     let function = "returns: STRING, object: { connection: lake, path: \"{path}\" }";
-    let folder = pipeline(&lake(&store.address, CANARY), function, "path STRING", "SELECT picture(path) AS p FROM t");
+    let folder = pipeline(&lake(&store.address, "S3TRANGER"), function, "path STRING", "SELECT picture(path) AS p FROM t");
     folder.write("in/1.json", paths(&["a"]));
     let ended = run(&folder);
     assert_eq!(ended.code, 2, "{ended:?}");
-    assert!(ended.stderr.contains("answered 403 Forbidden (SignatureDoesNotMatch)"), "{ended:?}");
+    assert!(ended.stderr.contains("answered 403 Forbidden (InvalidAccessKeyId)"), "{ended:?}");
     let explained = folder.run(&["explain", "pipeline.yaml"]);
     let told = format!("{}{}{}{}", ended.stdout, ended.stderr, explained.stdout, explained.stderr);
-    assert!(!told.contains(CANARY), "{told}");
+    assert!(!told.contains("c4naryInTheMine") && !told.contains("S3TRANGER"), "{told}");
     assert!(rows(&folder.path("out")).is_empty());
 }
 
