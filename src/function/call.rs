@@ -67,6 +67,8 @@ impl Function {
 
     /// One attempt. Places are held for no longer than it takes: a pause between attempts leaves them to others.
     async fn attempt(&self, chunk: &Chunk, batch: &BatchContext, limit: Duration) -> Result<Reply, CallError> {
+        // Before any place is taken: what starts may take its time.
+        self.kind.ready().await?;
         // The function's place first, so that those who wait for its rate hold nothing of the query's or the process's.
         let _of_function = self.own.permit().await;
         if let Some(rate) = &self.rate_limit {

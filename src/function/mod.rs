@@ -15,6 +15,7 @@ pub(crate) mod arguments;
 pub mod http;
 pub mod redis;
 pub mod object;
+pub mod python;
 mod plain;
 mod cache;
 mod window;
@@ -40,6 +41,11 @@ pub use window::{CallLost, CallWindow, Completed, Deferred, NotCompleted};
 /// What a kind of function does with a chunk of rows.
 #[async_trait]
 pub trait AsyncFunction: fmt::Debug + Send + Sync + 'static {
+    /// Waits until it can be called, before each attempt. It has its own time limit, and the call's begins after it.
+    async fn ready(&self) -> Result<(), CallError> {
+        Ok(())
+    }
+
     /// Answers a chunk. Dropping the future cancels the call.
     async fn call(&self, chunk: Chunk) -> Result<Reply, CallError>;
 

@@ -11,6 +11,8 @@ use super::function_http;
 use super::function_http::HTTP;
 use super::function_object;
 use super::function_object::OBJECT;
+use super::function_python;
+use super::function_python::PYTHON;
 use super::function_redis;
 use super::function_redis::REDIS;
 use super::problem::Problems;
@@ -61,7 +63,7 @@ pub(super) static FUNCTION: Table = Table {
             "chunk_size",
             Kind::Count { min: 1, max: CHUNK_ROWS_MAX as u64 },
             Optional,
-            "Rows that a call gets, for kinds that take several (100). `http` and `object` make a call for each row.",
+            "Rows that a call gets, for kinds that take several (100); only a batch's last one may get fewer. `http` and `object` make a call for each row.",
         ),
         setting(
             "on_error",
@@ -95,13 +97,14 @@ pub(super) static FUNCTION: Table = Table {
             "parameters",
             Kind::Json { places: false },
             Optional,
-            "Values for the function itself, for kinds that run code. `http`, `redis` and `object` take none.",
+            "Values that a `python` function finds in `context.parameters`. Other kinds take none.",
         ),
     ],
     branches: &[
         Branch { key: "http", table: &HTTP },
         Branch { key: "redis", table: &REDIS },
         Branch { key: "object", table: &OBJECT },
+        Branch { key: "python", table: &PYTHON },
     ],
     branch: "kind",
 };
@@ -171,7 +174,7 @@ static CACHE: Table = plain(
     ],
 );
 
-/// Every function of the file. Nothing is called; files of certificates are read.
+/// Every function of the file. Nothing is called or started; files of certificates are read.
 pub(super) fn functions(
     root: &Values,
     limits: Option<&Limits>,
@@ -224,6 +227,7 @@ fn function(name: &str, values: &Values, around: &Around<'_>, problems: &mut Pro
             one_row_a_call("object", values, problems);
             function_object::function(values, signature()?, &object?, calls?, around, problems)
         }
+        "python" => function_python::function(values, signature()?, calls?, around.process.clone(), problems),
         other => unreachable!("{other} is no kind of function"),
     }
 }

@@ -31,6 +31,7 @@ mod function;
 mod function_http;
 mod function_object;
 mod objects;
+mod function_python;
 mod function_redis;
 mod check;
 mod schema;

@@ -131,8 +131,9 @@ fn read_text(kind: Kind, text: Text, lookup: Lookup<'_>) -> Result<Scalar, Refus
                 Err(with_nearest(expected(), value, &text, &zones))
             }
         },
-        Kind::Path if value.is_empty() || value.contains('\0') => Err(expected()),
+        Kind::Path | Kind::Program if value.is_empty() || value.contains('\0') => Err(expected()),
         Kind::Path => Ok(Scalar::Path(FilePath::resolve(&text, lookup.folder))),
+        Kind::Program => Ok(Scalar::Path(FilePath::program(&text, lookup.folder))),
         Kind::Address => Address::parse(&text).map(Scalar::Address).map_err(found),
         Kind::Choices(words) => read_text(Kind::Choice(words), text, lookup),
         Kind::Statuses => statuses(value).map(Scalar::Statuses).ok_or_else(expected),
@@ -194,6 +195,7 @@ pub(super) fn describe(kind: Kind) -> String {
         Kind::Schema => "columns such as \"name STRING, amount DOUBLE\"".to_owned(),
         Kind::TimeZone => "a time zone such as UTC or Europe/Rome".to_owned(),
         Kind::Path => "a path".to_owned(),
+        Kind::Program => "the name of a program, or its path".to_owned(),
         Kind::Address => "host:port".to_owned(),
         Kind::Networks => "a network such as 10.0.0.0/8, an address, or a list of them".to_owned(),
         Kind::Table(table) if !table.branches.is_empty() => format!("a {}: {}", table.branch, table.branch_names()),

@@ -139,6 +139,7 @@ fn kind_schema(kind: Kind) -> Value {
         | Kind::Template
         | Kind::TimeZone
         | Kind::Path
+        | Kind::Program
         | Kind::Address => {
             json!({ "type": "string", "minLength": 1, "examples": [describe(kind)] })
         }

@@ -102,6 +102,8 @@ pub(super) enum Kind {
     TimeZone,
     /// A file, folder or glob.
     Path,
+    /// A program: a path, or a name that is looked for where `PATH` says.
+    Program,
     /// `host:port`.
     Address,
     /// Networks (`10.0.0.0/8`) or addresses, or one.

@@ -99,6 +99,18 @@ impl FilePath {
         let path = normal(&folder.join(text.expose()));
         Self { path, shown: text.is_secret().then(|| text.shown().to_owned()) }
     }
+
+    /// The program that `text` names: a name stays one, to be looked for where `PATH` says.
+    pub fn program(text: &Text, folder: &Path) -> Self {
+        let name = text.expose().trim();
+        let path = match normal(&folder.join(name)) {
+            _ if !name.contains('/') => PathBuf::from(name),
+            // A path stays one where the folder is this one.
+            path if path.is_relative() => Path::new(".").join(path),
+            path => path,
+        };
+        Self { path, shown: text.is_secret().then(|| text.shown().to_owned()) }
+    }
 }
 
 /// `path` without `.` components, so that it reads well in messages. `..` stays: what it means depends on links.

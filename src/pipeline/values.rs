@@ -160,7 +160,7 @@ impl Values {
                 templates.into_iter().collect::<Option<_>>().map(Value::Templates)
             }
             (Kind::Json { places: true }, _) => self.read_body(setting, node, reading).map(Value::Body),
-            (Kind::Json { places: false }, Content::Map(_)) => typed(node).map(Value::Tree),
+            (Kind::Json { places: false }, Content::Map(_)) => self.read_typed(setting, node, reading).map(Value::Tree),
             (Kind::Tree(_), _) => match json(node) {
                 Some(tree) => Some(Value::Tree(tree)),
                 None => {
@@ -202,6 +202,29 @@ impl Values {
                 let entries: Vec<Option<_>> =
                     entries.iter().map(|(key, node)| Some((key.text.clone(), self.read_body(setting, node, reading)?))).collect();
                 entries.into_iter().collect::<Option<_>>().map(BodyTree::Object)
+            }
+        }
+    }
+
+    /// JSON: what is not in quotes and looks like a number or a boolean is one.
+    fn read_typed(&self, setting: &'static Setting, node: &Node, reading: &mut Reading<'_>) -> Option<serde_json::Value> {
+        use serde_json::Value as Json;
+        match &node.content {
+            Content::Nothing => Some(Json::Null),
+            Content::Scalar(text) => match typed_scalar(text, node.quoted) {
+                Some(value) => Some(value),
+                None => self.read_property(setting, node, reading).map(|text| Json::String(text.expose().to_owned())),
+            },
+            Content::List(items) => {
+                let items: Vec<Option<_>> = items.iter().map(|item| self.read_typed(setting, item, reading)).collect();
+                items.into_iter().collect::<Option<_>>().map(Json::Array)
+            }
+            Content::Map(entries) => {
+                let entries: Vec<Option<_>> = entries
+                    .iter()
+                    .map(|(key, node)| Some((key.text.clone(), self.read_typed(setting, node, reading)?)))
+                    .collect();
+                entries.into_iter().collect::<Option<_>>().map(Json::Object)
             }
         }
     }
@@ -425,19 +448,6 @@ fn json(node: &Node) -> Option<serde_json::Value> {
         Content::List(items) => Json::Array(items.iter().map(json).collect::<Option<_>>()?),
         Content::Map(entries) => {
             Json::Object(entries.iter().map(|(key, node)| Some((key.text.clone(), json(node)?))).collect::<Option<_>>()?)
-        }
-    })
-}
-
-/// A tree without its places, numbers and booleans as such.
-fn typed(node: &Node) -> Option<serde_json::Value> {
-    use serde_json::Value as Json;
-    Some(match &node.content {
-        Content::Nothing => Json::Null,
-        Content::Scalar(text) => typed_scalar(text, node.quoted).unwrap_or_else(|| Json::String(text.clone())),
-        Content::List(items) => Json::Array(items.iter().map(typed).collect::<Option<_>>()?),
-        Content::Map(entries) => {
-            Json::Object(entries.iter().map(|(key, node)| Some((key.text.clone(), typed(node)?))).collect::<Option<_>>()?)
         }
     })
 }

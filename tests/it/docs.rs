@@ -29,9 +29,15 @@ fn pages() -> Vec<(PathBuf, String)> {
 }
 
 /// The blocks of a page that are whole pipelines.
-fn pipelines(text: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn pipelines(text: &str) -> impl Iterator<Item = &str> {
     let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split_once("```").map(|(block, _)| block));
     blocks.filter(|block| block.contains("\nqueries:"))
+}
+
+/// The blocks of a page that are files in Python, each with the name in its first line.
+pub(crate) fn programs(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let blocks = text.split("```python\n# ").skip(1).filter_map(|rest| rest.split_once("```").map(|(block, _)| block));
+    blocks.filter_map(|block| block.split_once('\n'))
 }
 
 #[test]
@@ -41,6 +47,11 @@ fn every_pipeline_of_the_guide_can_be_planned() {
     fs::write(folder.path().join("users.csv"), "name,city\nann,Oslo\n").unwrap();
     let mut planned = 0;
     for (path, text) in pages() {
+        for (name, code) in programs(&text) {
+            let file = folder.path().join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, code).unwrap();
+        }
         for block in pipelines(&text) {
             let shown = path.display().to_string();
             let pipeline = pipeline::parse(block, &shown, folder.path(), &[], &|_: &str| None)

@@ -28,3 +28,4 @@ mod http_api;
 mod http_scenarios;
 mod objects;
 mod bounded_jobs;
+mod python;

@@ -302,14 +302,14 @@ fn what_a_function_needs_is_missed() {
     check_function(
         "    {}",
         expect![[r#"
-            p.yaml:4:3: functions.risk: expected a kind: http, redis or object
+            p.yaml:4:3: functions.risk: expected a kind: http, redis, object or python
             p.yaml:4:3: functions.risk: expected args: columns such as "name STRING, amount DOUBLE"
             p.yaml:4:3: functions.risk: expected returns: a type, columns such as "score DOUBLE, band STRING", or TABLE (columns)"#]],
     );
     check_function(
         "    args: a INT\n    returns: INT\n    grpc: {}",
         expect![[
-            r#"p.yaml:7:5: functions.risk: unknown kind or setting "grpc"; known here: http, redis, object, args, returns, timeout, max_in_flight, chunk_size, on_error, retry, rate_limit, breaker, cache, max_answer, ordered, parameters"#
+            r#"p.yaml:7:5: functions.risk: unknown kind or setting "grpc"; known here: http, redis, object, python, args, returns, timeout, max_in_flight, chunk_size, on_error, retry, rate_limit, breaker, cache, max_answer, ordered, parameters"#
         ]],
     );
     check_function(

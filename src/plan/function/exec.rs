@@ -5,8 +5,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
-use arrow::compute::{concat, concat_batches, filter_record_batch, take_record_batch};
+use arrow::compute::{concat, concat_batches, filter_record_batch, take};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -201,9 +202,7 @@ impl Caller {
                 (kept, vec![values], if drops { failed } else { Vec::new() })
             }
             // Rows that failed have none here.
-            Answer::Rows { rows: yielded, of } => {
-                (take_record_batch(&kept, &of).map_err(broken)?, yielded.columns().to_vec(), Vec::new())
-            }
+            Answer::Rows { rows: yielded, of } => (taken(&kept, &of).map_err(broken)?, yielded.columns().to_vec(), Vec::new()),
         };
         let columns = kept.columns().iter().cloned().chain(answers).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(kept.num_rows()));
@@ -223,7 +222,7 @@ impl Caller {
             by_reason.entry(&error.message).or_default().push(u32::try_from(*row).unwrap_or(u32::MAX));
         }
         for (reason, which) in by_reason {
-            let rows = take_record_batch(rows, &UInt32Array::from(which));
+            let rows = taken(rows, &UInt32Array::from(which));
             self.event_time.set_aside(SetAside {
                 kind: SetAsideKind::FailedCall,
                 operator: format!("function {}", self.callee.name()),
@@ -235,6 +234,13 @@ impl Caller {
         }
         Ok(())
     }
+}
+
+/// The rows of these numbers, also where there are no columns.
+fn taken(rows: &RecordBatch, which: &UInt32Array) -> Result<RecordBatch, ArrowError> {
+    let columns = rows.columns().iter().map(|column| take(column, which, None)).collect::<Result<_, _>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(which.len()));
+    RecordBatch::try_new_with_options(rows.schema(), columns, &options)
 }
 
 /// `values` as `data_type`, from which they differ in no value.
