@@ -56,6 +56,7 @@ use crate::clock::SystemClock;
 use crate::engine::start::{Host, Resources};
 use crate::error::{Error, Result};
 use crate::function::http::{self, HttpSettings};
+use crate::function::object::{self, ObjectSettings, Objects};
 use crate::function::policy::Budget;
 use crate::function::{AsyncFunction, CallSettings, Function, Signature};
 use crate::metrics::Metrics;
@@ -218,6 +219,21 @@ impl Session {
     /// Those of [`Self::register_function`], and [`crate::ErrorKind::Config`] if a setting is wrong, or a file of certificates.
     pub fn register_http_function(&self, signature: Signature, http: &HttpSettings, settings: CallSettings) -> Result<()> {
         self.add_function(http::function(signature, http, settings, &self.0.http, self.0.calls.clone())?)
+    }
+
+    /// The same for objects of a store. Functions that are given clones of one store share its connections.
+    ///
+    /// # Errors
+    /// Those of [`Self::register_function`], and [`crate::ErrorKind::Config`] if a setting is wrong.
+    pub fn register_object_function(
+        &self,
+        signature: Signature,
+        object: &ObjectSettings,
+        store: &Objects,
+        settings: CallSettings,
+    ) -> Result<()> {
+        let time_zone = self.0.http.time_zone.clone();
+        self.add_function(object::function(signature, object, store, settings, time_zone, self.0.calls.clone())?)
     }
 
     fn add_function(&self, function: Function) -> Result<()> {

@@ -14,7 +14,9 @@ use datafusion::prelude::{col, lit};
 use serde_json::json;
 use tidemill::ErrorKind;
 use tidemill::function::http::{HttpSettings, Template};
-use tidemill::function::{Answer, AsyncFunction, CallError, CallSettings, Chunk, Reply, Returns, Signature};
+use tidemill::function::object::{ObjectSettings, Objects};
+use tidemill::function::{Answer, AsyncFunction, CallError, CallSettings, Chunk, OnError, Reply, Returns, Signature};
+use tidemill::pipeline::FilePath;
 use tidemill::session::{
     Discard, DropDuplicates, MemoryInput, MemoryOutput, OutputMode, Session, StreamingQuery, Trigger, Watermark, WithWatermark,
     WriteStream,
@@ -201,7 +203,7 @@ fn signature(name: &str, argument: &str, data_type: DataType, returns: DataType)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn functions_of_rust_and_over_http_are_called_from_sql() {
+async fn functions_of_rust_over_http_and_of_objects_are_called_from_sql() {
     let greet = async |Path(name): Path<String>| format!("{{\"greeting\": \"hello {name}\"}}");
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -223,11 +225,20 @@ async fn functions_of_rust_and_over_http_are_called_from_sql() {
         assert_eq!((refused.kind(), refused.message()), (ErrorKind::Config, &*format!("there is a function {name} already")));
     }
 
-    let sql = session.sql("SELECT tenfold(v) AS tens, greet(k).greeting AS greeting FROM events WHERE v > 1");
+    let shelf = tempfile::tempdir().unwrap();
+    std::fs::write(shelf.path().join("b.txt"), "on the shelf").unwrap();
+    let settings = ObjectSettings { path: Template::parse("{name}.txt").unwrap(), range: None };
+    let store = Objects::folder(FilePath::plain(shelf.path()));
+    let calls = CallSettings { on_error: OnError::ReturnNull, ..calls };
+    session
+        .register_object_function(signature("shelf", "name", DataType::Utf8, DataType::Utf8), &settings, &store, calls)
+        .unwrap();
+
+    let sql = session.sql("SELECT tenfold(v) AS tens, greet(k).greeting AS greeting, shelf(k) AS shelf FROM events WHERE v > 1");
     let query = sql.write_stream("called").to(MemoryOutput).start().await.unwrap();
     stream.push_rows(rows(&["a", "b", "ü/"], &[1, 2, 3]));
     until_read(&query, 3).await;
     let result = query.sql("SELECT * FROM result").await.unwrap();
-    assert_eq!(values::rows(&result), vec![json!([20, "hello b"]), json!([30, "hello ü/"])]);
+    assert_eq!(values::rows(&result), vec![json!([20, "hello b", "on the shelf"]), json!([30, "hello ü/", null])]);
     session.close().await.unwrap();
 }

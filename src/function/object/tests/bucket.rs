@@ -1,5 +1,6 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use sha2::{Digest, Sha256};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
@@ -53,6 +54,45 @@ async fn requests_are_signed_unless_nobody_asks() {
     let expected = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/";
     assert!(signed.starts_with(expected) && signed.contains("/eu-central-1/s3/aws4_request"), "{signed}");
     assert_eq!((seen[1].header("authorization"), seen[1].path.as_str()), ("", "/lake/x"));
+}
+
+fn hmac(key: &[u8], message: &str) -> Vec<u8> {
+    let mut padded = [0; 64];
+    padded[..key.len()].copy_from_slice(key);
+    let inner = Sha256::new().chain_update(padded.map(|b| b ^ 0x36)).chain_update(message).finalize();
+    Sha256::new().chain_update(padded.map(|b| b ^ 0x5c)).chain_update(inner).finalize().to_vec()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The signature that a request must have as it has arrived, by AWS Signature Version 4.
+fn signature_of(seen: &Seen, secret: &str) -> String {
+    let (_, signed) = seen.header("authorization").split_once("SignedHeaders=").expect("signed headers");
+    let (signed, _) = signed.split_once(',').expect("a signature");
+    let headers: String = signed.split(';').map(|name| format!("{name}:{}\n", seen.header(name))).collect();
+    let request = [&seen.method, &seen.path, &seen.query, &headers, signed, seen.header("x-amz-content-sha256")].join("\n");
+    let time = seen.header("x-amz-date");
+    let scope = [&time[..8], "eu-central-1", "s3", "aws4_request"];
+    let text = format!("AWS4-HMAC-SHA256\n{time}\n{}\n{}", scope.join("/"), hex(&Sha256::digest(request)));
+    let key = scope.iter().fold(format!("AWS4{secret}").into_bytes(), |key, part| hmac(&key, part));
+    hex(&hmac(&key, &text))
+}
+
+#[tokio::test]
+async fn what_is_signed_is_what_is_sent() {
+    let server = lake().await;
+    let settings = S3Settings { session_token: Some(Text::plain("t/o+k=")), ..s3(&server) };
+    let function = Fixture::new(&Objects::s3(&settings).unwrap(), "BINARY", &super::settings("{path}", Some("0-9")), calls());
+    for key in ["plain", "a b/c+d", "é/ü", "%41%2f", "q?a=b&c#d", "~!@$^*()_-=[]{}|;:'\",.<>\\`"] {
+        assert!(function.one(key).await.starts_with('"'), "{key}");
+    }
+    for seen in server.seen() {
+        let sent = seen.header("authorization");
+        assert!(sent.ends_with(&format!("Signature={}", signature_of(&seen, "s3cret"))), "{seen:?}");
+        assert!(!sent.ends_with(&signature_of(&seen, "s3cre")) && seen.header("range") == "bytes=0-9");
+    }
 }
 
 #[tokio::test]

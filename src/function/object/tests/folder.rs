@@ -40,7 +40,7 @@ async fn no_path_leads_out_of_the_folder() {
     symlink(folder.path().join("outside"), root.join("link")).unwrap();
     symlink(folder.path(), root.join("up")).unwrap();
     symlink("a/b/c.txt", root.join("within")).unwrap();
-    rustix::fs::mknodat(rustix::fs::CWD, root.join("pipe"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(root.join("pipe")).status().unwrap().success());
     let function = Fixture::plain(&objects, "STRING");
     let answers =
         async |path: &str| function.one(path).await.split_once("{path}: ").map_or(String::new(), |(_, why)| why.to_owned());
