@@ -40,11 +40,13 @@ pub struct Metrics {
     functions: FunctionSeries,
     tables_refreshed: IntCounterVec,
     tables_refused: IntCounterVec,
+    series_refused: IntCounterVec,
     /// Brings series up to date whose values live elsewhere.
     refresh: Arc<Mutex<Vec<Refresh>>>,
 }
 
-type Refresh = Box<dyn Fn() + Send>;
+/// Whether it is wanted again.
+type Refresh = Box<dyn Fn() -> bool + Send>;
 
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -301,6 +303,11 @@ impl Metrics {
                     "Times that the changed files of a static table could not be used.",
                     &["pipeline", "table"],
                 )?,
+                series_refused: counter(
+                    "tidemill_metric_series_refused_total",
+                    "Rows whose series was over the limit of a metric sink.",
+                    &["pipeline", "query", "metric"],
+                )?,
                 refresh: Arc::default(),
                 running: gauge("tidemill_query_running", "1 while a query runs, 0 once it has stopped or failed.")?,
             })
@@ -327,6 +334,7 @@ impl Metrics {
         registry.register(Box::new(self.operator_rows.clone()))?;
         registry.register(Box::new(self.state_bytes.clone()))?;
         registry.register(Box::new(self.state_limit.clone()))?;
+        registry.register(Box::new(self.series_refused.clone()))?;
         registry.register(Box::new(self.tables_refreshed.clone()))?;
         registry.register(Box::new(self.tables_refused.clone()))?;
         for series in self.sources.all() {
@@ -393,8 +401,9 @@ impl Metrics {
             truncated.set(value(&stats.lines_truncated));
             lost.set(value(&stats.rows_lost));
             log_bytes.set(value(&stats.log_bytes));
+            true
         };
-        self.refresh.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(refresh));
+        self.before_each_scrape(refresh);
     }
 
     /// Shows how far a query is behind the partitions that a source reads.
@@ -407,17 +416,28 @@ impl Metrics {
                 let labels = [pipeline.as_str(), &query, &source, &topic, &partition];
                 lag.with_label_values(&labels).set(i64::try_from(offsets).unwrap_or(i64::MAX));
             }
+            true
         };
-        self.refresh.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(refresh));
+        self.before_each_scrape(refresh);
     }
 
     /// Everything in Prometheus' text format.
     pub fn render(&self) -> Result<String> {
-        self.refresh.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|refresh| refresh());
+        self.refresh.lock().unwrap_or_else(PoisonError::into_inner).retain(|refresh| refresh());
         let mut text = Vec::new();
         let encoder = TextEncoder::new();
         encoder.encode(&self.registry.gather(), &mut text).attempting(ErrorKind::Internal, || "encode metrics".to_owned())?;
         String::from_utf8(text).attempting(ErrorKind::Internal, || "encode metrics".to_owned())
+    }
+
+    /// Does `refresh` before series are shown, until it says that it is not wanted any more.
+    pub fn before_each_scrape(&self, refresh: impl Fn() -> bool + Send + 'static) {
+        self.refresh.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(refresh));
+    }
+
+    /// Rows of a query's result that had no room among the series of a metric.
+    pub fn series_refused(&self, pipeline: &str, query: &str, metric: &str) -> IntCounter {
+        self.series_refused.with_label_values(&[pipeline, query, metric])
     }
 
     /// The registry, for series of other parts of the process.

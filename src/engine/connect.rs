@@ -29,6 +29,7 @@ use crate::sink::discard::Discard;
 use crate::sink::file::FileSink;
 use crate::sink::kafka::KafkaSink;
 use crate::sink::memory::Memory;
+use crate::sink::metric::Metric;
 use crate::sink::redis::RedisSink;
 use crate::sink::{Sink, dead_letter};
 use crate::source::file::{CleanSource, FileSettings};
@@ -207,10 +208,14 @@ impl Connector {
                 let marker = default_id(&pipeline.name, &query.name, &spec.name);
                 Box::new(RedisSink::new(settings.as_ref().clone(), &marker, zone))
             }
+            SinkConnector::Metric(settings) => {
+                let metrics = self.resources.metrics.clone();
+                Box::new(Metric::new(settings.as_ref().clone(), query.output_mode, &pipeline.name, &query.name, metrics))
+            }
             SinkConnector::Memory => Box::new(Memory::new(self.resources.memory.result(&query.name), query.output_mode)),
             SinkConnector::Discard => Box::new(Discard),
         };
-        let takes_empty = matches!(spec.connector, SinkConnector::Console(_) | SinkConnector::Memory);
+        let takes_empty = matches!(spec.connector, SinkConnector::Console(_) | SinkConnector::Memory | SinkConnector::Metric(_));
         QuerySink { name: spec.name.clone(), sink, select, takes_empty }
     }
 
@@ -248,6 +253,7 @@ fn check_sink(spec: &SinkSpec, schema: &SchemaRef, settings: &PlanSettings) -> R
         SinkConnector::File(file) => file_sink(file, LocalVfs::shared(), &settings.time_zone).check(schema),
         SinkConnector::Kafka(kafka) => KafkaSink::new(kafka.as_ref().clone(), "", &settings.time_zone).check(schema),
         SinkConnector::Redis(redis) => RedisSink::new(redis.as_ref().clone(), "", &settings.time_zone).check(schema),
+        SinkConnector::Metric(metric) => metric.check(schema),
         SinkConnector::Console(_) | SinkConnector::Memory | SinkConnector::Discard => Ok(()),
     }
 }

@@ -8,6 +8,7 @@ use super::event_time::{self, deduplication, watermark};
 use super::function;
 use super::kafka;
 use super::kafka_sink::kafka_sink;
+use super::metric_sink::metric_sink;
 use super::problem::{Place, Problems};
 use super::redis_sink::redis_sink;
 use super::scalar::{Scalar, quoted};
@@ -266,6 +267,10 @@ fn sink(values: &Values, name: Option<&str>, connections: &Connections, problems
         "redis" => {
             let format = format_key.map(|(key, _)| (key, &format_place));
             SinkConnector::Redis(Box::new(redis_sink(values, settings, format, connections, problems)?))
+        }
+        "metric" => {
+            let place = format.map(|_| &format_place);
+            SinkConnector::Metric(Box::new(metric_sink(values, settings, place, problems)?))
         }
         _ => {
             if format.is_some() {

@@ -25,6 +25,7 @@ mod connections;
 mod kafka;
 mod kafka_sink;
 mod redis;
+mod metric_sink;
 mod redis_sink;
 mod event_time;
 mod function;

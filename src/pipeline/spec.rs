@@ -16,6 +16,7 @@ use crate::function::Function;
 use crate::plan::event_time::Watermark;
 use crate::plan::{Deduplication, OutputMode, QueryText, Scope};
 use crate::sink::kafka::KafkaSinkSettings;
+use crate::sink::metric::MetricSettings;
 use crate::sink::redis::RedisSinkSettings;
 use crate::source::ReadLimit;
 use crate::source::kafka::KafkaSettings;
@@ -320,6 +321,8 @@ pub enum SinkConnector {
     Kafka(Box<KafkaSinkSettings>),
     /// Operations on keys of Redis.
     Redis(Box<RedisSinkSettings>),
+    /// Series of a Prometheus gauge.
+    Metric(Box<MetricSettings>),
     /// A table that the Rust API can query (Rust API only).
     Memory,
     /// Nowhere: rows are counted (benchmarks).
@@ -334,6 +337,7 @@ impl SinkConnector {
             Self::File(_) => "file",
             Self::Kafka(_) => "kafka",
             Self::Redis(_) => "redis",
+            Self::Metric(_) => "metric",
             Self::Memory => "memory",
             Self::Discard => "discard",
         }

@@ -6,6 +6,7 @@ use super::connections::CONNECTION;
 use super::function::FUNCTION;
 use super::kafka::KAFKA_SOURCE;
 use super::kafka_sink::KAFKA_SINK;
+use super::metric_sink::METRIC_SINK;
 use super::redis_sink::REDIS_SINK;
 use super::settings::Presence::{Default, Optional, Required};
 use super::settings::{Branch, Kind, Presence, Setting, Table};
@@ -376,12 +377,13 @@ const FORMAT_OUT: Setting = setting(
      Redis' are fields of a hash.",
 );
 
-static SINK_BRANCHES: [Branch; 5] = [
+static SINK_BRANCHES: [Branch; 6] = [
     Branch { key: "console", table: &CONSOLE },
     Branch { key: "file", table: &FILE_SINK },
     Branch { key: "kafka", table: &KAFKA_SINK },
     Branch { key: "redis", table: &REDIS_SINK },
     Branch { key: "discard", table: &DISCARD },
+    Branch { key: "metric", table: &METRIC_SINK },
 ];
 
 static SINK: Table = Table {
@@ -401,7 +403,8 @@ static DEAD_LETTER: Table = Table {
     doc: "`queries.<name>.dead_letter`: exactly one connector, with its format beside it. It always appends, and is committed with the \
           batch. Columns: `query, batch_id, source, position, time, kind, operator, watermark, field, reason, row, raw`.",
     settings: &[FORMAT_OUT],
-    branches: &SINK_BRANCHES,
+    // All but metric: what is set aside has no numbers.
+    branches: SINK_BRANCHES.split_at(5).0,
     branch: "connector",
 };
 

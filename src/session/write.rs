@@ -13,6 +13,7 @@ use crate::pipeline::{ConsoleFormat, ConsoleSink, FileFormat, FilePath, FileSink
 use crate::plan::QueryText;
 use crate::sink::kafka::KafkaSinkSettings;
 use crate::sink::memory::MemoryTable;
+use crate::sink::metric::MetricSettings;
 use crate::sink::redis::RedisSinkSettings;
 use crate::watermark::WatermarkPolicy;
 
@@ -100,6 +101,13 @@ impl SinkSettings for KafkaSinkSettings {
 impl SinkSettings for RedisSinkSettings {
     fn connector(self) -> (SinkConnector, Option<MemoryTable>) {
         (SinkConnector::Redis(Box::new(self)), None)
+    }
+}
+
+/// Series of a Prometheus gauge.
+impl SinkSettings for MetricSettings {
+    fn connector(self) -> (SinkConnector, Option<MemoryTable>) {
+        (SinkConnector::Metric(Box::new(self)), None)
     }
 }
 

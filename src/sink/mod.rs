@@ -13,6 +13,7 @@ mod mark;
 mod packed;
 pub mod redis;
 pub mod memory;
+pub mod metric;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;

@@ -1,7 +1,10 @@
 use expect_test::expect;
 
+use std::time::Duration;
+
 use super::*;
 use crate::error::{Error, ErrorKind};
+use crate::sink::metric::MetricSettings;
 
 #[test]
 fn an_empty_file_misses_what_a_pipeline_needs() {
@@ -247,14 +250,14 @@ fn a_map_has_exactly_one_connector() {
     check_source("    format: text", expect!["p.yaml:2:3: sources.s: expected from: a connector: socket, file, kafka or rate"]);
     check_query(
         "    to: { name: x }",
-        expect!["p.yaml:6:5: queries.q.to: expected a connector: console, file, kafka, redis or discard"],
+        expect!["p.yaml:6:5: queries.q.to: expected a connector: console, file, kafka, redis, discard or metric"],
     );
     check_query("    to: []", expect!["p.yaml:6:9: queries.q.to: expected a map or a list of maps, found a list"]);
     check_query(
         "    to: [console, ~, [discard]]",
         expect![[r#"
-            p.yaml:6:19: queries.q.to[1]: expected a connector: console, file, kafka, redis or discard
-            p.yaml:6:22: queries.q.to[2]: expected a connector: console, file, kafka, redis or discard, found a list"#]],
+            p.yaml:6:19: queries.q.to[1]: expected a connector: console, file, kafka, redis, discard or metric
+            p.yaml:6:22: queries.q.to[2]: expected a connector: console, file, kafka, redis, discard or metric, found a list"#]],
     );
 }
 
@@ -534,4 +537,48 @@ fn each_kafka_sink_has_a_transactional_id_of_its_own() {
     read(&queries(&plain, &format!("{plain}, {other}")));
     let at_least_once = sink(", guarantee: at_least_once");
     read(&queries(&at_least_once, &sink(", transactional_id: tidemill.p.a.kafka")));
+}
+
+#[test]
+fn metric_sinks_are_checked() {
+    let with = |more: &str| format!("name: p\n{RATE}queries:\n  q:\n    sql: S\n    to: {{ metric: {{ value: v, {more} }} }}\n");
+    check(
+        &with("name: tidemill_x"),
+        expect!["p.yaml:6:31: queries.q.to.metric.name: tidemill_ is where our own metrics begin: choose another name"],
+    );
+    check(
+        &with("name: 2nd"),
+        expect![[
+            r#"p.yaml:6:31: queries.q.to.metric.name: expected letters, digits, _ and :, not beginning with a digit, found "2nd""#
+        ]],
+    );
+    check(
+        &with("name: m, labels: [a, query]"),
+        expect![[
+            r#"p.yaml:6:40: queries.q.to.metric.labels: "query" is a label that every metric has already: give the column another name (AS)"#
+        ]],
+    );
+    check(
+        &with("name: m, labels: [a, a], max_series: 0"),
+        expect![[r#"p.yaml:6:68: queries.q.to.metric.max_series: expected a whole number from 1 to 1000000, found "0""#]],
+    );
+    check(
+        &with("name: m }, format: { json: {}"),
+        expect!["p.yaml:6:42: queries.q.to.format: metric writes numbers and takes no format"],
+    );
+    check(
+        &with("name: m }, name: x }\n    dead_letter: { metric: { name: m, value: v"),
+        expect![[r#"p.yaml:7:20: queries.q.dead_letter: unknown connector or setting "metric"; it belongs to: A sink"#]],
+    );
+    let pipeline = read(&with("name: m, labels: a, help: Frauds, max_series: 7, expire_after: 1m"));
+    let SinkConnector::Metric(metric) = &pipeline.queries[0].sinks[0].connector else { panic!() };
+    let expected = MetricSettings {
+        name: "m".to_owned(),
+        help: Some("Frauds".to_owned()),
+        labels: vec!["a".to_owned()],
+        value: "v".to_owned(),
+        series_max: 7,
+        expire_after: Some(Duration::from_secs(60)),
+    };
+    assert_eq!(**metric, expected);
 }

@@ -126,7 +126,7 @@ fn wrong_references_are_refused_without_the_secret() {
     check(
         &format!("{RATE}queries: {{ q: {{ sql: S, to: \"${{env:TREE}}\" }} }}"),
         expect![[
-            r#"p.yaml:2:29: queries.q.to: unknown connector or setting "${env:TREE}"; known here: console, file, kafka, redis, discard, name, format, select"#
+            r#"p.yaml:2:29: queries.q.to: unknown connector or setting "${env:TREE}"; known here: console, file, kafka, redis, discard, metric, name, format, select"#
         ]],
     );
 }
