@@ -83,3 +83,50 @@ pub(crate) fn to_error(failure: CallError) -> Error {
     };
     Error::new(kind, failure.message)
 }
+
+#[cfg(test)]
+mod tests {
+    use ::redis::{Value, parse_redis_value};
+
+    use super::*;
+
+    #[test]
+    fn what_a_server_says_tells_what_to_do() {
+        let kind = |line: &str| match parse_redis_value(format!("-{line}\r\n").as_bytes()) {
+            Ok(Value::ServerError(error)) => refusal(&error, "h:1").kind,
+            other => panic!("{other:?}"),
+        };
+        for later in [
+            "LOADING Redis is loading the dataset in memory",
+            "BUSY Redis is busy running a script",
+            "MASTERDOWN Link with MASTER is down",
+            "READONLY You can't write against a read only replica.",
+            "MISCONF Redis is configured to save RDB snapshots",
+            "OOM command not allowed when used memory > 'maxmemory'.",
+            "NOREPLICAS Not enough good replicas to write.",
+            "TRYAGAIN later",
+            "ERR max number of clients reached",
+        ] {
+            assert_eq!(kind(later), CallErrorKind::Unavailable, "{later}");
+            assert!(kind(later).is_transient());
+        }
+        for config in [
+            "NOAUTH Authentication required.",
+            "WRONGPASS invalid",
+            "NOPERM this user has no permissions",
+            "MOVED 1 h:2",
+            "CROSSSLOT keys",
+        ] {
+            assert_eq!(kind(config), CallErrorKind::Config, "{config}");
+        }
+        assert_eq!(kind("WRONGTYPE Operation against a key"), CallErrorKind::Rejected);
+        assert_eq!(kind("ERR unknown command"), CallErrorKind::Rejected);
+        let gone = RedisError::from(io::Error::from(io::ErrorKind::ConnectionRefused));
+        assert_eq!(failure(&gone, "h:1").kind, CallErrorKind::Unavailable);
+        let late = RedisError::from(io::Error::from(io::ErrorKind::TimedOut));
+        assert_eq!(failure(&late, "h:1").kind, CallErrorKind::Timeout);
+        let certificate = RedisError::from(io::Error::from(io::ErrorKind::InvalidData));
+        assert_eq!(connecting(&certificate, "h:1").kind, CallErrorKind::Config);
+        assert_eq!(connecting(&gone, "h:1").kind, CallErrorKind::Unavailable);
+    }
+}

@@ -7,10 +7,12 @@ mod connection;
 mod durability;
 mod failure;
 mod keys;
+mod space;
 mod store;
 
 pub use connection::{RedisConnection, RedisTls};
 pub use durability::Durability;
 pub(crate) use failure::{failure, refusal, to_error};
 pub(crate) use keys::Keys;
+pub use space::{Attribute, AttributeKind, Condition, Refused, Space, SpaceSettings};
 pub(crate) use store::{Store, Stores};

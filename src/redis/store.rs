@@ -12,7 +12,7 @@ use futures::future::{BoxFuture, Shared};
 use super::connection::{RedisConnection, connect};
 use super::{Durability, failure, refusal};
 use crate::error::Result;
-use crate::function::CallError;
+use crate::function::{CallError, CallErrorKind};
 
 type Connecting = Shared<BoxFuture<'static, Result<MultiplexedConnection, CallError>>>;
 
@@ -56,11 +56,31 @@ impl Store {
         &self.shown
     }
 
-    /// What a command is answered; its error is the call's.
-    pub(crate) async fn ask(&self, command: &Cmd) -> Result<Value, CallError> {
-        let (mut connection, mut asking) = self.connection().await?;
-        let answer = asking.answered(connection.send_packed_command(command).await)?;
-        match answer {
+    /// What a command is answered, its error being the call's, and the number of the connection.
+    pub(crate) async fn ask(&self, command: &Cmd) -> Result<(u64, Value), CallError> {
+        let (connection, asking) = self.connection().await?;
+        let number = asking.number;
+        Ok((number, self.ask_by(connection, asking, command).await?))
+    }
+
+    /// The same on one connection, or not at all.
+    pub(crate) async fn ask_on(&self, number: u64, command: &Cmd) -> Result<Value, CallError> {
+        let (connection, asking) = self.connection().await?;
+        if asking.number != number {
+            asking.leave();
+            let message = format!("the connection to Redis at {} broke before its replicas had what was written", self.shown);
+            return Err(CallError::new(CallErrorKind::Unavailable, message));
+        }
+        self.ask_by(connection, asking, command).await
+    }
+
+    async fn ask_by(
+        &self,
+        mut connection: MultiplexedConnection,
+        mut asking: Asking<'_>,
+        command: &Cmd,
+    ) -> Result<Value, CallError> {
+        match asking.answered(connection.send_packed_command(command).await)? {
             Value::ServerError(error) => Err(refusal(&error, &self.shown)),
             answer => Ok(answer),
         }
@@ -127,6 +147,11 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
+    /// Nothing was asked.
+    fn leave(mut self) {
+        self.is_answered = true;
+    }
+
     fn answered<T>(&mut self, answer: RedisResult<T>) -> Result<T, CallError> {
         self.is_answered = answer.as_ref().map_or_else(|error| !error.is_unrecoverable_error() && !error.is_timeout(), |_| true);
         answer.map_err(|error| failure(&error, &self.store.shown))

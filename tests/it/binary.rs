@@ -296,7 +296,7 @@ fn done_or<'a>(what: &'a str, so_far: impl Fn() -> String + 'a) -> impl Fn() -> 
     move || format!("waited in vain until {what}; {}", so_far())
 }
 
-fn until<T>(in_vain: impl Fn() -> String, done: &mut dyn FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(in_vain: impl Fn() -> String, done: &mut dyn FnMut() -> Option<T>) -> T {
     until_within(PATIENCE, in_vain, done)
 }
 

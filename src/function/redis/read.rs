@@ -51,7 +51,7 @@ impl Reading {
                 all.arg(key(*row));
             }
             match store.ask(&all).await? {
-                Value::Array(answers) => answers,
+                (_, Value::Array(answers)) => answers,
                 _ => return Err(unexpected(store)),
             }
         } else {

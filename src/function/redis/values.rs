@@ -36,7 +36,6 @@ impl Values {
     }
 
     /// A value for each row, null for those whose key holds something else, which are told.
-    #[expect(clippy::type_complexity, reason = "it is what a reply is made of")]
     pub(super) fn decode(&self, found: Vec<Found>) -> Result<(ArrayRef, Vec<(usize, CallError)>), CallError> {
         let mut failed = Vec::new();
         let mut objects = Vec::with_capacity(found.len());

@@ -8,6 +8,7 @@ mod event_time;
 mod function;
 mod reading;
 mod mistakes;
+mod redis;
 mod declared;
 
 /// A right file: what is wrong with a snippet is then only what the snippet changes.

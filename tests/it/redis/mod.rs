@@ -3,8 +3,12 @@
 //! One server is shared by the tests that leave it alone, each with keys of its own. A server ends when this process does, however that ends:
 //! it watches a pipe that we hold open. `REDIS_URL` (`redis://host:port`) names another one to be shared.
 
+mod faults;
 mod functions;
+mod protocol;
+mod proxy;
 mod sink;
+mod space;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -14,7 +18,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use ::redis::{Client, Commands, Connection, FromRedisValue, Value};
 
-use super::binary::Folder;
+use super::binary::{self, Folder};
 
 /// A server.
 pub(crate) struct Server {
@@ -122,6 +126,11 @@ impl Server {
     pub(crate) fn set(&self, pairs: &[(&str, &str)]) {
         let _: Value = self.client().mset(pairs).unwrap();
     }
+}
+
+/// Waits until `done` answers something; it is asked again and again.
+pub(crate) fn until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
+    binary::until(|| format!("waited in vain for {what}"), &mut done)
 }
 
 /// A pipeline of files with rows of JSON, whose one query prints batches as JSON; `functions` and `sql` are the test's.
