@@ -1,5 +1,6 @@
 # The commands of the README. Everything they need beyond Rust, a C compiler, perl and make they build themselves;
-# the tests start a Kafka broker with Java and Maven, unless KAFKA_BOOTSTRAP names one.
+# the tests start a Kafka broker with Java and Maven, unless KAFKA_BOOTSTRAP names one,
+# and a Redis server of this machine or its distribution's packages, unless REDIS_URL names one.
 .PHONY: demo test check bench bench-peers fmt install
 
 CARGO ?= cargo

@@ -13,7 +13,7 @@ use super::query::{QuerySink, QuerySource, SourceRows};
 use super::start::{Resources, plan_settings};
 use crate::checkpoint::CheckpointRoot;
 use crate::checkpoint::storage::{LocalVfs, SharedVfs};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::csv::CsvOptions;
 use crate::format::{DecodeRequest, FormatOptions, LineLimits, MetadataColumn, OnMalformed};
 use crate::kafka::default_id;
@@ -23,7 +23,7 @@ use crate::pipeline::{
 };
 use crate::plan::catalog::metadata_field;
 use crate::plan::streaming::{ResultPlan, StreamingPlan};
-use crate::plan::{PlanSettings, ScanRequest, StreamTable};
+use crate::plan::{OutputMode, PlanSettings, ScanRequest, StreamTable};
 use crate::sink::console::{self, Console, Truncate};
 use crate::sink::discard::Discard;
 use crate::sink::file::FileSink;
@@ -238,6 +238,11 @@ pub(super) async fn check_sinks(query: &QuerySpec, plan: &StreamingPlan, setting
     for spec in &query.sinks {
         let named =
             |error: Error| Error::new(error.kind(), format!("sink {:?} cannot take the result", spec.name)).because(error);
+        if spec.connector.only_appends() && query.output_mode != OutputMode::Append {
+            let message =
+                "operation atomic_add takes output mode append only: any other emits results again, and would add them again";
+            return Err(named(Error::spark(ErrorKind::Config, "STREAMING_OUTPUT_MODE.UNSUPPORTED_DATASOURCE", message)));
+        }
         let select = select_plan(spec, &plan.schema(), settings).await.map_err(named)?;
         let schema = select.as_ref().map_or_else(|| plan.schema(), ResultPlan::schema);
         check_sink(spec, &schema, settings).map_err(named)?;

@@ -17,7 +17,7 @@ use crate::plan::event_time::Watermark;
 use crate::plan::{Deduplication, OutputMode, QueryText, Scope};
 use crate::sink::kafka::KafkaSinkSettings;
 use crate::sink::metric::MetricSettings;
-use crate::sink::redis::RedisSinkSettings;
+use crate::sink::redis::{RedisOperation, RedisSinkSettings};
 use crate::source::ReadLimit;
 use crate::source::kafka::KafkaSettings;
 use crate::watermark::WatermarkPolicy;
@@ -330,6 +330,11 @@ pub enum SinkConnector {
 }
 
 impl SinkConnector {
+    /// Whether rows that are emitted again would be done again.
+    pub(crate) fn only_appends(&self) -> bool {
+        matches!(self, Self::Redis(redis) if matches!(redis.operation, RedisOperation::AtomicAdd { .. }))
+    }
+
     /// The connector's key in a pipeline file, and a sink's name when none is given.
     pub fn key(&self) -> &'static str {
         match self {

@@ -58,12 +58,14 @@ use crate::error::{Error, Result};
 use crate::function::http::{self, HttpSettings};
 use crate::function::object::{self, ObjectSettings, Objects};
 use crate::function::policy::Budget;
+use crate::function::redis::{self, RedisSettings};
 use crate::function::{AsyncFunction, CallSettings, Function, Signature};
 use crate::metrics::Metrics;
 use crate::pipeline::{CheckpointRoot, FormatSpec, Pipeline, SourceSpec, TableSpec, ViewSpec};
 use crate::plan::PlanSettings;
 use crate::plan::function::call::find;
 use crate::plan::spark::expression::call::is_built_in;
+use crate::redis::Stores;
 
 /// Queries that share sources and a checkpoint root; clones share the session.
 #[derive(Clone)]
@@ -76,6 +78,8 @@ struct Inner {
     calls: Arc<Budget>,
     /// What HTTP functions share.
     http: http::Shared,
+    /// What Redis functions share.
+    stores: Stores,
     state: Mutex<State>,
 }
 
@@ -153,7 +157,14 @@ impl SessionBuilder {
             let calls = Arc::new(Budget::new(pipeline.limits.calls_in_flight_max));
             let http =
                 http::Shared { clients: Arc::default(), clock: Arc::new(SystemClock), time_zone: pipeline.time_zone.clone() };
-            Inner { context, resources, calls, http, state: Mutex::new(State { pipeline, host: None }) }
+            Inner {
+                context,
+                resources,
+                calls,
+                http,
+                stores: Stores::default(),
+                state: Mutex::new(State { pipeline, host: None }),
+            }
         })))
     }
 }
@@ -234,6 +245,15 @@ impl Session {
     ) -> Result<()> {
         let time_zone = self.0.http.time_zone.clone();
         self.add_function(object::function(signature, object, store, settings, time_zone, self.0.calls.clone())?)
+    }
+
+    /// The same for keys of Redis. The functions of a session share a connection for each way to reach a server.
+    ///
+    /// # Errors
+    /// Those of [`Self::register_function`], and [`crate::ErrorKind::Config`] if a setting is wrong, or a file of certificates.
+    pub fn register_redis_function(&self, signature: Signature, redis: &RedisSettings, settings: CallSettings) -> Result<()> {
+        let time_zone = self.0.http.time_zone.clone();
+        self.add_function(redis::function(signature, redis, settings, &self.0.stores, time_zone, self.0.calls.clone())?)
     }
 
     fn add_function(&self, function: Function) -> Result<()> {

@@ -7,6 +7,7 @@ mod faults;
 mod functions;
 mod protocol;
 mod proxy;
+mod session;
 mod sink;
 mod space;
 
@@ -32,7 +33,7 @@ pub(crate) struct Server {
 /// `scripts/redis serve`, which ends the server and deletes its data when its standard input ends.
 struct Serving {
     child: Child,
-    folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
 }
 
 impl Drop for Serving {
@@ -79,7 +80,7 @@ impl Server {
         assert!(!address.is_empty(), "scripts/redis could not start a server; try it: scripts/redis start --port 0");
         let password = options.contains(&"--secure").then_some("secret");
         let data = folder.path().to_owned();
-        Self { address: address.trim().to_owned(), data, password, _serving: Some(Serving { child, folder }) }
+        Self { address: address.trim().to_owned(), data, password, _serving: Some(Serving { child, _folder: folder }) }
     }
 
     /// Its port, and the ones after it.
