@@ -16,7 +16,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// Longest wait for anything: far beyond what a debug build on a busy machine needs.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A temporary folder in which the binary runs.
 pub(crate) struct Folder(TempDir);

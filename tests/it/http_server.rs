@@ -3,11 +3,12 @@
 use std::fs;
 use std::ops::Deref;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use super::binary::{Ended, Folder, Running};
+use super::binary::{Ended, Folder, PATIENCE, Running, pause};
 
 #[allow(dead_code, reason = "the tests beside the code need more of it")]
 #[path = "../../src/function/http/tests/server.rs"]
@@ -21,7 +22,7 @@ pub(crate) use server::{Reply, Seen, Server, reply, with};
 /// A server on threads of its own.
 pub(crate) struct HttpServer {
     server: Server,
-    runtime: Runtime,
+    _runtime: Runtime,
 }
 
 impl HttpServer {
@@ -31,7 +32,7 @@ impl HttpServer {
         F: Future<Output = Reply> + Send + 'static,
     {
         let runtime = runtime();
-        Self { server: runtime.block_on(Server::start(handler)), runtime }
+        Self { server: runtime.block_on(Server::start(handler)), _runtime: runtime }
     }
 
     /// A server that takes clients with a certificate only; `folder` has it all.
@@ -40,12 +41,16 @@ impl HttpServer {
         F: Future<Output = Reply> + Send + 'static,
     {
         let runtime = runtime();
-        Self { server: runtime.block_on(secured::secured_server(folder, handler)), runtime }
+        Self { server: runtime.block_on(secured::secured_server(folder, handler)), _runtime: runtime }
     }
 
     /// Waits until so many requests are in flight.
     pub(crate) fn has_in_flight(&self, count: usize) {
-        self.runtime.block_on(self.server.until_in_flight(count));
+        let deadline = Instant::now() + PATIENCE;
+        while self.server.in_flight() < count {
+            assert!(Instant::now() < deadline, "{} of {count} requests are in flight", self.server.in_flight());
+            pause(Duration::from_millis(5));
+        }
     }
 }
 

@@ -127,6 +127,11 @@ impl Server {
         self.state.in_flight_max.load(Ordering::SeqCst)
     }
 
+    /// The requests that are in flight.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.state.in_flight.load(Ordering::SeqCst)
+    }
+
     /// Lets no further request be answered.
     pub(crate) fn close_gate(&self) {
         self.state.gate.forget_permits(1 << 20);
@@ -140,7 +145,7 @@ impl Server {
     /// Waits until so many requests are in flight.
     pub(crate) async fn until_in_flight(&self, count: usize) {
         let enough = async {
-            while self.state.in_flight.load(Ordering::SeqCst) < count {
+            while self.in_flight() < count {
                 tokio::task::yield_now().await;
             }
         };
