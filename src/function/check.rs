@@ -65,7 +65,7 @@ fn wrong_rows(declared: &Arc<Schema>, rows: usize, answered: &RecordBatch, of: &
 /// A row that failed has no answer: were it given, nobody would look at it.
 fn wrong_failures(rows: usize, reply: &Reply) -> Option<String> {
     let failed = || reply.failed.iter().map(|(row, _)| *row);
-    let (last, rising) = (failed().last()?, failed().is_sorted_by(|a, b| a < b));
+    let (last, rising) = (failed().next_back()?, failed().is_sorted_by(|a, b| a < b));
     if last >= rows || !rising {
         return Some(format!("the rows that it says failed are not in their order, or not among {}", counted(rows, "row")));
     }
