@@ -3,12 +3,13 @@
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
+use arrow::array::{Array, UInt32Array};
 use futures::FutureExt;
 use tokio::time::timeout;
 
 use super::check::check;
 use super::policy::{Attempts, Breaker, BreakerState, RETRY_AFTER_MAX};
-use super::{BatchContext, CallError, CallErrorKind, Chunk, Function, Reply};
+use super::{Answer, BatchContext, CallError, CallErrorKind, Chunk, Function, Reply};
 use crate::metrics::FunctionMetrics;
 
 impl Function {
@@ -86,8 +87,19 @@ impl Function {
             }
             Err(_) => return Err(CallError::new(CallErrorKind::Timeout, format!("no answer within {limit:?}"))),
         };
-        check(&self.signature.returns, chunk.args.num_rows(), self.settings.answer_bytes_max, &reply)?;
-        Ok(reply)
+        let rows = chunk.args.num_rows();
+        check(&self.signature.returns, rows, self.settings.answer_bytes_max, &reply)?;
+        Ok(Reply { answer: told_apart(reply.answer, rows), ..reply })
+    }
+}
+
+/// Rows for the whole of a chunk of a single row are for that row.
+fn told_apart(answer: Answer, rows: usize) -> Answer {
+    match answer {
+        Answer::Rows { rows: answered, of } if rows == 1 && of.null_count() > 0 => {
+            Answer::Rows { of: UInt32Array::from(vec![0; of.len()]), rows: answered }
+        }
+        answer => answer,
     }
 }
 

@@ -55,7 +55,13 @@ fn wrong_rows(declared: &Arc<Schema>, rows: usize, answered: &RecordBatch, of: &
         let (told, answered) = (counted(of.len(), "row"), counted(answered.num_rows(), "row"));
         return Some(format!("it said of {told} what they are for and answered {answered}"));
     }
-    if of.null_count() > 0 || !of.values().is_sorted() {
+    if of.null_count() == of.len() {
+        return None;
+    }
+    if of.null_count() > 0 {
+        return Some("some of its rows say which row they are for, and others do not".to_owned());
+    }
+    if !of.values().is_sorted() {
         return Some("its rows are not in the order of the rows they are for".to_owned());
     }
     let last = of.values().last().map_or(0, |last| *last as usize);
@@ -74,6 +80,7 @@ fn wrong_failures(rows: usize, reply: &Reply) -> Option<String> {
             let nulls = values.logical_nulls();
             failed().find(|row| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(*row)))
         }
+        Answer::Rows { of, .. } if of.null_count() > 0 => failed().next(),
         Answer::Rows { of, .. } => {
             failed().find(|row| of.values().binary_search(&u32::try_from(*row).unwrap_or(u32::MAX)).is_ok())
         }
@@ -158,6 +165,12 @@ mod tests {
         assert_eq!(check(&[0, 0, 1], &[1, 2, 3]), "fine");
         assert_eq!(check(&[], &[]), "fine");
         assert_eq!(check(&[1, 1], &[1, 2]), "fine");
+        let whole = |of: Vec<Option<u32>>| {
+            let rows = RecordBatch::try_from_iter_with_nullable([("n", numbers(&[1, 2]), true)]).unwrap();
+            refused(Returns::Rows(schema.clone()), 2, Answer::Rows { rows, of: of.into() })
+        };
+        assert_eq!(whole(vec![None, None]), "fine");
+        assert_eq!(whole(vec![Some(0), None]), "some of its rows say which row they are for, and others do not");
         assert_eq!(check(&[1, 0], &[1, 2]), "its rows are not in the order of the rows they are for");
         assert_eq!(check(&[2], &[1]), "it answered for row 3 of 2 rows");
         assert_eq!(check(&[0], &[1, 2]), "it said of 1 row what they are for and answered 2 rows");

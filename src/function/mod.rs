@@ -136,7 +136,8 @@ pub enum Answer {
     Rows {
         /// With the columns of [`Returns::Rows`].
         rows: RecordBatch,
-        /// For each, which row of the chunk it is for, from 0; never falling.
+        /// For each, which row of the chunk it is for, from 0; never falling. All null if they are for the chunk as a whole: then a
+        /// query can read nothing else of the chunk's rows beside them, and nothing can be kept.
         of: UInt32Array,
     },
 }

@@ -5,14 +5,14 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use arrow::array::{RecordBatch, UInt64Array};
+use arrow::array::{Array, RecordBatch, UInt64Array};
 use arrow::compute::{concat_batches, take_record_batch};
 
 use super::codec::Keys;
 use super::{Cache, Claim, Codec, End, Key, Outcome, Value};
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::function::answering::{Assembly, Calls};
-use crate::function::{Answered, Attempts, BatchContext, CallError, CallErrorKind, Chunk, Function, OnError};
+use crate::function::{Answer, Answered, Attempts, BatchContext, CallError, CallErrorKind, Chunk, Function, OnError, Reply};
 use crate::metrics::FunctionMetrics;
 
 /// Rows that are given out together, at most.
@@ -365,6 +365,10 @@ impl Ask<'_> {
             chunk.args = take_record_batch(&chunk.args, &rows).attempting(ErrorKind::Internal, || "fill a chunk".to_owned())?;
         }
         match self.function.call(&chunk, self.batch).await {
+            Ok(Reply { answer: Answer::Rows { of, .. }, .. }) if of.null_count() > 0 => {
+                let why = "its rows do not say which row they are for: the cache must know";
+                Ok(Err(CallError::new(CallErrorKind::BadAnswer, why)))
+            }
             Ok(reply) => {
                 let mut outcomes: Vec<Outcome> =
                     self.memory.codec.split(&reply.answer, mine.len())?.into_iter().map(Ok).collect();

@@ -22,7 +22,7 @@ pub(super) fn answer_schema(returns: &Returns) -> Schema {
     match returns {
         Returns::Value(data_type) => Schema::new(vec![Field::new("value", data_type.clone(), true)]),
         Returns::Rows(schema) => {
-            let of = Field::new("of", DataType::UInt32, false);
+            let of = Field::new("of", DataType::UInt32, true);
             Schema::new(std::iter::once(of.into()).chain(schema.fields().iter().cloned()).collect::<Fields>())
         }
     }

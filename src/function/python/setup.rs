@@ -98,7 +98,6 @@ impl PythonSettings {
             "function": self.function.as_ref().unwrap_or(&signature.name),
             "returns": STANDARD.encode(returns),
             "rows": matches!(signature.returns, Returns::Rows(_)),
-            "chunk_size": calls.chunk_size,
             "answer_bytes_max": calls.answer_bytes_max,
             "frame_bytes_max": frame_bytes_max,
             "parameters": *calls.parameters,

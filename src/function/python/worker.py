@@ -166,15 +166,14 @@ class Values(Form):
 
 
 class Rows(Form):
-    """Any number of rows for each row: `(index, row)`, or `row` where a chunk is always one row."""
+    """Any number of rows: each `(index, row)` for one of the chunk's rows, or each `row` for the chunk as a whole."""
 
     def __init__(self, schema: Any, setup: dict) -> None:
         super().__init__(schema, setup)
         self.kind = pa.struct(list(schema)[1:])
-        self.single = setup["chunk_size"] == 1
 
     async def answer(self, items: Any, context: Context) -> memoryview:
-        of: list[int] = []
+        of: list[int | None] = []
         rows: list[dict] = []
         batches: list = []
         size = 0
@@ -191,12 +190,12 @@ class Rows(Form):
         batches.append(self.block(of, rows, context))
         return self.written(self.in_order(batches))
 
-    def one(self, item: Any, context: Context) -> tuple[int, dict]:
-        if self.single and isinstance(item, dict):
-            return 0, item
+    def one(self, item: Any, context: Context) -> tuple[int | None, dict]:
+        if isinstance(item, dict):
+            return None, item
         count = len(context.values)
         if not isinstance(item, tuple) or len(item) != 2:
-            raise BadAnswer(f"expected (index of the row that it is for, dict), found {type(item).__name__}")
+            raise BadAnswer(f"expected a dict, or (index of the row that it is for, dict), found {type(item).__name__}")
         index, row = item
         if not isinstance(index, numbers.Integral) or isinstance(index, bool):
             raise BadAnswer(f"expected the index of the row that it is for, found {type(index).__name__}")
@@ -206,17 +205,19 @@ class Rows(Form):
             raise BadAnswer(f"expected a dict for {row_name(context, int(index))}, found {type(row).__name__}")
         return int(index), row
 
-    def block(self, of: list[int], rows: list[dict], context: Context) -> Any:
+    def block(self, of: list[int | None], rows: list[dict], context: Context) -> Any:
         try:
             columns = convert.to_arrow(rows, self.kind).flatten()
         except convert.WrongValue as wrong:
-            raise BadAnswer(told(wrong, "a row for " + row_name(context, of[wrong.index]))) from None
+            index = of[wrong.index]
+            raise BadAnswer(told(wrong, "a row" if index is None else "a row for " + row_name(context, index))) from None
         return pa.record_batch([pa.array(of, pa.uint32()), *columns], schema=self.schema)
 
     def in_order(self, batches: list) -> list:
         table = pa.Table.from_batches(batches, self.schema)
         of = table.column(0).to_pylist()
-        if all(a <= b for a, b in zip(of, of[1:])):
+        # The engine takes a chunk whose rows are all for the whole of it, and refuses one where only some are.
+        if None in of or all(a <= b for a, b in zip(of, of[1:])):
             return batches
         order = sorted(range(len(of)), key=of.__getitem__)
         return table.take(order).to_batches()

@@ -202,6 +202,9 @@ impl Caller {
                 (kept, vec![values], if drops { failed } else { Vec::new() })
             }
             // Rows that failed have none here.
+            Answer::Rows { of, .. } if of.null_count() > 0 && kept.num_columns() > 0 => {
+                return Err(self.rows_of_nobody(&kept));
+            }
             Answer::Rows { rows: yielded, of } => (taken(&kept, &of).map_err(broken)?, yielded.columns().to_vec(), Vec::new()),
         };
         let columns = kept.columns().iter().cloned().chain(answers).collect();
@@ -213,6 +216,15 @@ impl Caller {
         let mut stays = vec![true; joined.num_rows()];
         dropped.iter().for_each(|(row, _)| stays[*row] = false);
         filter_record_batch(&joined, &BooleanArray::from(stays)).map_err(broken)
+    }
+
+    fn rows_of_nobody(&self, kept: &RecordBatch) -> Error {
+        let name = self.callee.name();
+        let message = match kept.num_columns() {
+            1 => "the query reads another column of that row",
+            _ => "the query reads other columns of that row",
+        };
+        Error::config(format!("function {name}: its rows do not say which row they are for, and {message}"))
     }
 
     /// Reports the rows whose calls failed, those of one reason together.

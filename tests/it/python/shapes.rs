@@ -155,11 +155,39 @@ fn a_row_that_is_for_nobody_is_refused() {
             format!("  f: {{ args: n BIGINT, returns: TABLE (k INT), chunk_size: {chunk_size}, python: {{ {{python}} }} }}");
         Fixture::new(&function, &code, "SELECT r.k FROM t, LATERAL f(t.n) AS r", "n BIGINT", &numbers(2)).fails(message);
     };
-    refused("{'k': 1}", 2, "expected (index of the row that it is for, dict), found dict");
+    refused("7", 2, "expected a dict, or (index of the row that it is for, dict), found int");
+    refused("{'k': 1}\n    yield (0, {'k': 1})", 2, "some of its rows say which row they are for, and others do not");
+    refused("{'k': 'one'}", 2, "a row: field k: expected INT, found str");
     refused("(2, {'k': 1})", 2, "it answered for index 2 of 2 rows, which are counted from 0");
     refused("('0', {'k': 1})", 2, "expected the index of the row that it is for, found str");
     refused("(0, 7)", 1, "expected a dict for row 1, found int");
     refused("(1, {'k': 'one'})", 2, "a row for row 2: field k: expected INT, found str");
+}
+
+/// Rows of a chunk as a whole: as many as there are, in any number.
+#[test]
+fn s0_1_rows_of_the_whole_chunk_name_no_row_where_nothing_stands_beside_them() {
+    let code = "
+async def frame(context, rows):
+    yield {'n': len(rows), 'sum': sum(row['n'] for row in rows)}
+    yield {'n': None, 'sum': context.chunk_index}
+";
+    let function = |more: &str| {
+        format!(
+            "  frame: {{ args: n BIGINT, returns: 'TABLE (n INT, sum BIGINT)', chunk_size: 4, python: {{ {{python}} }}{more} }}"
+        )
+    };
+    let sql = "SELECT f.n, f.sum FROM t, LATERAL frame(t.n) AS f";
+    let fixture = Fixture::new(&function(""), code, sql, "n BIGINT", &numbers(6));
+    fixture.run();
+    let expected: Vec<Value> =
+        [(Some(4), 6), (None, 1), (Some(2), 9), (None, 2)].map(|(n, sum)| json!({ "n": n, "sum": sum })).into();
+    assert_eq!(fixture.rows(), expected);
+    let beside = "SELECT t.n, f.sum FROM t, LATERAL frame(t.n) AS f";
+    let refused = "its rows do not say which row they are for, and the query reads another column of that row";
+    Fixture::new(&function(""), code, beside, "n BIGINT", &numbers(6)).fails(refused);
+    let kept = "its rows do not say which row they are for: the cache must know";
+    Fixture::new(&function(", cache: {}"), code, sql, "n BIGINT", &numbers(6)).fails(kept);
 }
 
 /// Where a call is one row there is no doubt.

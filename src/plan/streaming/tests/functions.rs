@@ -180,6 +180,7 @@ async fn calls_nest_and_rows_come_from_the_table_form() {
     let sql = "SELECT name, k.n FROM t, LATERAL numbers(amount / 10) AS k WHERE k.n < 2 AND flag = 1";
     assert_eq!(answers(&functions, sql).await, ["Zed 0", "Zed 1"]);
     assert_eq!(functions.called("numbers"), ["0.5", "3.0"], "conditions sink below it");
+    assert_eq!(answers(&functions, "SELECT k.n FROM t, LATERAL numbers(flag) AS k").await, ["0", "0"], "nothing stands beside");
     let sql = "SELECT name, v FROM t JOIN LATERAL numbers(doubled(flag)) AS k(v)";
     assert_eq!(answers(&functions, sql).await, ["John 0", "John 1", "Zed 0", "Zed 1"]);
     assert_eq!(functions.called("doubled"), ["0.0", "1.0", "1.0"], "an INT is cast");
