@@ -220,7 +220,7 @@ def lists_to_arrow(values: list, kind: Any, path: str) -> Any:
         raise WrongValue(bisect_right(ends, keys.index(None)), path, "has a key that is None")
     items = (item for value in values if value is not None for item in value.values())
     keys = below(iter(keys), kind.key_type, "{key}")
-    return pa.MapArray.from_arrays(offsets, keys, below(items, kind.item_type, "{value}"), type=kind)
+    return pa.MapArray.from_arrays(offsets, keys, below(items, kind.item_type, "{value}")).cast(kind)
 
 
 def joined(path: str, name: str) -> str:

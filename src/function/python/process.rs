@@ -7,13 +7,16 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use memchr::memchr;
+use rustix::io::retry_on_intr;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 /// Receives the worker's program over the socket that is its standard input, and runs it.
 const START: &str = "import socket;s=socket.socket(fileno=0);w=socket.MSG_WAITALL;\
@@ -22,6 +25,8 @@ const START: &str = "import socket;s=socket.socket(fileno=0);w=socket.MSG_WAITAL
 const LINE_BYTES_MAX: usize = 16 << 10;
 /// Lines of standard error that are kept to say why a worker has ended.
 const LAST_LINES: usize = 5;
+/// How long the output of a process is read after its end.
+const PRINTING_MAX: Duration = Duration::from_secs(1);
 
 /// What to start.
 #[derive(Debug, Clone)]
@@ -103,9 +108,9 @@ impl Process {
         kill(&self.group);
     }
 
-    /// Waits until all that it has printed is in the log; it must have ended.
+    /// Waits until all that it has printed is in the log; it must have ended. Not for ever: what has left its group may keep its output.
     pub(super) async fn all_is_printed(&mut self) {
-        while self.output.join_next().await.is_some() {}
+        let _ = timeout(PRINTING_MAX, async { while self.output.join_next().await.is_some() {} }).await;
     }
 
     /// Its last lines on standard error.
@@ -150,14 +155,14 @@ fn keep(
     command.stdin(Stdio::from(OwnedFd::from(socket))).stdout(Stdio::piped()).stderr(Stdio::piped());
     // A Ctrl-C at the terminal is for the engine alone.
     command.process_group(0);
-    let started = command.spawn().and_then(|mut child| {
+    let started = command.spawn().map(|mut child| {
         let id = Pid::from_child(&child);
         *group.lock().unwrap_or_else(PoisonError::into_inner) = Some(id);
         let out = child.stdout.take().map(OwnedFd::from).map(pipe::Receiver::from_owned_fd);
         let err = child.stderr.take().map(OwnedFd::from).map(pipe::Receiver::from_owned_fd);
         let output = out.zip(err).map(|(out, err)| Ok([out?, err?]));
         let output = output.unwrap_or_else(|| Err(std::io::Error::other("it has no output")));
-        Ok((child, output.map(|output| Started { id, output })))
+        (child, output.map(|output| Started { id, output }))
     });
     // Whatever was given to the process is closed here.
     drop(command);
@@ -174,7 +179,8 @@ fn keep(
         }
     };
     // Not waited for before its number was forgotten here.
-    let _ = waitid(WaitId::Pid(Pid::from_child(&child)), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+    let id = Pid::from_child(&child);
+    let _ = retry_on_intr(|| waitid(WaitId::Pid(id), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT));
     kill(group);
     *group.lock().unwrap_or_else(PoisonError::into_inner) = None;
     if let Ok(status) = child.wait() {

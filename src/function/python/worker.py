@@ -33,6 +33,7 @@ from typing import Any, Callable, NoReturn, Optional
 
 HEADER = struct.Struct("<IcQ")
 TEXT_MAX = 16_384
+# What comes between two looks at other calls, and to being cancelled.
 BLOCK_ROWS = 1024
 TRANSIENT = (ConnectionError, TimeoutError, asyncio.TimeoutError, socket.timeout)
 
@@ -131,18 +132,26 @@ def counted(count: int, what: str) -> str:
 
 
 class Form:
-    """What a function answers: `column` is its schema with one column, or several in the table form."""
+    """What a function answers: a single column, or in the table form the index of the row that each is for and its columns."""
 
     def __init__(self, schema: Any, setup: dict) -> None:
         self.schema = schema
         self.bytes_max = setup["answer_bytes_max"]
+        self.frame_bytes_max = setup["frame_bytes_max"]
 
     def written(self, batches: list) -> memoryview:
+        self.check_size(sum(batch.nbytes for batch in batches), self.bytes_max)
         sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, batches[0].schema if batches else self.schema) as stream:
+        with pa.ipc.new_stream(sink, self.schema) as stream:
             for batch in batches:
                 stream.write_batch(batch)
-        return memoryview(sink.getvalue())
+        frame = memoryview(sink.getvalue())
+        self.check_size(len(frame), self.frame_bytes_max)
+        return frame
+
+    def check_size(self, size: int, size_max: int) -> None:
+        if size > size_max:
+            raise BadAnswer(f"its answer of {size} bytes is larger than max_answer, {self.bytes_max} bytes")
 
 
 class Values(Form):
@@ -156,6 +165,8 @@ class Values(Form):
             # Counted to the end, so that the message is right, but not kept.
             if answered <= wanted:
                 values.append(value)
+            if answered % BLOCK_ROWS == 0:
+                await asyncio.sleep(0)
         if answered != wanted:
             raise BadAnswer(f"it answered {counted(answered, 'value')} for {counted(wanted, 'row')}")
         try:
@@ -185,8 +196,9 @@ class Rows(Form):
                 batches.append(self.block(of, rows, context))
                 of, rows = [], []
                 size += batches[-1].nbytes
-                if size > self.bytes_max:
-                    raise BadAnswer(f"its answer is larger than max_answer, {self.bytes_max} bytes")
+                # Not only in the end: a generator may have none.
+                self.check_size(size, self.bytes_max)
+                await asyncio.sleep(0)
         batches.append(self.block(of, rows, context))
         return self.written(self.in_order(batches))
 
@@ -199,11 +211,12 @@ class Rows(Form):
         index, row = item
         if not isinstance(index, numbers.Integral) or isinstance(index, bool):
             raise BadAnswer(f"expected the index of the row that it is for, found {type(index).__name__}")
+        index = int(index)
         if not 0 <= index < count:
             raise BadAnswer(f"it answered for index {index} of {counted(count, 'row')}, which are counted from 0")
         if not isinstance(row, dict):
-            raise BadAnswer(f"expected a dict for {row_name(context, int(index))}, found {type(row).__name__}")
-        return int(index), row
+            raise BadAnswer(f"expected a dict for {row_name(context, index)}, found {type(row).__name__}")
+        return index, row
 
     def block(self, of: list[int | None], rows: list[dict], context: Context) -> Any:
         try:
@@ -334,8 +347,6 @@ class Worker:
                 answer = await self.form.answer(items, context)
             finally:
                 await items.aclose()
-            if len(answer) > self.setup["frame_bytes_max"]:
-                raise BadAnswer(f"its answer of {len(answer)} bytes is larger than max_answer, {self.form.bytes_max} bytes")
             return b"A", answer
         except BadAnswer as error:
             return failure("bad_answer", str(error))
@@ -405,8 +416,8 @@ def main() -> None:
     # User code finds nothing on standard input, and what it starts does not get the socket.
     stream = socket.socket(fileno=os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    # A signal for the whole service is for the engine: it ends its calls first, and then us. Not ignored but handled, so that what
-    # user code starts gets the default.
+    # A signal for the whole service is for the engine: it ends its calls first, and then us. Not ignored but handled, so that
+    # what user code starts gets the default.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
     connection = Connection(stream)

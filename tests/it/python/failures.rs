@@ -79,6 +79,24 @@ async def f(context, values):
     assert!(seen.contains(&json!({ "cancelled": true })), "a call that takes too long is cancelled: {seen:?}");
 }
 
+/// Also where there is no end to it.
+#[test]
+fn an_answer_that_is_too_large_is_refused() {
+    let code = "
+async def text(context, values):
+    yield 'x' * 5_000_000
+
+async def rows(context, rows):
+    while True:
+        yield 0, {'k': 1}
+";
+    let text = "  text: { args: n BIGINT, returns: STRING, python: { {python} } }";
+    let why = "bytes is larger than max_answer, 1048576 bytes";
+    Fixture::new(text, code, "SELECT text(n) AS m FROM t", "n BIGINT", &numbers(1)).fails(why);
+    let rows = "  rows: { args: n BIGINT, returns: TABLE (k BIGINT), timeout: 60s, python: { {python} } }";
+    Fixture::new(rows, code, "SELECT r.k FROM t, LATERAL rows(t.n) AS r", "n BIGINT", &numbers(1)).fails(why);
+}
+
 /// A program for a function whose code does not matter.
 fn fails_to_start(code: &str, python: &str, message: &str) {
     let function = format!("  f: {{ args: n BIGINT, returns: BIGINT, python: {{ {python} }} }}");

@@ -4,6 +4,7 @@
 
 mod chunks;
 mod failures;
+mod session;
 mod shapes;
 mod types;
 mod workers;
