@@ -256,7 +256,7 @@ pub(super) fn function(
 }
 
 /// The same text, never shown: what is written out in the file is no less a secret.
-fn hidden(text: &Text) -> Text {
+pub(super) fn hidden(text: &Text) -> Text {
     if text.is_secret() { text.clone() } else { Text::secret(text.expose(), "(secret)") }
 }
 

@@ -1,12 +1,11 @@
 //! Settings of connections to object stores, and how they become what functions take.
 
 use super::connections::{Connection, Connections, named};
-use super::function_http::{TLS, connection};
+use super::function_http::{TLS, connection, hidden};
 use super::problem::Problems;
 use super::settings::Presence::{Default, Optional, Required};
 use super::settings::{Kind, Setting, Table};
 use super::tables::{ANY_DURATION, plain, setting};
-use super::text::Text;
 use super::values::Values;
 use crate::function::object::{Objects, S3Settings};
 
@@ -57,8 +56,7 @@ pub(super) static FOLDER_CONNECTION: Table = plain(
 
 /// A bucket of the file, set up for all functions that name it.
 pub(super) fn s3(values: &Values, problems: &mut Problems) -> Option<Objects> {
-    let hidden = |text: Text| if text.is_secret() { text } else { Text::secret(text.expose(), "(secret)") };
-    let secret = |name: &str| values.text(name).map(hidden);
+    let secret = |name: &str| values.text(name).as_ref().map(hidden);
     for (one, other) in
         [("access_key_id", "secret_access_key"), ("secret_access_key", "access_key_id"), ("session_token", "access_key_id")]
     {
