@@ -6,8 +6,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder, exponential_buckets,
+    CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder, exponential_buckets,
 };
 
 use crate::error::{Attempt, ErrorKind, Result};
@@ -29,6 +29,8 @@ pub struct Metrics {
     batches: IntCounterVec,
     retries: IntCounterVec,
     batch_duration: HistogramVec,
+    batch_phases: CounterVec,
+    trigger_lag: GaugeVec,
     last_batch_id: IntGaugeVec,
     last_commit: GaugeVec,
     state_rows: IntGaugeVec,
@@ -273,6 +275,14 @@ impl Metrics {
                         .buckets(buckets),
                     QUERY,
                 )?,
+                batch_phases: CounterVec::new(
+                    Opts::new("tidemill_batch_phase_seconds_total", "Time that batches spent in each phase."),
+                    &["pipeline", "query", "phase"],
+                )?,
+                trigger_lag: GaugeVec::new(
+                    Opts::new("tidemill_trigger_lag_seconds", "How much later than its interval the last trigger fired."),
+                    QUERY,
+                )?,
                 last_batch_id: gauge("tidemill_last_batch_id", "Number of the last committed micro-batch.")?,
                 last_commit: GaugeVec::new(
                     Opts::new(
@@ -328,6 +338,8 @@ impl Metrics {
         registry.register(Box::new(self.batches.clone()))?;
         registry.register(Box::new(self.retries.clone()))?;
         registry.register(Box::new(self.batch_duration.clone()))?;
+        registry.register(Box::new(self.batch_phases.clone()))?;
+        registry.register(Box::new(self.trigger_lag.clone()))?;
         registry.register(Box::new(self.last_batch_id.clone()))?;
         registry.register(Box::new(self.last_commit.clone()))?;
         registry.register(Box::new(self.state_rows.clone()))?;
@@ -494,6 +506,16 @@ impl QueryMetrics {
         let labels = &[self.pipeline.as_str(), &self.query];
         self.all.event_time.watermark.with_label_values(labels).set(at_s);
         self.all.event_time.lag.with_label_values(labels).set(lag_s);
+    }
+
+    /// Adds the time that a batch spent in a phase.
+    pub fn batch_phase(&self, phase: &str, time_s: f64) {
+        self.all.batch_phases.with_label_values(&[self.pipeline.as_str(), &self.query, phase]).inc_by(time_s);
+    }
+
+    /// Sets how much later than its interval the last trigger fired; a query without an interval has no such series.
+    pub fn trigger_lag(&self, lag_s: f64) {
+        self.all.trigger_lag.with_label_values(&[self.pipeline.as_str(), &self.query]).set(lag_s);
     }
 
     /// Sets the rows that `operator` holds.

@@ -213,7 +213,7 @@ fn measure(columns: &str, text: &Bytes) -> Outcome {
         metadata: Vec::new(),
         filter: Vec::new(),
         on_malformed: OnMalformed::Fail,
-        keep_malformed: false,
+        keep_malformed: tidemill::format::KeepMalformed::None,
         source: "bench".into(),
         time_zone: "UTC".into(),
         limits: LineLimits::default(),

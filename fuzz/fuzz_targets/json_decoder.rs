@@ -38,7 +38,7 @@ fn request(choice: u8) -> DecodeRequest {
         metadata: Vec::new(),
         filter: Vec::new(),
         on_malformed: if choice % 3 == 0 { OnMalformed::Drop } else { OnMalformed::Permissive },
-        keep_malformed: true,
+        keep_malformed: tidemill::format::KeepMalformed::All,
         source: "fuzz".into(),
         time_zone: "UTC".into(),
         limits: LineLimits { json_depth_max: 4, ..LineLimits::default() },

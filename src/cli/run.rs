@@ -1,15 +1,17 @@
 //! `tidemill run`: the queries of a pipeline file, until they end or a signal comes.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use tidemill::clock::SystemClock;
+use tidemill::engine::control;
 use tidemill::engine::start::{self, Process, Resources};
 use tidemill::metrics::Metrics;
-use tidemill::pipeline::Pipeline;
-use tidemill::service::{self, Service};
+use tidemill::pipeline::{Pipeline, Text};
+use tidemill::service::{self, Access, Limits, Service, Tls};
 use tidemill::{Attempt, Error, ErrorKind, Result, shutdown};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
@@ -40,11 +42,23 @@ pub(super) struct ServiceArguments {
     /// Address of control and state over HTTP; the next free port when the default is taken.
     #[arg(long, value_name = "ADDR")]
     http: Option<SocketAddr>,
+    /// File with the token that requests to `--http` must show; instead of `service.token`.
+    #[arg(long, value_name = "FILE")]
+    http_token_file: Option<PathBuf>,
+    /// Lets `--http` listen beyond loopback although the token and all rows cross the network in clear.
+    #[arg(long)]
+    i_know_insecure: bool,
     /// A further address for `/metrics`, `/healthz` and `/readyz` only.
     #[arg(long, value_name = "ADDR")]
     metrics: Option<SocketAddr>,
     #[command(flatten)]
     log: LogArguments,
+}
+
+/// What stands between `--http` and the world.
+struct Guard {
+    access: Access,
+    tls: Option<Tls>,
 }
 
 impl Run {
@@ -85,20 +99,29 @@ fn io_runtime() -> Result<Runtime> {
 impl ServiceArguments {
     /// Runs `pipeline` after `prepare` has put what it needs on the I/O runtime.
     pub(super) fn run(self, pipeline: Pipeline, prepare: impl FnOnce(&Runtime, &CancellationToken) -> Result<()>) -> Result<()> {
-        self.control_address()?;
+        let guard = self.guard(&pipeline)?;
         let status = StatusLine::new(self.quiet);
         self.log.start(&status)?;
         let (compute, io) = (compute_runtime()?, io_runtime()?);
         let stop = CancellationToken::new();
         prepare(&io, &stop)?;
-        let outcome = compute.block_on(self.supervise(pipeline, &io, status, stop));
+        let outcome = compute.block_on(self.supervise(pipeline, &io, status, stop, guard));
         io.shutdown_timeout(Duration::from_secs(1));
         compute.shutdown_timeout(Duration::from_secs(1));
         outcome
     }
 
-    async fn supervise(self, pipeline: Pipeline, io: &Runtime, status: StatusLine, stop: CancellationToken) -> Result<()> {
+    async fn supervise(
+        self,
+        pipeline: Pipeline,
+        io: &Runtime,
+        status: StatusLine,
+        stop: CancellationToken,
+        guard: Guard,
+    ) -> Result<()> {
         let metrics = Metrics::new()?;
+        let (control, requests) = control::channel();
+        let limits = Limits { connections_max: pipeline.limits.connections_max, ..Limits::default() };
         let name = pipeline.name.clone();
         let console = status.clone();
         let resources = Resources {
@@ -113,42 +136,61 @@ impl ServiceArguments {
         let monitors = start::monitors_of(&pipeline);
         let serving = stop.child_token();
         // Before anything is planned: a large table may take its time, and who asks is told that the queries are starting.
-        self.serve(io, &Service::new(&name, monitors.clone(), metrics), &serving).await?;
+        let service = Service::new(&name, monitors.clone(), metrics, serving.clone()).with_control(control, guard.access);
+        self.serve(io, &service, (limits, guard.tls), &serving).await?;
         let process = Process::start_watched(pipeline, monitors.clone(), resources).await?;
         let line = io.spawn(status.show(monitors, serving.clone()));
-        let outcome = process.wait(shutdown::GRACE).await;
+        let outcome = process.supervise(shutdown::GRACE, requests).await;
         serving.cancel();
         let _ = line.await;
         signals.abort();
         outcome
     }
 
-    fn control_address(&self) -> Result<SocketAddr> {
-        let address = self.http.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 4040)));
-        if address.ip().is_loopback() {
-            return Ok(address);
-        }
-        Err(Error::config(format!(
-            "--http {address} is not a loopback address: control has no authentication; use --metrics for what may be seen anywhere"
-        )))
+    fn address(&self) -> SocketAddr {
+        self.http.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 4040)))
     }
 
-    async fn serve(&self, io: &Runtime, service: &Service, stop: &CancellationToken) -> Result<()> {
-        let address = self.control_address()?;
-        let mut listeners = vec![(address, self.http.is_none(), service.control())];
+    /// Who may use `--http`, and how it is encrypted.
+    fn guard(&self, pipeline: &Pipeline) -> Result<Guard> {
+        let token = match &self.http_token_file {
+            Some(file) => {
+                let shown = file.display().to_string();
+                let read = Text::of_file(file, shown.as_str());
+                Some(read.map_err(|why| Error::config(format!("--http-token-file {shown}: {why}")))?)
+            }
+            None => pipeline.service.token.clone(),
+        };
+        let tls = pipeline.service.tls.as_ref().map(|(certificate, key)| Tls::read(certificate, key)).transpose()?;
+        let token = token.as_ref().map(Text::expose);
+        Ok(Guard { access: Access::new(self.address(), token, tls.is_some(), self.i_know_insecure)?, tls })
+    }
+
+    async fn serve(
+        &self,
+        io: &Runtime,
+        service: &Service,
+        (limits, tls): (Limits, Option<Tls>),
+        stop: &CancellationToken,
+    ) -> Result<()> {
+        let mut listeners = vec![(self.address(), self.http.is_none(), service.control(), true)];
         if let Some(address) = self.metrics {
-            listeners.push((address, false, service.public()));
+            listeners.push((address, false, service.public(), false));
         }
-        for (address, or_next, router) in listeners {
-            let (bound, stop) = (io.spawn(service::bind(address, or_next)), stop.clone());
+        for (address, or_next, router, is_control) in listeners {
+            let bound = io.spawn(service::bind(address, or_next));
             let listener = bound.await.attempting(ErrorKind::Internal, || format!("listen on {address}"))??;
             let local = listener.local_addr().attempting(ErrorKind::Internal, || format!("listen on {address}"))?;
-            info!("metrics at http://{local}/metrics");
-            io.spawn(async move {
-                if let Err(error) = service::serve(listener, router, stop).await {
-                    warn!(error = error.chain(), "the HTTP service ended");
-                }
-            });
+            let tls = tls.clone().filter(|_| is_control);
+            let scheme = if tls.is_some() { "https" } else { "http" };
+            info!("metrics at {scheme}://{local}/metrics");
+            if is_control {
+                info!("live page at {scheme}://{local}/");
+            }
+            if is_control && service.is_insecure() {
+                warn!(%local, "control listens beyond loopback without TLS: the token and all rows cross the network in clear");
+            }
+            io.spawn(service::serve(listener, router, limits, tls, stop.clone()));
         }
         Ok(())
     }

@@ -94,7 +94,10 @@ fn text(queries: &[QueryMonitor]) -> String {
                 ),
                 (QueryState::Running, None) => format!("{}: {}", status.name, status.message.to_lowercase()),
                 (QueryState::Starting, _) => format!("{}: starting", status.name),
-                (QueryState::Paused, _) => format!("{}: paused ({})", status.name, status.error.unwrap_or_default()),
+                (QueryState::Paused, _) => match status.error {
+                    Some(error) => format!("{}: paused ({error})", status.name),
+                    None => format!("{}: paused", status.name),
+                },
                 (QueryState::Stopped, _) => format!("{}: stopped", status.name),
                 (QueryState::Failed, _) => format!("{}: failed", status.name),
             }

@@ -15,7 +15,7 @@ use crate::checkpoint::CheckpointRoot;
 use crate::checkpoint::storage::{LocalVfs, SharedVfs};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::csv::CsvOptions;
-use crate::format::{DecodeRequest, FormatOptions, LineLimits, MetadataColumn, OnMalformed};
+use crate::format::{DecodeRequest, FormatOptions, KeepMalformed, LineLimits, MetadataColumn, OnMalformed};
 use crate::kafka::default_id;
 use crate::pipeline::{
     self, Address, ConsoleFormat, CsvSpec, FileSource, FormatSpec, Pipeline, QuerySpec, SinkConnector, SinkSpec, SocketEndpoint,
@@ -337,7 +337,7 @@ pub(super) fn decode_all_columns(time_zone: &Arc<str>, limits: LineLimits, name:
         metadata: Vec::new(),
         filter: Vec::new(),
         on_malformed: OnMalformed::Permissive,
-        keep_malformed: false,
+        keep_malformed: KeepMalformed::None,
         source: name.into(),
         time_zone: time_zone.clone(),
         limits,
@@ -366,7 +366,11 @@ fn rows_of(pipeline: &Pipeline, query: &QuerySpec, spec: &SourceSpec, scan: &Sca
         // The time of receipt is no column to the decoder.
         filter: scan.filter.iter().filter(|condition| condition.column < schema.fields().len()).cloned().collect(),
         on_malformed: spec.on_malformed,
-        keep_malformed: query.dead_letter.is_some(),
+        keep_malformed: match (&query.dead_letter, pipeline.service.show_rows) {
+            (Some(_), _) => KeepMalformed::All,
+            (None, true) => KeepMalformed::Samples,
+            (None, false) => KeepMalformed::None,
+        },
         ..decode_all_columns(&pipeline.time_zone, pipeline.limits.lines, &spec.name, &schema)
     };
     Ok(SourceRows::Lines(Arc::new(Decoders::new(options, request)?)))

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::hash::Hasher;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray, new_null_array};
 use arrow::datatypes::{FieldRef, Schema};
@@ -16,10 +17,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use twox_hash::XxHash3_64;
 
+use super::glance::SAMPLES_PER_BATCH;
+use super::phases::{PartWork, Waits};
 use super::query::SourceRows;
 use crate::checkpoint::InputChecksum;
 use crate::error::{Attempt, Error, ErrorKind, Result};
-use crate::format::{DecodeRequest, Decoded, Decoder, FormatOptions, Malformed, MetadataColumn, decoder};
+use crate::format::{DecodeRequest, Decoded, Decoder, FormatOptions, KeepMalformed, Malformed, MetadataColumn, decoder};
 use crate::plan::catalog::metadata_field;
 use crate::source::{Chunk, LineChunk, LinePart, ReadBuffer};
 
@@ -104,7 +107,11 @@ pub(super) struct Feed {
     parts_max: usize,
     ready: VecDeque<RecordBatch>,
     counts: SourceCounts,
+    waits: Waits,
+    /// What all parts took, on whatever thread.
+    part_work: Arc<PartWork>,
     malformed: Vec<Malformed>,
+    malformed_max: usize,
     hash: XxHash3_64,
     error: Option<Error>,
 }
@@ -125,6 +132,8 @@ struct Part {
 /// What was read of a source in the end.
 pub(super) struct SourceRead {
     pub(super) counts: SourceCounts,
+    /// How long the batch waited for the source and its decoders.
+    pub(super) waits: Waits,
     pub(super) malformed: Vec<Malformed>,
     pub(super) checksum: InputChecksum,
 }
@@ -132,8 +141,13 @@ pub(super) struct SourceRead {
 impl Feed {
     /// The rows of `chunks`.
     pub(super) fn new(source: &str, rows: SourceRows, chunks: BoxStream<'static, Result<Chunk>>) -> Self {
+        let malformed_max = match &rows {
+            SourceRows::Lines(decoders) if decoders.request.keep_malformed == KeepMalformed::All => usize::MAX,
+            SourceRows::Lines(_) | SourceRows::Columns { .. } => SAMPLES_PER_BATCH,
+        };
         Self {
             source: source.to_owned(),
+            malformed_max,
             rows,
             chunks,
             is_fetched: false,
@@ -143,6 +157,8 @@ impl Feed {
             parts_max: cores() + 1,
             ready: VecDeque::new(),
             counts: SourceCounts::default(),
+            waits: Waits::default(),
+            part_work: Arc::default(),
             malformed: Vec::new(),
             hash: XxHash3_64::new(),
             error: None,
@@ -184,6 +200,7 @@ impl Feed {
             Some(error) => Err(error),
             None => Ok(SourceRead {
                 counts: self.counts,
+                waits: self.waits.with_parts(&self.part_work),
                 malformed: std::mem::take(&mut self.malformed),
                 checksum: InputChecksum { rows: self.counts.read, xxh3: self.hash.finish() },
             }),
@@ -193,7 +210,10 @@ impl Feed {
     /// One step; false when there is nothing more to do.
     async fn advance(&mut self) -> Result<bool> {
         while !self.is_fetched && self.parts.len() < self.parts_max {
-            match self.chunks.try_next().await? {
+            let asked = Instant::now();
+            let chunk = self.chunks.try_next().await?;
+            self.waits.read += asked.elapsed();
+            match chunk {
                 None => {
                     self.is_fetched = true;
                     return self.end_inline().map(|()| true);
@@ -202,13 +222,21 @@ impl Feed {
                     let started = self.start(part)?;
                     self.parts.push_back(started);
                 }
-                Some(Chunk::Lines(chunk)) => return self.decode(&chunk).map(|()| true),
+                Some(Chunk::Lines(chunk)) => {
+                    let begun = Instant::now();
+                    self.decode(&chunk)?;
+                    self.waits.decode += begun.elapsed();
+                    return Ok(true);
+                }
                 Some(Chunk::Rows(rows)) => return self.pick(&rows).map(|()| true),
                 Some(Chunk::Lost(rows)) => self.counts.lost += rows,
             }
         }
         let Some(part) = self.parts.front_mut() else { return Ok(false) };
-        if let Some(piece) = part.pieces.recv().await {
+        let asked = Instant::now();
+        let piece = part.pieces.recv().await;
+        self.waits.parts += asked.elapsed();
+        if let Some(piece) = piece {
             self.take(piece);
             return Ok(true);
         }
@@ -225,18 +253,18 @@ impl Feed {
         self.counts.malformed += piece.lines_malformed;
         self.counts.dropped_malformed += piece.lines_dropped;
         self.counts.decoded = self.counts.read - self.counts.dropped_malformed;
-        self.malformed.extend(piece.malformed);
+        self.malformed.extend(piece.malformed.into_iter().take(self.malformed_max.saturating_sub(self.malformed.len())));
         self.ready.extend(piece.rows.into_iter().filter(|rows| rows.num_rows() > 0));
     }
 
     /// Begins to decode a part.
     fn start(&self, part: Box<dyn LinePart>) -> Result<Part> {
         let SourceRows::Lines(decoders) = &self.rows else { return Err(self.wrong_chunk()) };
-        let decoders = decoders.clone();
+        let (decoders, work) = (decoders.clone(), self.part_work.clone());
         let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
         let end = tokio::task::spawn_blocking(move || {
             let mut worker = decoders.lend()?;
-            let hash = decode_part(part, &mut worker, &sender)?;
+            let hash = decode_part(part, &mut worker, &sender, &work)?;
             decoders.give_back(worker);
             Ok(hash)
         });
@@ -292,25 +320,36 @@ fn cores() -> usize {
 }
 
 /// Reads and decodes a part; the checksum of its lines. Stops early when nobody wants the rest.
-fn decode_part(part: Box<dyn LinePart>, worker: &mut Worker, pieces: &mpsc::Sender<Decoded>) -> Result<u64> {
+fn decode_part(part: Box<dyn LinePart>, worker: &mut Worker, pieces: &mpsc::Sender<Decoded>, work: &PartWork) -> Result<u64> {
     let Worker { decoder, buffer } = worker;
     let mut hash = XxHash3_64::new();
     let mut text_bytes = 0;
-    let send = |decoder: &mut Box<dyn Decoder>| {
+    let begun = Instant::now();
+    let (mut decoding, mut sending) = (Duration::ZERO, Duration::ZERO);
+    let mut send = |decoder: &mut Box<dyn Decoder>, decoding: &mut Duration| {
+        let begun = Instant::now();
         let piece = decoder.finish()?;
-        pieces.blocking_send(piece).map_err(|_| Error::internal("nobody waits for what is being decoded"))
+        let finished = Instant::now();
+        *decoding += finished - begun;
+        let sent = pieces.blocking_send(piece);
+        sending += finished.elapsed();
+        sent.map_err(|_| Error::internal("nobody waits for what is being decoded"))
     };
     part.read(buffer, &mut |chunk| {
         // A part that fits a piece is one, for its end is where another begins anyway.
         if text_bytes >= TEXT_BYTES {
             text_bytes = 0;
-            send(decoder)?;
+            send(decoder, &mut decoding)?;
         }
+        let begun = Instant::now();
         hash.write(&chunk.bytes);
         text_bytes += chunk.bytes.len();
-        decoder.push(chunk)
+        let pushed = decoder.push(chunk);
+        decoding += begun.elapsed();
+        pushed
     })?;
-    send(decoder)?;
+    send(decoder, &mut decoding)?;
+    work.add(begun.elapsed().saturating_sub(decoding + sending), decoding);
     Ok(hash.finish())
 }
 
@@ -360,7 +399,7 @@ mod tests {
             metadata: vec![MetadataColumn::Position, MetadataColumn::File],
             filter: vec![Condition { column: 0, test: Test::Compare(Comparison::Less, Literal::Integer(7)) }],
             on_malformed,
-            keep_malformed: true,
+            keep_malformed: crate::format::KeepMalformed::All,
             source: "t".into(),
             time_zone: "UTC".into(),
             limits: LineLimits::default(),

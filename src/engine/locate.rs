@@ -18,7 +18,7 @@ use super::query::{Query, QuerySource, SourceRows};
 use super::reading::{BatchRead, open_feed, rows_of};
 use crate::checkpoint::PlannedBatch;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::MetadataColumn;
+use crate::format::{KeepMalformed, MetadataColumn};
 use crate::plan::BatchInput;
 use crate::source::OffsetRange;
 
@@ -88,7 +88,7 @@ async fn position(source: &mut QuerySource, range: &OffsetRange, row: usize) -> 
     request.projection.clear();
     request.metadata = vec![MetadataColumn::File, MetadataColumn::Position];
     request.filter.clear();
-    request.keep_malformed = false;
+    request.keep_malformed = KeepMalformed::None;
     let places = SourceRows::Lines(Arc::new(Decoders::new(decoders.options().clone(), request)?));
     let mut feed = open_feed(source, places, range).await?;
     let mut left = row;

@@ -6,6 +6,7 @@
 use std::time::Instant;
 
 use super::Step;
+use super::phases::micros;
 use super::query::{Next, Query};
 use super::report::BatchReport;
 use crate::checkpoint::{PlannedBatch, PreparedBatch};
@@ -19,6 +20,7 @@ impl Query {
         self.parts.monitor.set_batch(batch.0);
         self.parts.monitor.running("Processing new data", true);
         let mut report = BatchReport::start(&planned, self.parts.clock.now_us());
+        report.planned(std::mem::take(&mut self.planning), self.trigger_lag_ms.take());
 
         let (reading, input) = report.time("getBatch", self.read(&planned)).await?;
         self.parts.stop_after.check(batch, Step::Read)?;
@@ -26,12 +28,14 @@ impl Query {
         // A source that cannot be read is why the plan failed, if it did.
         let read = reading.finish().await?;
         report.input(&read.counts);
+        report.ran(read.waits);
         let output = match ran {
             Ok(output) => output,
             Err(error) => return Err(self.located(&planned, &read, error).await),
         };
         self.parts.stop_after.check(batch, Step::Ran)?;
 
+        let preparing = Instant::now();
         let staged = self.stage(&planned, &output, &read.malformed, &mut report).await;
         let staged = staged.map_err(|error| Error::new(error.kind(), format!("batch {batch} failed")).because(error))?;
         // The sources' own sync ran beside the computation; nothing is decided before it has ended.
@@ -53,6 +57,7 @@ impl Query {
         let started = Instant::now();
         self.parts.checkpoint.prepared(&prepared)?;
         report.spent("walCommit", started);
+        report.phases.prepare_us = micros(preparing.elapsed());
         self.parts.plan.commit();
         self.warn_of_watermark(&planned, next_watermark_ms);
         self.tracker = tracker;

@@ -29,6 +29,7 @@ impl Query {
         }
         self.wait_for_tick(stop).await;
         loop {
+            self.wait_while_held(stop).await?;
             if stop.is_cancelled() {
                 return Ok(Next::End);
             }
@@ -43,12 +44,12 @@ impl Query {
             let watermark_ms = self.watermark_ms.max(self.tracker.reached_without_idle_ms(batch_time_us));
             if is_first_and_empty || sources.values().any(|range| range.start != range.end) {
                 self.refresh_tables(stop).await;
-                return self.log_plan(batch, batch_time_us, watermark_ms, sources);
+                return self.log_plan(batch, batch_time_us, watermark_ms, sources, looked);
             }
             if self.parts.trigger != Trigger::Once && watermark_ms > self.late_watermark_ms && self.parts.plan.expires() {
                 self.parts.monitor.running("No new data but cleaning up state", true);
                 self.refresh_tables(stop).await;
-                return self.log_plan(batch, batch_time_us, watermark_ms, sources);
+                return self.log_plan(batch, batch_time_us, watermark_ms, sources, looked);
             }
             if is_bounded(self.parts.trigger) {
                 return Ok(Next::End);
@@ -117,6 +118,7 @@ impl Query {
         batch_time_us: i64,
         watermark_ms: i64,
         sources: BTreeMap<String, OffsetRange>,
+        looked: Instant,
     ) -> Result<Next> {
         self.idle_since_us = None;
         self.parts.monitor.running("Writing offsets to log", true);
@@ -130,8 +132,26 @@ impl Query {
         };
         // Logged before anything is read: a crash from here on must replay exactly these ranges.
         self.parts.checkpoint.planned(&planned)?;
+        self.planning = looked.elapsed();
         self.parts.stop_after.check(batch, Step::Planned)?;
         Ok(Next::Run(planned))
+    }
+
+    /// As long as the query is asked to pause, nothing is planned. What is committed becomes durable, as in any quiet moment, and
+    /// the sources keep what comes next.
+    async fn wait_while_held(&mut self, stop: &CancellationToken) -> Result<()> {
+        if !self.parts.monitor.is_held() {
+            return Ok(());
+        }
+        self.settle().await?;
+        self.parts.monitor.holding();
+        info!(query = self.parts.name, "query paused by request");
+        tokio::select! {
+            () = self.parts.monitor.until_held(false) => info!(query = self.parts.name, "query resumed by request"),
+            () = stop.cancelled() => {}
+        }
+        self.idle_since_us = None;
+        Ok(())
     }
 
     /// With an interval, the next aligned tick after the last batch's start; at once if that is past.
@@ -139,8 +159,10 @@ impl Query {
         let (Trigger::Interval(interval), Some(started_us)) = (self.parts.trigger, self.previous_trigger_us) else { return };
         let tick_us = next_tick_us(started_us, interval);
         let now_us = self.parts.clock.now_us();
+        self.trigger_lag_ms = Some(0);
         if now_us >= tick_us {
             let overran_ms = (now_us - tick_us) / 1000;
+            self.trigger_lag_ms = Some(u64::try_from(overran_ms).unwrap_or(0));
             warn!(query = self.parts.name, overran_ms, "current batch is falling behind its trigger interval");
             return;
         }
@@ -183,6 +205,7 @@ impl Query {
         tokio::select! {
             _ = select_all(waits) => true,
             () = stop.cancelled() => true,
+            () = self.parts.monitor.until_held(true) => true,
             () = tokio::time::sleep(patience) => false,
         }
     }
@@ -202,6 +225,10 @@ impl Query {
     // `&mut`, as a decoder may be sent to another thread but not shared between two.
     async fn sleep_until(&mut self, at_us: i64, longest: Duration, stop: &CancellationToken) {
         let wait = Duration::from_micros(u64::try_from(at_us - self.parts.clock.now_us()).unwrap_or(0));
-        let _ = tokio::time::timeout(wait.min(longest), stop.cancelled()).await;
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.parts.monitor.until_held(true) => {}
+            () = tokio::time::sleep(wait.min(longest)) => {}
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use chrono::DateTime;
 use serde::{Deserialize, Serialize};
 
+use super::phases::Phases;
 use crate::plan::OperatorProgress;
 
 /// How many batches' progress is kept (Spark's `numRecentProgressUpdates`).
@@ -35,6 +36,12 @@ pub struct Progress {
     pub processed_rows_per_second: f64,
     /// Milliseconds per phase, under Spark's names.
     pub duration_ms: BTreeMap<String, u64>,
+    /// Where the batch's time went; a query that is idle has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phases: Option<Phases>,
+    /// How much later than its interval the trigger fired, in milliseconds; of a query with an interval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger_lag_ms: Option<u64>,
     /// Watermark and event times.
     pub event_time: BTreeMap<String, String>,
     /// How far the watermark is behind the batch's time, in milliseconds; of a query that has one.
@@ -115,31 +122,88 @@ pub struct Ledger {
     pub rows_dead_lettered: u64,
 }
 
-/// The last 100 progress records of a query; clones share them.
+impl Ledger {
+    /// Adds what another batch did.
+    pub fn add(&mut self, other: &Self) {
+        // Taken apart as a whole, so that a field that is new cannot be forgotten here.
+        let Self {
+            rows_read,
+            rows_decoded,
+            rows_dropped,
+            rows_malformed,
+            rows_lost,
+            rows_late,
+            rows_future,
+            rows_failed_call,
+            rows_emitted,
+            rows_dead_lettered,
+        } = other;
+        self.rows_read += rows_read;
+        self.rows_decoded += rows_decoded;
+        for (reason, rows) in rows_dropped {
+            match self.rows_dropped.get_mut(reason) {
+                Some(total) => *total += rows,
+                None => drop(self.rows_dropped.insert(reason.clone(), *rows)),
+            }
+        }
+        self.rows_malformed += rows_malformed;
+        self.rows_lost += rows_lost;
+        self.rows_late += rows_late;
+        self.rows_future += rows_future;
+        self.rows_failed_call += rows_failed_call;
+        self.rows_emitted += rows_emitted;
+        self.rows_dead_lettered += rows_dead_lettered;
+    }
+}
+
+/// The last 100 progress records of a query and the sum of all; clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct RecentProgress(Arc<Mutex<VecDeque<Progress>>>);
+pub struct RecentProgress(Arc<Mutex<Recent>>);
+
+#[derive(Debug, Default)]
+struct Recent {
+    kept: VecDeque<Progress>,
+    pushed: u64,
+    totals: Ledger,
+}
 
 impl RecentProgress {
     /// Adds the newest.
     pub fn push(&self, progress: Progress) {
-        let mut kept = self.lock();
-        if kept.len() == KEPT {
-            kept.pop_front();
+        let mut recent = self.lock();
+        if recent.kept.len() == KEPT {
+            recent.kept.pop_front();
         }
-        kept.push_back(progress);
+        recent.pushed += 1;
+        recent.totals.add(&progress.ledger);
+        recent.kept.push_back(progress);
+    }
+
+    /// How many there have been since the process began.
+    pub fn pushed(&self) -> u64 {
+        self.lock().pushed
+    }
+
+    /// What `see` makes of those after the first `seen`, at most the newest `most` of them, oldest first; how many there have been,
+    /// and the sum of all their ledgers.
+    pub fn since<T>(&self, seen: u64, most: usize, see: impl Fn(&Progress) -> T) -> (Vec<T>, u64, Ledger) {
+        let recent = self.lock();
+        let new = usize::try_from(recent.pushed.saturating_sub(seen)).unwrap_or(usize::MAX).min(most);
+        let skipped = recent.kept.len().saturating_sub(new);
+        (recent.kept.iter().skip(skipped).map(see).collect(), recent.pushed, recent.totals.clone())
     }
 
     /// All that are kept, oldest first.
     pub fn all(&self) -> Vec<Progress> {
-        self.lock().iter().cloned().collect()
+        self.lock().kept.iter().cloned().collect()
     }
 
     /// The newest.
     pub fn last(&self) -> Option<Progress> {
-        self.lock().back().cloned()
+        self.lock().kept.back().cloned()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Progress>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Recent> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

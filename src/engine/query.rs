@@ -108,6 +108,10 @@ pub struct QueryParts {
     pub state_bytes_max: u64,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
+    /// Whether every batch emits the whole result.
+    pub is_complete: bool,
+    /// Whether rows are left to be looked at (`service.show_rows`).
+    pub shows_rows: bool,
     /// What the outside may know.
     pub monitor: QueryMonitor,
     /// Counters.
@@ -131,6 +135,9 @@ pub struct Query {
     pub(super) late_watermark_ms: i64,
     pub(super) last_batch_time_us: i64,
     pub(super) previous_trigger_us: Option<i64>,
+    /// How long the batch that comes next was planned, and how late, in milliseconds, its trigger fired.
+    pub(super) planning: Duration,
+    pub(super) trigger_lag_ms: Option<u64>,
     pub(super) batches_run: u64,
     /// Nothing has been committed since the log was synced and the sources were let go.
     pub(super) is_settled: bool,
@@ -176,6 +183,8 @@ impl Query {
             late_watermark_ms: 0,
             last_batch_time_us: 0,
             previous_trigger_us: None,
+            planning: Duration::ZERO,
+            trigger_lag_ms: None,
             batches_run: 0,
             is_settled: true,
             is_state_warned: false,

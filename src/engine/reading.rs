@@ -9,6 +9,7 @@ use futures::{StreamExt, TryStreamExt};
 use tokio::sync::Mutex;
 
 use super::feed::{Feed, SourceCounts};
+use super::phases::Waits;
 use super::query::{Query, QuerySource, SourceRows};
 use crate::checkpoint::{InputChecksum, PlannedBatch};
 use crate::error::Result;
@@ -26,6 +27,7 @@ pub(super) struct Reading(BTreeMap<String, Arc<Mutex<Feed>>>);
 #[derive(Default)]
 pub(super) struct BatchRead {
     pub(super) counts: BTreeMap<String, SourceCounts>,
+    pub(super) waits: Waits,
     pub(super) malformed: Vec<(String, Vec<Malformed>)>,
     pub(super) checksums: BTreeMap<String, InputChecksum>,
 }
@@ -37,6 +39,7 @@ impl Reading {
         for (name, feed) in &self.0 {
             let one = feed.lock().await.finish().await?;
             read.counts.insert(name.clone(), one.counts);
+            read.waits.add(one.waits);
             read.checksums.insert(name.clone(), one.checksum);
             if !one.malformed.is_empty() {
                 read.malformed.push((name.clone(), one.malformed));

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::{debug, warn};
 
 use super::feed::SourceCounts;
+use super::glance::Leaves;
+use super::phases::{Phases, Waits, micros};
 use super::progress::{Ledger, Progress, SinkProgress, SourceProgress, iso_millis, per_second};
 use super::query::Query;
 use super::summary::{EventTimeSummary, summary};
@@ -33,6 +35,9 @@ pub(super) struct BatchReport {
     sinks: Vec<SinkProgress>,
     event_time: BTreeMap<String, String>,
     ledger: Ledger,
+    pub(super) phases: Phases,
+    trigger_lag_ms: Option<u64>,
+    pub(super) leaves: Leaves,
 }
 
 impl BatchReport {
@@ -47,7 +52,21 @@ impl BatchReport {
             sinks: Vec::new(),
             event_time: BTreeMap::new(),
             ledger: Ledger::default(),
+            phases: Phases::default(),
+            trigger_lag_ms: None,
+            leaves: Leaves::default(),
         }
+    }
+
+    /// How long planning took, and how late it began.
+    pub(super) fn planned(&mut self, took: Duration, trigger_lag_ms: Option<u64>) {
+        self.phases.plan_us = micros(took);
+        self.trigger_lag_ms = trigger_lag_ms;
+    }
+
+    /// The plan has run: the time since [`BatchReport::start`], and what of it the batch waited for its sources.
+    pub(super) fn ran(&mut self, waits: Waits) {
+        self.phases.divide(self.started.elapsed(), waits);
     }
 
     #[allow(clippy::disallowed_methods)]
@@ -113,12 +132,14 @@ impl Query {
     pub(super) fn publish(&mut self, planned: &PlannedBatch, commit_started: Instant) {
         let Some(mut report) = self.pending.take() else { return };
         report.spent("commitOffsets", commit_started);
+        report.phases.commit_us = micros(commit_started.elapsed());
         let elapsed_ms = millis(report.started);
         report.duration_ms.insert("triggerExecution".to_owned(), elapsed_ms);
         let since_previous_ms =
             self.previous_trigger_us.map_or(0, |previous| u64::try_from((report.trigger_us - previous) / 1000).unwrap_or(0));
         self.previous_trigger_us = Some(report.trigger_us);
-        let progress = self.progress(planned, report, elapsed_ms, since_previous_ms);
+        let (phases, leaves) = (report.phases, std::mem::take(&mut report.leaves));
+        let progress = Progress { phases: Some(phases), ..self.progress(planned, report, elapsed_ms, since_previous_ms) };
         self.count(&progress);
         if let Some(lag_ms) = progress.watermark_lag_ms {
             self.parts.metrics.watermark(planned.watermark_ms as f64 / 1e3, lag_ms as f64 / 1e3);
@@ -134,6 +155,7 @@ impl Query {
             progress = serde_json::to_string(&progress).unwrap_or_default(),
             "batch committed"
         );
+        self.parts.monitor.glance().add(planned.batch.0, leaves, self.parts.is_complete);
         self.parts.monitor.progress().push(progress);
     }
 
@@ -193,6 +215,8 @@ impl Query {
             input_rows_per_second: per_second(report.ledger.rows_read, since_previous_ms),
             processed_rows_per_second: per_second(report.ledger.rows_read, elapsed_ms),
             duration_ms: report.duration_ms,
+            phases: None,
+            trigger_lag_ms: report.trigger_lag_ms,
             event_time,
             watermark_lag_ms: (!self.tracker.is_empty())
                 .then(|| (planned.batch_time_us / 1000).saturating_sub(planned.watermark_ms)),
@@ -260,6 +284,12 @@ impl Query {
             metrics.rows_dropped(reason, *rows);
         }
         metrics.batches.inc();
+        for (phase, us) in progress.phases.iter().flat_map(Phases::named) {
+            metrics.batch_phase(phase, us as f64 / 1e6);
+        }
+        if let Some(lag_ms) = progress.trigger_lag_ms {
+            metrics.trigger_lag(lag_ms as f64 / 1e3);
+        }
         metrics.batch_duration.observe(progress.batch_duration as f64 / 1000.0);
         metrics.last_batch_id.set(i64::try_from(progress.batch_id).unwrap_or(i64::MAX));
         metrics.last_commit.set(self.parts.clock.now_us() as f64 / 1e6);

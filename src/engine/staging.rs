@@ -25,7 +25,13 @@ impl Query {
                 Some(select) => select.run(output.rows.clone(), planned.batch_time_us).await?,
                 None => output.rows.clone(),
             };
+            if self.parts.shows_rows {
+                report.leaves.rows(&sink.name, &rows);
+            }
             stage_one(sink, &rows, &self.sink_numbers, report, &mut staged)?;
+        }
+        if self.parts.shows_rows {
+            malformed.iter().for_each(|(source, lines)| report.leaves.malformed(planned.batch.0, source, lines));
         }
         if let Some(sink) = &mut self.parts.dead_letter {
             let mut rows = Vec::new();

@@ -7,18 +7,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use tokio::runtime::Handle;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{error, info};
 
 use super::StopAfter;
 use super::connect::Connector;
+pub use super::process::Process;
 use super::query::{Query, QueryParts};
 use super::status::QueryMonitor;
 use super::tables::{self, WatchedTable};
@@ -32,7 +32,7 @@ use crate::pipeline::{self, Pipeline, QuerySpec, SourceConnector, SourceSpec};
 use crate::plan::catalog::StreamScan;
 use crate::plan::event_time;
 use crate::plan::streaming::StreamingPlan;
-use crate::plan::{Catalog, PlanSettings};
+use crate::plan::{Catalog, OutputMode, PlanSettings};
 use crate::sink::console::{OUTPUT_CLOSED, Output};
 use crate::sink::memory::MemoryTable;
 use crate::source::memory::MemoryStream;
@@ -299,10 +299,30 @@ impl Host {
     /// Starts a query of `pipeline` on the current runtime, to be watched through `monitor`. What goes wrong from here on is its
     /// task's outcome.
     pub fn start(&self, pipeline: &Arc<Pipeline>, query: PlannedQuery, monitor: QueryMonitor) -> Running {
-        self.connector.announce(query.name(), query.plan());
-        let stop = self.resources.stop.child_token();
+        self.start_until(pipeline, query, monitor, self.resources.stop.child_token())
+    }
+
+    /// The same, until `stop` is cancelled.
+    pub(super) fn start_until(
+        &self,
+        pipeline: &Arc<Pipeline>,
+        query: PlannedQuery,
+        monitor: QueryMonitor,
+        stop: CancellationToken,
+    ) -> Running {
+        self.announce(&query);
         let task = self.queries.spawn(watched(pipeline.clone(), self.clone(), query, monitor.clone(), stop.clone()));
         Running { monitor, stop, task }
+    }
+
+    /// Says what a query is going to read, before any query opens it.
+    pub(super) fn announce(&self, query: &PlannedQuery) {
+        self.connector.announce(query.name(), query.plan());
+    }
+
+    /// The runtime that sockets live on.
+    pub(super) fn io(&self) -> &Handle {
+        &self.resources.io
     }
 
     /// Waits until no query runs any more.
@@ -321,80 +341,6 @@ impl Host {
 /// A monitor for each query of `pipeline`, in file order.
 pub fn monitors_of(pipeline: &Pipeline) -> Vec<QueryMonitor> {
     pipeline.queries.iter().map(|query| QueryMonitor::new(&query.name)).collect()
-}
-
-/// The queries of one pipeline, running.
-pub struct Process {
-    host: Host,
-    monitors: Vec<QueryMonitor>,
-    tasks: JoinSet<Result<()>>,
-    stop: CancellationToken,
-}
-
-impl Process {
-    /// Plans every query, claims the checkpoint and starts them on the current runtime.
-    pub async fn start(pipeline: Pipeline, resources: Resources) -> Result<Self> {
-        let monitors = monitors_of(&pipeline);
-        Self::start_watched(pipeline, monitors, resources).await
-    }
-
-    /// The same with the monitors of [`monitors_of`], which the outside may look at already.
-    pub async fn start_watched(pipeline: Pipeline, monitors: Vec<QueryMonitor>, resources: Resources) -> Result<Self> {
-        let planned = plan_all(&pipeline).await?;
-        let stop = resources.stop.clone();
-        let host = Host::open(&pipeline.checkpoint, resources)?;
-        for query in &planned {
-            host.connector.announce(query.name(), query.plan());
-        }
-        let pipeline = Arc::new(pipeline);
-        let mut tasks = JoinSet::new();
-        for (query, monitor) in planned.into_iter().zip(&monitors) {
-            let running = host.start(&pipeline, query, monitor.clone());
-            let task = AbortOnDropHandle::new(running.task);
-            tasks.spawn(
-                async move { task.await.unwrap_or_else(|end| Err(Error::internal("a query's task was ended").because(end))) },
-            );
-        }
-        Ok(Self { host, monitors, tasks, stop })
-    }
-
-    /// What each query lets the outside know, in file order.
-    pub fn monitors(&self) -> Vec<QueryMonitor> {
-        self.monitors.clone()
-    }
-
-    /// Waits until no query runs any more. After a stop was asked for, batches that are not done within `grace` are abandoned: a
-    /// restart runs them again. The error is that of the first query that failed.
-    pub async fn wait(mut self, grace: Duration) -> Result<()> {
-        let mut first_error: Option<Error> = None;
-        // On the I/O runtime, whose timers run even if every thread of this one computes.
-        let mut deadline = AbortOnDropHandle::new(self.host.resources.io.spawn(deadline(self.stop.clone(), grace)));
-        loop {
-            let next = tokio::select! {
-                joined = self.tasks.join_next() => joined,
-                _ = &mut deadline => {
-                    info!("abandoning the batches that are still running; a restart runs them again");
-                    self.tasks.abort_all();
-                    break;
-                }
-            };
-            match next {
-                None => break,
-                Some(Ok(Ok(()))) => {}
-                // The disk or the checkpoint is not to be trusted any more: nobody goes on.
-                Some(Ok(Err(error))) if matches!(error.kind(), ErrorKind::Storage | ErrorKind::Fenced) => {
-                    self.stop.cancel();
-                    first_error = Some(error);
-                }
-                Some(Ok(Err(error))) => first_error = first_error.or(Some(error)),
-                Some(Err(join)) => {
-                    first_error = first_error.or(Some(Error::internal("a query's task ended unexpectedly").because(join)))
-                }
-            }
-        }
-        let closed = self.host.close(first_error.is_none()).await;
-        first_error.map_or(closed, Err)
-    }
 }
 
 /// What a row did wrong is told without the row: Spark's messages quote values, and logs hold none.
@@ -422,19 +368,18 @@ async fn watched(
             info!(query = name, "standard output was closed; the query is stopped");
             Ok(())
         }
-        Err(error) => {
-            log_failure(&name, monitor.batch(), &error);
-            Err(error)
-        }
+        Err(error) => return Err(failed(&name, &monitor, error)),
         Ok(()) => Ok(()),
     };
-    monitor.ended(outcome.as_ref().err().map(Error::chain));
+    monitor.ended(None);
     outcome
 }
 
-async fn deadline(stop: CancellationToken, grace: Duration) {
-    stop.cancelled().await;
-    tokio::time::sleep(grace).await;
+/// Tells logs and monitor that a query has failed.
+pub(super) fn failed(name: &str, monitor: &QueryMonitor, error: Error) -> Error {
+    log_failure(name, monitor.batch(), &error);
+    monitor.ended(Some(error.chain()));
+    error
 }
 
 async fn run_one(
@@ -459,6 +404,7 @@ async fn run_one(
         &resources.metrics,
         resources.io.clone(),
     );
+    monitor.glance().planned(plan.picture().clone(), &pipeline.time_zone);
     let parts = QueryParts {
         name: spec.name.clone(),
         time_zone: pipeline.time_zone.clone(),
@@ -475,6 +421,8 @@ async fn run_one(
         stage_bytes_max: pipeline.limits.stage_bytes_max,
         state_bytes_max: pipeline.limits.state_memory_bytes_max,
         clock: resources.clock.clone(),
+        is_complete: spec.output_mode == OutputMode::Complete,
+        shows_rows: pipeline.service.show_rows,
         monitor,
         metrics,
         stop_after: resources.stop_after.clone(),

@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
+use tokio::sync::watch;
 
+use super::glance::Glance;
 use super::progress::RecentProgress;
 
 /// Where a query is in its life.
@@ -15,7 +17,7 @@ pub enum QueryState {
     Starting,
     /// Running batches or waiting for data.
     Running,
-    /// Waiting for something outside to come back; resumes by itself.
+    /// Waiting for something outside to come back, and resumes by itself; or held by request, until it is told to resume.
     Paused,
     /// Ended by itself or by request.
     Stopped,
@@ -37,6 +39,8 @@ pub struct QueryStatus {
     pub is_data_available: bool,
     /// Whether a batch is running.
     pub is_trigger_active: bool,
+    /// Whether it was asked to pause; the batch that was running by then may still be.
+    pub is_held: bool,
     /// Why it is paused or has failed.
     pub error: Option<String>,
     /// The sinks and what they promise.
@@ -62,6 +66,8 @@ pub struct QueryMonitor(Arc<Inner>);
 struct Inner {
     status: Mutex<QueryStatus>,
     progress: RecentProgress,
+    glance: Glance,
+    held: watch::Sender<bool>,
     batch: AtomicU64,
     has_run: AtomicBool,
 }
@@ -75,12 +81,15 @@ impl QueryMonitor {
             message: "Initializing StreamExecution".to_owned(),
             is_data_available: false,
             is_trigger_active: false,
+            is_held: false,
             error: None,
             sinks: Vec::new(),
         };
         Self(Arc::new(Inner {
             status: Mutex::new(status),
             progress: RecentProgress::default(),
+            glance: Glance::default(),
+            held: watch::Sender::new(false),
             batch: AtomicU64::new(NO_BATCH),
             has_run: AtomicBool::new(false),
         }))
@@ -88,12 +97,35 @@ impl QueryMonitor {
 
     /// A copy of the status.
     pub fn status(&self) -> QueryStatus {
-        self.lock().clone()
+        let mut status = self.lock().clone();
+        status.is_held = self.is_held();
+        status
     }
 
     /// The last batches' progress.
     pub fn progress(&self) -> &RecentProgress {
         &self.0.progress
+    }
+
+    /// What a person who looks on may see of its rows and its plan.
+    pub fn glance(&self) -> &Glance {
+        &self.0.glance
+    }
+
+    /// Whether the query was asked to pause.
+    pub fn is_held(&self) -> bool {
+        *self.0.held.borrow()
+    }
+
+    /// Lets no further batch start, or lets them start again.
+    pub(super) fn hold(&self, is_held: bool) {
+        self.0.held.send_if_modified(|held| std::mem::replace(held, is_held) != is_held);
+    }
+
+    /// Completes when the query is held, or is not any more.
+    pub(super) async fn until_held(&self, is_held: bool) {
+        // The sending side lives in `self`, so waiting ends in no other way.
+        let _ = self.0.held.subscribe().wait_for(|held| *held == is_held).await;
     }
 
     /// Whether the query has ever got as far as waiting for or running a batch.
@@ -133,6 +165,26 @@ impl QueryMonitor {
         status.error = Some(error);
     }
 
+    /// It is held, and nothing of it runs.
+    pub(super) fn holding(&self) {
+        self.0.has_run.store(true, Ordering::Relaxed);
+        let mut status = self.lock();
+        status.state = QueryState::Paused;
+        status.message = "Paused by request".to_owned();
+        status.is_trigger_active = false;
+        status.is_data_available = false;
+        status.error = None;
+    }
+
+    /// It begins anew.
+    pub(super) fn starting(&self) {
+        self.hold(false);
+        let mut status = self.lock();
+        status.state = QueryState::Starting;
+        status.message = "Initializing StreamExecution".to_owned();
+        status.error = None;
+    }
+
     pub(super) fn ended(&self, error: Option<String>) {
         let mut status = self.lock();
         status.state = if error.is_some() { QueryState::Failed } else { QueryState::Stopped };
@@ -140,6 +192,8 @@ impl QueryMonitor {
         status.is_trigger_active = false;
         status.is_data_available = false;
         status.error = error;
+        drop(status);
+        self.hold(false);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, QueryStatus> {

@@ -208,7 +208,7 @@ mod tests {
             projection: Vec::new(),
             metadata: vec![MetadataColumn::Position],
             on_malformed: OnMalformed::Permissive,
-            keep_malformed: true,
+            keep_malformed: crate::format::KeepMalformed::All,
             source: "s".into(),
             time_zone: "UTC".into(),
             limits: LineLimits::default(),

@@ -14,7 +14,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use super::column::nullable_field;
 use super::json::{Job, Level, Simd};
 use super::metadata::Metadata;
-use super::{DecodeRequest, Decoded, Decoder, Malformed, OnMalformed};
+use super::{DecodeRequest, Decoded, Decoder, KeepMalformed, Malformed, OnMalformed};
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::source::{LineChunk, LineEnd, Records};
 
@@ -25,6 +25,9 @@ const BLOCK_LINES: usize = 64;
 /// A batch ends early once its lines have this many bytes: offsets have 32 bits.
 const BATCH_BYTES: usize = 64 << 20;
 
+/// Malformed lines that are kept as samples, and bytes of each: a flood of them costs no more than a few.
+const SAMPLES_MAX: usize = 8;
+const SAMPLE_BYTES_MAX: usize = 1024;
 /// Bytes that are searched for line ends at once: they stay in the nearest cache until they are parsed.
 const SLAB_BYTES: usize = 32 << 10;
 
@@ -202,7 +205,12 @@ impl<P: RowParser> LineDecoder<P> {
                 ));
             }
         }
-        if self.request.keep_malformed {
+        let raw = match self.request.keep_malformed {
+            KeepMalformed::All => Some(raw),
+            KeepMalformed::Samples if self.decoded.malformed.len() < SAMPLES_MAX => Some(&raw[..raw.len().min(SAMPLE_BYTES_MAX)]),
+            KeepMalformed::Samples | KeepMalformed::None => None,
+        };
+        if let Some(raw) = raw {
             let position = chunk.position_of(start);
             self.decoded.malformed.push(Malformed {
                 origin: Arc::clone(&chunk.origin),

@@ -73,14 +73,26 @@ pub struct DecodeRequest {
     pub filter: Vec<Condition>,
     /// What malformed lines yield.
     pub on_malformed: OnMalformed,
-    /// Whether to keep malformed lines in [`Decoded::malformed`] (only a dead letter wants them).
-    pub keep_malformed: bool,
+    /// Which malformed lines to keep in [`Decoded::malformed`].
+    pub keep_malformed: KeepMalformed,
     /// The source's name, for `_source` and messages.
     pub source: Arc<str>,
     /// Zone of timestamps that are written without one: an IANA name.
     pub time_zone: Arc<str>,
     /// Longest line in bytes (default 1 MiB), and deepest JSON nesting (default 64).
     pub limits: LineLimits,
+}
+
+/// Which malformed lines a decoder keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeepMalformed {
+    /// None: they are only counted.
+    #[default]
+    None,
+    /// A few between two calls of [`Decoder::finish`], cut, for people to look at.
+    Samples,
+    /// All of them, for a dead letter.
+    All,
 }
 
 /// Limits that are checked before anything is parsed.

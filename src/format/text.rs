@@ -101,7 +101,7 @@ mod tests {
             metadata: vec![MetadataColumn::Position],
             filter: Vec::new(),
             on_malformed: OnMalformed::Permissive,
-            keep_malformed: true,
+            keep_malformed: crate::format::KeepMalformed::All,
             source: "s".into(),
             time_zone: "UTC".into(),
             limits: LineLimits { line_bytes_max: 4, ..LineLimits::default() },

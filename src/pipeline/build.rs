@@ -14,8 +14,8 @@ use super::redis_sink::redis_sink;
 use super::scalar::{Scalar, quoted};
 use super::spec::{
     CheckpointRoot, CleanSource, ConsoleFormat, ConsoleSink, CsvSpec, FileFormat, FileSink, FileSource, FormatSpec, Limits,
-    Pipeline, QuerySpec, RateSource, Refresh, SinkConnector, SinkSpec, SocketEndpoint, SocketSource, SourceConnector, SourceSpec,
-    TableSpec, ViewSpec,
+    Pipeline, QuerySpec, RateSource, Refresh, ServiceSpec, SinkConnector, SinkSpec, SocketEndpoint, SocketSource,
+    SourceConnector, SourceSpec, TableSpec, ViewSpec,
 };
 use super::text::Text;
 use super::values::Values;
@@ -36,6 +36,7 @@ pub(super) fn pipeline(root: &Values, default_name: &str, problems: &mut Problem
     let queries: Option<Vec<_>> = all(root.named("queries"), |name, values| query(name, values, &connections, problems));
     let limits = root.map("limits").and_then(|values| limits(values, problems));
     let functions = function::functions(root, limits.as_ref(), &connections, problems);
+    let service = root.map("service").and_then(|values| service(values, problems));
     let checkpoint = match root.path("checkpoint") {
         Some(path) => CheckpointRoot::At(path),
         None => CheckpointRoot::Temporary,
@@ -50,6 +51,7 @@ pub(super) fn pipeline(root: &Values, default_name: &str, problems: &mut Problem
         functions: functions?,
         queries: queries?,
         limits: limits?,
+        service: service?,
     })
 }
 
@@ -352,4 +354,20 @@ fn limits(values: &Values, problems: &mut Problems) -> Option<Limits> {
         calls_in_flight_max: small("calls_in_flight")?,
         calls_in_flight_per_query_max: small("calls_in_flight_per_query")?,
     })
+}
+
+fn service(values: &Values, problems: &mut Problems) -> Option<ServiceSpec> {
+    let token = values.text("token");
+    if let Some(token) = &token {
+        if let Err(message) = crate::service::check_token(token.expose()) {
+            problems.add(values.place_of("token"), values.about("token", message));
+        }
+    }
+    // What is written out in the file is no less a secret.
+    let token = token.map(|token| if token.is_secret() { token } else { Text::secret(token.expose(), "(secret)") });
+    let tls = match values.map("tls") {
+        Some(tls) => Some((tls.path("certificate")?, tls.path("key")?)),
+        None => None,
+    };
+    Some(ServiceSpec { token, tls, show_rows: values.bool("show_rows")? })
 }

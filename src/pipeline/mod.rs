@@ -47,8 +47,8 @@ pub use schema::json_schema;
 pub use size::{parse_size, show_size};
 pub use spec::{
     CheckpointRoot, CleanSource, ConsoleFormat, ConsoleSink, CsvSpec, FileFormat, FileSink, FileSource, FormatSpec, Limits,
-    MemorySource, Pipeline, Position, QuerySpec, RateSource, Refresh, SinkConnector, SinkSpec, SocketEndpoint, SocketSource,
-    SourceConnector, SourceSpec, TableSpec, Trigger, ViewSpec,
+    MemorySource, Pipeline, Position, QuerySpec, RateSource, Refresh, ServiceSpec, SinkConnector, SinkSpec, SocketEndpoint,
+    SocketSource, SourceConnector, SourceSpec, TableSpec, Trigger, ViewSpec,
 };
 pub use suggest::nearest;
 pub use text::{Address, FilePath, Text};

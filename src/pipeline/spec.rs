@@ -10,7 +10,7 @@ use std::time::Duration;
 use arrow::datatypes::SchemaRef;
 use ipnet::IpNet;
 
-use super::text::{Address, FilePath};
+use super::text::{Address, FilePath, Text};
 use crate::format::{LineLimits, OnMalformed};
 use crate::function::Function;
 use crate::plan::event_time::Watermark;
@@ -43,6 +43,8 @@ pub struct Pipeline {
     pub queries: Vec<QuerySpec>,
     /// What the process may use.
     pub limits: Limits,
+    /// Who may look at it and control it over HTTP.
+    pub service: ServiceSpec,
 }
 
 /// Where a pipeline's logs and states lie.
@@ -396,6 +398,23 @@ pub enum FileFormat {
     Csv(CsvSpec),
     /// Parquet, `.parquet`.
     Parquet,
+}
+
+/// Who may look at a process and control it over HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceSpec {
+    /// What a request must show; without it only this machine is listened to.
+    pub token: Option<Text>,
+    /// Certificate and key (PEM) to encrypt with.
+    pub tls: Option<(FilePath, FilePath)>,
+    /// Whether the page shows rows of results and malformed lines (default true).
+    pub show_rows: bool,
+}
+
+impl Default for ServiceSpec {
+    fn default() -> Self {
+        Self { token: None, tls: None, show_rows: true }
+    }
 }
 
 /// What a process may use.

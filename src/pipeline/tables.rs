@@ -56,6 +56,7 @@ pub(super) static ROOT: Table = plain(
         ),
         setting("queries", Kind::Named(&QUERY), Required, "What to compute, by name."),
         setting("limits", Kind::Table(&LIMITS), Optional, "What the process may use."),
+        setting("service", Kind::Table(&SERVICE), Optional, "Who may look at the process and control it over HTTP."),
         setting(
             "connections",
             Kind::Named(&CONNECTION),
@@ -450,6 +451,36 @@ static JSON_OUT: Table = plain("Format `json` of sinks", "One JSON object per li
 static PARQUET_OUT: Table = plain("Format `parquet` of sinks", "Parquet.", &[]);
 static CSV_OUT: Table =
     plain("Format `csv` of sinks", "Separated values, one record per line.", &[HEADER, SEPARATOR, QUOTE, ESCAPE, NULL_VALUE]);
+
+static SERVICE: Table = plain(
+    "Service",
+    "`service`: who may look at the process and control it over HTTP (`--http`).",
+    &[
+        setting(
+            "token",
+            Kind::Value,
+            Optional,
+            "What a request must show as `Authorization: Bearer …`, of 22 characters or more: better a reference than in the file. \
+             Without it only loopback addresses are listened on.",
+        ),
+        setting("tls", Kind::Table(&SERVICE_TLS), Optional, "Encryption; beyond loopback `--http` needs it beside a token."),
+        setting("show_rows", Kind::Bool, Default("true"), "Whether the page shows rows of results and malformed lines."),
+    ],
+);
+
+static SERVICE_TLS: Table = plain(
+    "Encryption of the service",
+    "`service.tls`: what `--http` is encrypted with.",
+    &[
+        setting(
+            "certificate",
+            Kind::Path,
+            Required,
+            "File with the certificate, PEM, and behind it those that it was signed by.",
+        ),
+        setting("key", Kind::Path, Required, "File with its key, PEM."),
+    ],
+);
 
 const CALLS: Kind = Kind::Count { min: 1, max: IN_FLIGHT_MAX as u64 };
 

@@ -8,6 +8,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 
 use super::event_time::Watermark;
+use super::picture::picture;
 use super::{OperatorFingerprint, ScanRequest};
 use crate::operator::ending::{Ending, duration};
 use crate::watermark::WatermarkPolicy;
@@ -18,6 +19,7 @@ pub struct Explained {
     logical: String,
     incremental: String,
     physical: String,
+    picture: serde_json::Value,
 }
 
 impl Explained {
@@ -27,7 +29,13 @@ impl Explained {
             logical: written.display_indent().to_string(),
             incremental: incremental.display_indent().to_string(),
             physical: displayable(physical.as_ref()).indent(false).to_string(),
+            picture: picture(incremental),
         }
+    }
+
+    /// The incremental plan as a tree of `name`, `detail` and `inputs`.
+    pub fn picture(&self) -> &serde_json::Value {
+        &self.picture
     }
 
     /// All of it, with which rows of the sources decoders leave out and what operators keep.

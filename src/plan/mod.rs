@@ -31,6 +31,7 @@ pub mod function;
 pub mod output_mode;
 pub mod streaming;
 pub mod explain;
+mod picture;
 
 /// Which rows of a stateful result a batch emits (Spark's output modes).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]

@@ -1,23 +1,37 @@
-//! What the process tells over HTTP: health, metrics, and what its queries do.
+//! What the process tells over HTTP: health, metrics, what its queries do, and the live page; and what it can be asked to do.
 //!
-//! Handlers only read shared state and run on the I/O runtime, so that they answer while a batch grinds on the other one.
+//! Handlers only read shared state, or pass a request on, and run on the I/O runtime, so that they answer while a batch grinds on the
+//! other one.
 
-use std::net::SocketAddr;
+mod access;
+mod control;
+mod events;
+mod page;
+mod serve;
+mod tls;
+
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::get;
-use tokio::net::TcpListener;
+use axum::routing::{get, post};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::status::{QueryMonitor, QueryState};
-use crate::error::{Attempt, ErrorKind, Result};
+pub use self::access::{Access, check_token};
+pub use self::serve::{Limits, bind, serve};
+pub use self::tls::Tls;
+use crate::engine::control::Control;
+use crate::engine::status::{QueryMonitor, QueryState, QueryStatus};
 use crate::metrics::Metrics;
 
-/// What the handlers read.
+/// Pages that may follow events at a time.
+const FOLLOWERS_MAX: usize = 32;
+
+/// What the handlers read; clones share it.
 #[derive(Debug, Clone)]
 pub struct Service {
     inner: Arc<Inner>,
@@ -28,30 +42,71 @@ struct Inner {
     pipeline: String,
     queries: Vec<QueryMonitor>,
     metrics: Metrics,
+    control: Option<Control>,
+    access: Access,
+    followers: Arc<Semaphore>,
+    /// Ends what would go on for ever.
+    stop: CancellationToken,
 }
 
 impl Service {
-    /// A service for the queries of one process.
-    pub fn new(pipeline: &str, queries: Vec<QueryMonitor>, metrics: Metrics) -> Self {
-        Self { inner: Arc::new(Inner { pipeline: pipeline.to_owned(), queries, metrics }) }
+    /// A service for the queries of one process, for this machine only and without control. It ends what it streams when `stop` is
+    /// cancelled.
+    pub fn new(pipeline: &str, queries: Vec<QueryMonitor>, metrics: Metrics, stop: CancellationToken) -> Self {
+        let inner = Inner {
+            pipeline: pipeline.to_owned(),
+            queries,
+            metrics,
+            control: None,
+            access: Access::default(),
+            followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
+            stop,
+        };
+        Self { inner: Arc::new(inner) }
     }
 
-    /// Everything: control and state. Meant for loopback.
+    /// The same, through which queries can be controlled by whoever `access` lets in.
+    #[must_use]
+    pub fn with_control(self, control: Control, access: Access) -> Self {
+        let Inner { pipeline, queries, metrics, followers, stop, .. } = &*self.inner;
+        let inner = Inner {
+            pipeline: pipeline.clone(),
+            queries: queries.clone(),
+            metrics: metrics.clone(),
+            control: Some(control),
+            access,
+            followers: followers.clone(),
+            stop: stop.clone(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Everything: page, control and state.
     pub fn control(&self) -> Router {
-        self.public_routes()
+        let guarded = Router::new()
+            .route("/metrics", get(metrics))
             .route("/queries", get(queries))
             .route("/queries/{name}", get(query))
             .route("/queries/{name}/progress", get(progress))
-            .with_state(self.clone())
+            .route("/queries/{name}/plan", get(plan))
+            .route("/queries/{name}/{action}", post(control::act))
+            .route("/events", get(events::follow))
+            .route_layer(from_fn_with_state(self.clone(), access::let_in));
+        // The page itself holds nothing: whoever opens it is asked for the token that what it shows needs.
+        let open = page::routes().route("/healthz", get(healthz)).route("/readyz", get(readyz));
+        let router = guarded.merge(open).layer(from_fn_with_state(self.clone(), access::is_meant));
+        router.layer(from_fn(access::with_headers)).with_state(self.clone())
     }
 
     /// Only what may be seen anywhere: `/metrics`, `/healthz`, `/readyz`.
     pub fn public(&self) -> Router {
-        self.public_routes().with_state(self.clone())
+        let routes = Router::new().route("/metrics", get(metrics)).route("/healthz", get(healthz)).route("/readyz", get(readyz));
+        routes.layer(from_fn(access::with_headers)).with_state(self.clone())
     }
 
-    fn public_routes(&self) -> Router<Service> {
-        Router::new().route("/metrics", get(metrics)).route("/healthz", get(healthz)).route("/readyz", get(readyz))
+    /// Whether what is sent can be read on the way.
+    pub fn is_insecure(&self) -> bool {
+        self.inner.access.is_insecure()
     }
 
     fn find(&self, name: &str) -> Option<&QueryMonitor> {
@@ -59,47 +114,15 @@ impl Service {
     }
 }
 
-/// Binds `address`; with `or_next`, the next free port when it is taken (up to 100 further).
-pub async fn bind(address: SocketAddr, or_next: bool) -> Result<TcpListener> {
-    let mut attempt = address;
-    loop {
-        match TcpListener::bind(attempt).await {
-            Ok(listener) => return Ok(listener),
-            Err(error) => {
-                let taken = error.kind() == std::io::ErrorKind::AddrInUse;
-                let next =
-                    attempt.port().checked_add(1).filter(|port| or_next && taken && *port <= address.port().saturating_add(100));
-                match next {
-                    Some(port) => attempt.set_port(port),
-                    None => return Err(error).attempting(ErrorKind::Config, || format!("listen on {address}")),
-                }
-            }
-        }
-    }
-}
-
-/// Serves `router` until `stop` is cancelled.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> Result<()> {
-    axum::serve(listener, router)
-        .with_graceful_shutdown(async move { stop.cancelled().await })
-        .await
-        .attempting(ErrorKind::Unavailable, || "serve HTTP".to_owned())
-}
-
 async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// 503 while a query is starting or once one has failed, with the names.
+/// 503 while a query is starting or paused or once one has failed, with the names.
 async fn readyz(State(service): State<Service>) -> Response {
-    let not_ready: Vec<String> = service
-        .inner
-        .queries
-        .iter()
-        .map(QueryMonitor::status)
-        .filter(|status| !matches!(status.state, QueryState::Running | QueryState::Stopped))
-        .map(|status| format!("{} {:?}", status.name, status.state).to_lowercase())
-        .collect();
+    let is_ready = |status: &QueryStatus| matches!(status.state, QueryState::Running | QueryState::Stopped);
+    let statuses = service.inner.queries.iter().map(QueryMonitor::status).filter(|status| !is_ready(status));
+    let not_ready: Vec<String> = statuses.map(|status| format!("{} {:?}", status.name, status.state).to_lowercase()).collect();
     if not_ready.is_empty() {
         (StatusCode::OK, "ready\n".to_owned()).into_response()
     } else {
@@ -131,6 +154,13 @@ async fn query(State(service): State<Service>, Path(name): Path<String>) -> Resp
 async fn progress(State(service): State<Service>, Path(name): Path<String>) -> Response {
     match service.find(&name) {
         Some(query) => Json(query.progress().all()).into_response(),
+        None => unknown(&service, &name),
+    }
+}
+
+async fn plan(State(service): State<Service>, Path(name): Path<String>) -> Response {
+    match service.find(&name) {
+        Some(query) => Json(query.glance().plan()).into_response(),
         None => unknown(&service, &name),
     }
 }

@@ -61,7 +61,7 @@ use crate::function::policy::Budget;
 use crate::function::redis::{self, RedisSettings};
 use crate::function::{AsyncFunction, CallSettings, Function, Signature};
 use crate::metrics::Metrics;
-use crate::pipeline::{CheckpointRoot, FormatSpec, Pipeline, SourceSpec, TableSpec, ViewSpec};
+use crate::pipeline::{CheckpointRoot, FormatSpec, Pipeline, ServiceSpec, SourceSpec, TableSpec, ViewSpec};
 use crate::plan::PlanSettings;
 use crate::plan::function::call::find;
 use crate::plan::spark::expression::call::is_built_in;
@@ -148,6 +148,8 @@ impl SessionBuilder {
             functions: Vec::new(),
             queries: Vec::new(),
             limits: self.limits,
+            // Nobody looks on.
+            service: ServiceSpec { token: None, tls: None, show_rows: false },
         };
         let resources = Resources::new(io, Metrics::new()?);
         Ok(Session(Arc::new_cyclic(|inner| {

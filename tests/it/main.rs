@@ -21,6 +21,8 @@ mod event_time;
 mod examples;
 mod kill;
 mod service;
+mod control;
+mod page;
 mod kafka;
 mod redis;
 mod http_server;

@@ -177,6 +177,7 @@ fn pipeline(case: &Value, folder: &Path) -> Result<Pipeline> {
         functions: Vec::new(),
         queries: vec![query],
         limits: Limits::default(),
+        service: Default::default(),
     })
 }
 

@@ -20,7 +20,7 @@ fn decoded(options: CsvOptions, columns: &[(&str, DataType)], text: &str) -> Vec
         metadata: Vec::new(),
         filter: Vec::new(),
         on_malformed: OnMalformed::Permissive,
-        keep_malformed: false,
+        keep_malformed: crate::format::KeepMalformed::None,
         source: "s".into(),
         time_zone: "UTC".into(),
         limits: LineLimits::default(),

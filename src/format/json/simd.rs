@@ -572,7 +572,7 @@ mod tests {
             metadata: Vec::new(),
             filter: Vec::new(),
             on_malformed: OnMalformed::Permissive,
-            keep_malformed: false,
+            keep_malformed: crate::format::KeepMalformed::None,
             source: "s".into(),
             time_zone: "UTC".into(),
             limits: LineLimits::default(),

@@ -65,7 +65,7 @@ fn unknown_keys_get_the_nearest_known_one() {
     check(
         &format!("{RATE}{QUERY}zebra: {{}}"),
         expect![[
-            r#"p.yaml:3:1: unknown setting "zebra"; known here: version, name, checkpoint, time_zone, sources, tables, views, functions, queries, limits, connections"#
+            r#"p.yaml:3:1: unknown setting "zebra"; known here: version, name, checkpoint, time_zone, sources, tables, views, functions, queries, limits, service, connections"#
         ]],
     );
     check(

@@ -8,7 +8,7 @@ use crate::plan::QueryText;
 
 /// A line per part.
 fn listed(pipeline: &Pipeline) -> String {
-    let Pipeline { name, checkpoint, time_zone, sources, tables, views, queries, functions: _, limits } = pipeline;
+    let Pipeline { name, checkpoint, time_zone, sources, tables, views, queries, functions: _, limits, service: _ } = pipeline;
     let mut lines = vec![format!("{name} {checkpoint:?} {time_zone}")];
     lines.extend(sources.iter().map(|source| format!("{source:?}")));
     lines.extend(tables.iter().map(|table| format!("{table:?}")));

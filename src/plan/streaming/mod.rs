@@ -198,6 +198,11 @@ impl StreamingPlan {
         self.explained.text(&self.scans, &kept)
     }
 
+    /// What it does, as a tree of `name`, `detail` and `inputs` that a page can draw.
+    pub fn picture(&self) -> &serde_json::Value {
+        self.explained.picture()
+    }
+
     /// Loads one operator's state from a snapshot (or nothing) followed by later changelogs, oldest first. Kind `Corrupt` if the
     /// bytes are damaged or belong to another plan, `Limit` if the state does not fit.
     pub fn restore(&mut self, operator: &str, changelog: &[Bytes]) -> Result<()> {

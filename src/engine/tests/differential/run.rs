@@ -212,6 +212,8 @@ async fn open(
         stage_bytes_max: u64::MAX,
         state_bytes_max: u64::MAX,
         clock: Arc::new(Still),
+        is_complete: false,
+        shows_rows: true,
         monitor: QueryMonitor::new("q"),
         metrics: plans.metrics.query("p", "q"),
         stop_after: StopAfter::default(),

@@ -79,7 +79,7 @@ fn request(schema: SchemaRef) -> DecodeRequest {
         metadata: Vec::new(),
         filter: Vec::new(),
         on_malformed: OnMalformed::Permissive,
-        keep_malformed: true,
+        keep_malformed: crate::format::KeepMalformed::All,
         source: "s".into(),
         time_zone: "UTC".into(),
         limits: LineLimits::default(),

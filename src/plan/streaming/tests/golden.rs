@@ -29,7 +29,7 @@ fn decoded(ddl: &str, lines: &[Value]) -> RecordBatch {
         metadata: Vec::new(),
         filter: Vec::new(),
         on_malformed: OnMalformed::Permissive,
-        keep_malformed: false,
+        keep_malformed: crate::format::KeepMalformed::None,
         source: "t".into(),
         time_zone: "UTC".into(),
         limits: LineLimits::default(),

@@ -29,7 +29,7 @@ fn rows(schema: &SchemaRef, lines: &[&str]) -> Vec<RecordBatch> {
         metadata: Vec::new(),
         filter: Vec::new(),
         on_malformed: OnMalformed::Permissive,
-        keep_malformed: false,
+        keep_malformed: crate::format::KeepMalformed::None,
         source: "test".into(),
         limits: LineLimits::default(),
         time_zone: "UTC".into(),
