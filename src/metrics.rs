@@ -242,6 +242,11 @@ fn operator_rows() -> prometheus::Result<IntGaugeVec> {
     IntGaugeVec::new(opts, &["pipeline", "query", "operator"])
 }
 
+fn series_refused() -> prometheus::Result<IntCounterVec> {
+    let opts = Opts::new("tidemill_metric_series_refused_total", "Rows whose series was over the limit of a metric sink.");
+    IntCounterVec::new(opts, &["pipeline", "query", "metric"])
+}
+
 impl Metrics {
     /// Declares every series.
     pub fn new() -> Result<Self> {
@@ -313,11 +318,7 @@ impl Metrics {
                     "Times that the changed files of a static table could not be used.",
                     &["pipeline", "table"],
                 )?,
-                series_refused: counter(
-                    "tidemill_metric_series_refused_total",
-                    "Rows whose series was over the limit of a metric sink.",
-                    &["pipeline", "query", "metric"],
-                )?,
+                series_refused: series_refused()?,
                 refresh: Arc::default(),
                 running: gauge("tidemill_query_running", "1 while a query runs, 0 once it has stopped or failed.")?,
             })

@@ -228,7 +228,7 @@ pub(crate) fn call_nothing(calls: u64) -> Result<(), Box<dyn std::error::Error>>
     let last = i64::try_from(calls)?;
     let batches = (0..last).step_by(BATCH_ROWS as usize).map(move |first| {
         let numbers = Int64Array::from_iter_values(first..last.min(first + BATCH_ROWS));
-        Ok(RecordBatch::try_from_iter([("id", Arc::new(numbers) as _)]).map_err(|e| tidemill::Error::internal(e.to_string()))?)
+        RecordBatch::try_from_iter([("id", Arc::new(numbers) as _)]).map_err(|e| tidemill::Error::internal(e.to_string()))
     });
     let mut answers = function.answer(batch, futures::stream::iter(batches.collect::<Vec<_>>()).boxed());
     let sum = runtime.block_on(async {
