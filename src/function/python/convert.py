@@ -7,7 +7,7 @@ import decimal
 import numbers
 from bisect import bisect_right
 from dataclasses import dataclass
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Optional
 
 import pyarrow as pa
 
@@ -140,88 +140,148 @@ def found(value: Any) -> str:
     return type(value).__name__
 
 
-def check_classes(values: list, kind: Any, path: str) -> None:
-    classes = next(classes for holds, classes in CLASSES if holds(kind))
-    # A set of classes is made faster than each value is looked at, and nearly always enough.
-    if set(map(type, values)) - {type(None)} <= classes.plain:
-        return
-    for index, value in enumerate(values):
-        holds = isinstance(value, classes.wide) and not isinstance(value, classes.never)
-        if holds and isinstance(value, datetime.datetime):
-            holds = is_aware(value) == (kind.tz is not None)
-        if value is not None and not holds:
-            raise WrongValue(index, path, f"expected {name_of(kind)}, found {found(value)}")
+Encoder = Callable[[list], Any]
 
 
-def to_arrow(values: list, kind: Any, path: str = "") -> Any:
-    """A column of exactly the declared type, or `WrongValue`."""
-    check_classes(values, kind, path)
+def encoder(kind: Any, path: str = "") -> Encoder:
+    """What makes columns of exactly this type, or raises `WrongValue`. Made once: what the type says is not asked again for each."""
     if pa.types.is_struct(kind):
-        return structs_to_arrow(values, kind, path)
-    if pa.types.is_map(kind) or pa.types.is_list(kind):
-        return lists_to_arrow(values, kind, path)
-    if pa.types.is_binary(kind):
-        values = [bytes(value) if isinstance(value, memoryview) else value for value in values]
-    if pa.types.is_duration(kind) and kind.unit == "s":
-        check_each(values, path, lambda value: value.microseconds == 0, "is not of whole seconds")
-    if str(kind) == "float":
-        check_each(values, path, lambda value: not FLOAT_MAX <= abs(value) < float("inf"), "does not fit into FLOAT")
-    try:
-        return pa.array(values, kind, from_pandas=False)
-    except Exception:
+        return struct_encoder(kind, path)
+    if pa.types.is_map(kind):
+        return map_encoder(kind, path)
+    if pa.types.is_list(kind):
+        return list_encoder(kind, path)
+    return plain_encoder(kind, path)
+
+
+def class_check(kind: Any, path: str) -> Callable[[list], None]:
+    classes = next(classes for holds, classes in CLASSES if holds(kind))
+    plain = classes.plain | {type(None)}
+
+    def check(values: list) -> None:
+        # A set of classes is made faster than each value is looked at, and nearly always enough.
+        if set(map(type, values)) <= plain:
+            return
         for index, value in enumerate(values):
-            try:
-                pa.array([value], kind, from_pandas=False)
-            except Exception as error:
-                raise WrongValue(index, path, f"does not fit into {name_of(kind)}: {error}") from None
-        raise
+            holds = isinstance(value, classes.wide) and not isinstance(value, classes.never)
+            if holds and isinstance(value, datetime.datetime):
+                holds = is_aware(value) == (kind.tz is not None)
+            if value is not None and not holds:
+                raise WrongValue(index, path, f"expected {name_of(kind)}, found {found(value)}")
+
+    return check
 
 
-def check_each(values: list, path: str, holds: Callable[[Any], bool], why: str) -> None:
-    for index, value in enumerate(values):
-        if value is not None and not holds(value):
-            raise WrongValue(index, path, why)
+def plain_encoder(kind: Any, path: str) -> Encoder:
+    check, prepare = class_check(kind, path), preparation(kind, path)
+
+    def encode(values: list) -> Any:
+        check(values)
+        if prepare is not None:
+            values = prepare(values)
+        try:
+            return pa.array(values, kind, from_pandas=False)
+        except Exception:
+            for index, value in enumerate(values):
+                try:
+                    pa.array([value], kind, from_pandas=False)
+                except Exception as error:
+                    raise WrongValue(index, path, f"does not fit into {name_of(kind)}: {error}") from None
+            raise
+
+    return encode
 
 
-def structs_to_arrow(values: list, kind: Any, path: str) -> Any:
-    names = [field.name for field in kind]
-    known = set(names)
-    for index, value in enumerate(values):
-        if value and not value.keys() <= known:
-            unknown = next(key for key in value if key not in known)
-            raise WrongValue(index, path, f"has a field {unknown!r}, which is not declared")
-    columns = [
-        to_arrow([None if value is None else value.get(field.name) for value in values], field.type, joined(path, field.name))
-        for field in kind
-    ]
-    nulls = pa.array([value is None for value in values], pa.bool_())
-    return pa.StructArray.from_arrays(columns, fields=list(kind), mask=nulls)
+def preparation(kind: Any, path: str) -> Optional[Callable[[list], list]]:
+    """What pyarrow would not take, or would cut without a word."""
+    if pa.types.is_binary(kind):
+        return lambda values: [bytes(value) if isinstance(value, memoryview) else value for value in values]
+    if pa.types.is_duration(kind) and kind.unit == "s":
+        return each(path, lambda value: value.microseconds == 0, "is not of whole seconds")
+    if pa.types.is_float32(kind):
+        return each(path, lambda value: not FLOAT_MAX <= abs(value) < float("inf"), "does not fit into FLOAT")
+    return None
 
 
-def lists_to_arrow(values: list, kind: Any, path: str) -> Any:
+def each(path: str, holds: Callable[[Any], bool], why: str) -> Callable[[list], list]:
+    def check(values: list) -> list:
+        for index, value in enumerate(values):
+            if value is not None and not holds(value):
+                raise WrongValue(index, path, why)
+        return values
+
+    return check
+
+
+def struct_encoder(kind: Any, path: str) -> Encoder:
+    check, fields = class_check(kind, path), list(kind)
+    known = {field.name for field in fields}
+    encoders = [(field.name, encoder(field.type, f"{path}.{field.name}" if path else field.name)) for field in fields]
+
+    def encode(values: list) -> Any:
+        check(values)
+        nulls = [value is None for value in values]
+        rows = [{} if value is None else value for value in values] if any(nulls) else values
+        # Most have the same keys.
+        if not all(map(known.issuperset, set(map(tuple, rows)))):
+            unknown = ((index, key) for index, row in enumerate(rows) for key in row if key not in known)
+            index, key = next(unknown)
+            raise WrongValue(index, path, f"has a field {key!r}, which is not declared")
+        columns = [encode([row.get(name) for row in rows]) for name, encode in encoders]
+        mask = pa.array(nulls) if rows is not values else None
+        return pa.StructArray.from_arrays(columns, fields=fields, mask=mask)
+
+    return encode
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Which items of a flat list belong to which value."""
+
+    offsets: Any
+    ends: list[int]
+
+    def below(self, encode: Encoder, items: list) -> Any:
+        try:
+            return encode(items)
+        except WrongValue as wrong:
+            raise WrongValue(bisect_right(self.ends, wrong.index), wrong.path, wrong.why) from None
+
+
+def spans_of(values: list) -> Spans:
     ends, offsets, end = [], [], 0
     for value in values:
         offsets.append(None if value is None else end)
         end += 0 if value is None else len(value)
         ends.append(end)
-    offsets = pa.array([*offsets, end], pa.int32())
-
-    def below(flat: Iterator[Any], kind: Any, what: str) -> Any:
-        try:
-            return to_arrow(list(flat), kind, path + what)
-        except WrongValue as wrong:
-            raise WrongValue(bisect_right(ends, wrong.index), wrong.path, wrong.why) from None
-
-    if not pa.types.is_map(kind):
-        items = (item for value in values if value is not None for item in value)
-        return pa.ListArray.from_arrays(offsets, below(items, kind.value_type, "[]"), type=kind)
-    keys = [key for value in values if value is not None for key in value]
-    if None in keys:
-        raise WrongValue(bisect_right(ends, keys.index(None)), path, "has a key that is None")
-    items = (item for value in values if value is not None for item in value.values())
-    keys = below(iter(keys), kind.key_type, "{key}")
-    return pa.MapArray.from_arrays(offsets, keys, below(items, kind.item_type, "{value}")).cast(kind)
+    return Spans(pa.array([*offsets, end], pa.int32()), ends)
 
 
-def joined(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
+def list_encoder(kind: Any, path: str) -> Encoder:
+    check, encode_items = class_check(kind, path), encoder(kind.value_type, f"{path}[]")
+
+    def encode(values: list) -> Any:
+        check(values)
+        spans = spans_of(values)
+        items = [item for value in values if value is not None for item in value]
+        return pa.ListArray.from_arrays(spans.offsets, spans.below(encode_items, items), type=kind)
+
+    return encode
+
+
+def map_encoder(kind: Any, path: str) -> Encoder:
+    check = class_check(kind, path)
+    encode_keys, encode_items = encoder(kind.key_type, path + "{key}"), encoder(kind.item_type, path + "{value}")
+
+    def encode(values: list) -> Any:
+        check(values)
+        spans = spans_of(values)
+        keys = [key for value in values if value is not None for key in value]
+        if None in keys:
+            raise WrongValue(bisect_right(spans.ends, keys.index(None)), path, "has a key that is None")
+        items = [item for value in values if value is not None for item in value.values()]
+        columns = spans.below(encode_keys, keys), spans.below(encode_items, items)
+        # Not all versions of pyarrow take the type at once.
+        return pa.MapArray.from_arrays(spans.offsets, *columns).cast(kind)
+
+    return encode

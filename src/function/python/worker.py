@@ -157,6 +157,10 @@ class Form:
 class Values(Form):
     """A value for each row."""
 
+    def __init__(self, schema: Any, setup: dict) -> None:
+        super().__init__(schema, setup)
+        self.encode = convert.encoder(schema.field(0).type)
+
     async def answer(self, items: Any, context: Context) -> memoryview:
         wanted, answered = len(context.values), 0
         values: list = []
@@ -170,7 +174,7 @@ class Values(Form):
         if answered != wanted:
             raise BadAnswer(f"it answered {counted(answered, 'value')} for {counted(wanted, 'row')}")
         try:
-            column = convert.to_arrow(values, self.schema.field(0).type)
+            column = self.encode(values)
         except convert.WrongValue as wrong:
             raise BadAnswer(told(wrong, row_name(context, wrong.index))) from None
         return self.written([pa.record_batch([column], schema=self.schema)])
@@ -181,7 +185,7 @@ class Rows(Form):
 
     def __init__(self, schema: Any, setup: dict) -> None:
         super().__init__(schema, setup)
-        self.kind = pa.struct(list(schema)[1:])
+        self.encode = convert.encoder(pa.struct(list(schema)[1:]))
 
     async def answer(self, items: Any, context: Context) -> memoryview:
         of: list[int | None] = []
@@ -220,7 +224,7 @@ class Rows(Form):
 
     def block(self, of: list[int | None], rows: list[dict], context: Context) -> Any:
         try:
-            columns = convert.to_arrow(rows, self.kind).flatten()
+            columns = self.encode(rows).flatten()
         except convert.WrongValue as wrong:
             index = of[wrong.index]
             raise BadAnswer(told(wrong, "a row" if index is None else "a row for " + row_name(context, index))) from None
