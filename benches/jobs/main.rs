@@ -17,6 +17,7 @@ mod kafka_out;
 mod latency;
 mod measure;
 mod peers;
+mod redis;
 mod throughput;
 
 use std::fs;
@@ -59,6 +60,10 @@ const JOBS: &[Job] = &[
     Job { name: "calls_100", run: |bench| calls::http(bench, 100) },
     Job { name: "calls_engine", run: |_| calls::engine() },
     Job { name: "calls_memory", run: calls::in_flight },
+    // With one at a time, a tenth is enough to see how long each takes.
+    Job { name: "redis_1", run: |bench| redis::puts(bench, 10_000, 1) },
+    Job { name: "redis_32", run: |bench| redis::puts(bench, 100_000, 32) },
+    Job { name: "redis_1024", run: |bench| redis::puts(bench, 100_000, 1_024) },
     Job { name: "probe", run: latency::probe },
     Job { name: "tiny", run: latency::tiny },
     Job { name: "latency_1k", run: |bench| latency::at_rate(bench, 1_000) },
@@ -99,6 +104,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let (servers, rows) =
                     arguments.next().zip(arguments.next()).ok_or("an address and a number of rows are missing")?;
                 return kafka::read_bare(&servers, rows.parse()?);
+            }
+            redis::PUTS => {
+                let mut next = || arguments.next().ok_or("an address, a number of puts and a window are missing");
+                return redis::put(&next()?, next()?.parse()?, next()?.parse()?);
             }
             calls::ENGINE => return calls::call_nothing(arguments.next().ok_or("a number of calls is missing")?.parse()?),
             "--peers" => beside_peers = true,

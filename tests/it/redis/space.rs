@@ -41,7 +41,7 @@ async fn s2_1_scenario_16_the_walkthrough() {
     three(&friends).await;
     let window = CallWindow::new(1024);
     let put = window.issue(friends.put("jj", &[("first", "John".into()), ("last", "Jackson".into())]).unwrap()).await;
-    assert_eq!(put.wait().await.unwrap().unwrap(), true);
+    assert!(put.wait().await.unwrap().unwrap());
     let jj = friends.get("jj").await.unwrap().unwrap();
     let expected = [("first", "John".into()), ("last", "Jackson".into()), ("friends", set(&[]))];
     assert_eq!(jj, expected.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<BTreeMap<_, _>>());
@@ -52,7 +52,7 @@ async fn s2_1_scenario_16_the_walkthrough() {
         }
     }
     for _ in 0..12 {
-        assert_eq!(window.next_completed().await.unwrap().result.unwrap().unwrap(), true);
+        assert!(window.next_completed().await.unwrap().result.unwrap().unwrap());
     }
     let jd = friends.get("jd").await.unwrap().unwrap();
     assert_eq!(jd["friends"], set(&["jsmith1", "bjones1", "jj"]));
