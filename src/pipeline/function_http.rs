@@ -78,14 +78,9 @@ pub(super) static HTTP: Table = plain(
             "Statuses after which another attempt may help. Default: 429, 500, 502, 503 and 504.",
         ),
         setting("auth", Kind::Table(&AUTH), Optional, "Who we are. Default: `none`."),
-        setting("tls", Kind::Table(&TLS), Optional, "Certificates. Default: the system's, and none of our own."),
-        setting(
-            "allow_addresses",
-            Kind::Networks,
-            Optional,
-            "Networks beside the public internet that may be called (`10.0.0.0/8`, `127.0.0.1`). Default: none.",
-        ),
-        setting("connect_timeout", ANY_DURATION, Optional, "How long a connection may take. Default: as long as the attempt."),
+        TLS_SETTING,
+        ALLOW_ADDRESSES,
+        CONNECT_TIMEOUT,
         setting(
             "middleware",
             Kind::Choices(STEPS),
@@ -96,20 +91,31 @@ pub(super) static HTTP: Table = plain(
     ],
 );
 
-pub(super) static TLS: Table = plain(
-    "Encryption to an HTTP API",
-    "`functions.<name>.http.tls`, and `tls` of a connection `s3`.",
-    &[
-        setting(
-            "ca",
-            Kind::Path,
-            Optional,
-            "File with the certificates (PEM) that the server's must be signed by. Default: the system's.",
-        ),
-        setting("certificate", Kind::Path, Optional, "File with our own certificate, PEM."),
-        setting("key", Kind::Path, Optional, "File with its key, PEM."),
-    ],
+pub(super) const TLS_SETTING: Setting =
+    setting("tls", Kind::Table(&TLS), Optional, "Certificates. Default: the system's, and none of our own.");
+pub(super) const ALLOW_ADDRESSES: Setting = setting(
+    "allow_addresses",
+    Kind::Networks,
+    Optional,
+    "Networks beside the public internet that may be called (`10.0.0.0/8`, `127.0.0.1`). Default: none.",
 );
+pub(super) const CONNECT_TIMEOUT: Setting =
+    setting("connect_timeout", ANY_DURATION, Optional, "How long a connection may take. Default: as long as the attempt.");
+
+/// Files of certificates, where a server has one and may ask for ours.
+pub(super) static CERTIFICATES: [Setting; 3] = [
+    setting(
+        "ca",
+        Kind::Path,
+        Optional,
+        "File with the certificates (PEM) that the server's must be signed by. Default: the system's.",
+    ),
+    setting("certificate", Kind::Path, Optional, "File with our own certificate, PEM."),
+    setting("key", Kind::Path, Optional, "File with its key, PEM."),
+];
+
+static TLS: Table =
+    plain("Encryption to an HTTP API", "`functions.<name>.http.tls`, and `tls` of a connection `s3`.", &CERTIFICATES);
 
 static AUTH: Table = Table {
     title: "Identity at an HTTP API",

@@ -1,11 +1,11 @@
 //! Settings of connections to object stores, and how they become what functions take.
 
 use super::connections::{Connection, Connections, named};
-use super::function_http::{TLS, connection, hidden};
+use super::function_http::{ALLOW_ADDRESSES, CONNECT_TIMEOUT, TLS_SETTING, connection, hidden};
 use super::problem::Problems;
 use super::settings::Presence::{Default, Optional, Required};
 use super::settings::{Kind, Setting, Table};
-use super::tables::{ANY_DURATION, plain, setting};
+use super::tables::{plain, setting};
 use super::values::Values;
 use crate::function::object::{Objects, S3Settings};
 
@@ -36,14 +36,9 @@ pub(super) static S3_CONNECTION: Table = plain(
             "Whether the bucket stands in the path of URLs; else in front of the host. Default: with `endpoint`, `true`.",
         ),
         setting("allow_http", Kind::Bool, Default("false"), "Whether `endpoint` may begin with `http://`: without encryption."),
-        setting("tls", Kind::Table(&TLS), Optional, "Certificates. Default: the system's, and none of our own."),
-        setting(
-            "allow_addresses",
-            Kind::Networks,
-            Optional,
-            "Networks beside the public internet that may be called (`10.0.0.0/8`, `127.0.0.1`). Default: none.",
-        ),
-        setting("connect_timeout", ANY_DURATION, Optional, "How long a connection may take. Default: as long as the attempt."),
+        TLS_SETTING,
+        ALLOW_ADDRESSES,
+        CONNECT_TIMEOUT,
     ],
 );
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::connections::{Connection, Connections, named};
+use super::function_http::CERTIFICATES;
 use super::problem::Problems;
 use super::settings::Presence::{Default, Optional, Required};
 use super::settings::{Kind, Setting, Table};
@@ -39,20 +40,7 @@ pub(super) static REDIS_CONNECTION: Table = plain(
     ],
 );
 
-static TLS: Table = plain(
-    "Encryption to Redis",
-    "`tls` of a Redis connection.",
-    &[
-        setting(
-            "ca",
-            Kind::Path,
-            Optional,
-            "File with the certificates (PEM) that the server's must be signed by. Default: the system's.",
-        ),
-        setting("certificate", Kind::Path, Optional, "File with our own certificate, PEM."),
-        setting("key", Kind::Path, Optional, "File with its key, PEM."),
-    ],
-);
+static TLS: Table = plain("Encryption to Redis", "`tls` of a Redis connection.", &CERTIFICATES);
 
 /// A connection of the file.
 pub(super) fn connection(values: &Values, problems: &mut Problems) -> Option<RedisConnection> {

@@ -74,7 +74,7 @@ impl PythonSettings {
         mistakes
     }
 
-    /// The function, for [`Session::register_function`](crate::Session::register_function) with the same signature and settings.
+    /// The function, for [`Session::register_function`](crate::session::Session::register_function) with the same signature and settings.
     /// Nothing is started before the first call.
     ///
     /// # Errors
