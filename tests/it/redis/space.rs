@@ -102,11 +102,13 @@ async fn s2_5_never_more_than_the_window_is_outstanding() {
     let window = CallWindow::new(1024);
     let mut done = 0;
     for nth in 0..PUTS {
-        window.issue(numbers.put(&nth.to_string(), &[("x", nth.into())]).unwrap()).await;
-        while let Ok(completed) = window.next_completed_within(Duration::ZERO).await {
-            assert!(completed.result.unwrap().unwrap());
+        // Results are left for a while, so that only the window itself holds puts back.
+        if nth >= 4096 {
+            let put: Result<bool, CallError> = window.next_completed().await.unwrap().result.unwrap();
+            assert!(put.unwrap());
             done += 1;
         }
+        window.issue(numbers.put(&nth.to_string(), &[("x", nth.into())]).unwrap()).await;
     }
     for completed in window.drain().await {
         assert!(completed.result.unwrap().unwrap());
@@ -114,7 +116,7 @@ async fn s2_5_never_more_than_the_window_is_outstanding() {
     }
     assert_eq!(done, PUTS);
     let (most, operations) = proxy.counted();
-    assert!((2..=1024).contains(&most), "{most} were outstanding");
+    assert!((33..=1024).contains(&most), "{most} were outstanding");
     assert_eq!(operations, usize::try_from(PUTS).unwrap());
     assert_eq!(values(&server, &name, PUTS), (0..PUTS).map(Some).collect::<Vec<_>>());
 }
@@ -136,16 +138,16 @@ async fn s2_6_what_was_acknowledged_is_there_after_the_server_was_killed() {
     let numbers = Space::open(&settings).await.unwrap();
     let (mut acknowledged, mut failed, mut next) = (BTreeSet::new(), 0, 0_i64);
     for kill_after in [1, 137, 2_500] {
-        let window = CallWindow::new(256);
+        let window: CallWindow<(i64, Result<bool, CallError>)> = CallWindow::new(256);
         let before = acknowledged.len();
         let mut killing = None;
-        for _ in 0..5_000 {
+        for issued in 0..5_000 {
             let put = numbers.put(&next.to_string(), &[("x", next.into())]).unwrap();
             let nth = next;
             window.issue(async move { (nth, put.await) }).await;
             next += 1;
-            while let Ok(completed) = window.next_completed_within(Duration::ZERO).await {
-                match completed.result.unwrap() {
+            if issued >= 512 {
+                match window.next_completed().await.unwrap().result.unwrap() {
                     (nth, Ok(put)) => assert!(put && acknowledged.insert(nth)),
                     (_, Err(error)) => {
                         assert!(matches!(error.kind, CallErrorKind::Unavailable | CallErrorKind::Timeout), "{error}");
