@@ -28,9 +28,7 @@ pub struct Metrics {
     event_time: EventTimeSeries,
     batches: IntCounterVec,
     retries: IntCounterVec,
-    batch_duration: HistogramVec,
-    batch_phases: CounterVec,
-    trigger_lag: GaugeVec,
+    time: BatchTimes,
     last_batch_id: IntGaugeVec,
     last_commit: GaugeVec,
     state_rows: IntGaugeVec,
@@ -237,6 +235,33 @@ impl FunctionMetrics {
     }
 }
 
+/// What batches' time went to.
+#[derive(Clone)]
+struct BatchTimes {
+    duration: HistogramVec,
+    phases: CounterVec,
+    trigger_lag: GaugeVec,
+}
+
+impl BatchTimes {
+    fn new() -> prometheus::Result<Self> {
+        let duration = HistogramOpts::new("tidemill_batch_duration_seconds", "Time from a batch's trigger to its commit.");
+        let phases = Opts::new("tidemill_batch_phase_seconds_total", "Time that batches spent in each phase.");
+        let lag = Opts::new("tidemill_trigger_lag_seconds", "How much later than its interval the last trigger fired.");
+        Ok(Self {
+            duration: HistogramVec::new(duration.buckets(exponential_buckets(0.000_25, 2.0, 20)?), QUERY)?,
+            phases: CounterVec::new(phases, &["pipeline", "query", "phase"])?,
+            trigger_lag: GaugeVec::new(lag, QUERY)?,
+        })
+    }
+
+    fn register(&self, registry: &Registry) -> prometheus::Result<()> {
+        registry.register(Box::new(self.duration.clone()))?;
+        registry.register(Box::new(self.phases.clone()))?;
+        registry.register(Box::new(self.trigger_lag.clone()))
+    }
+}
+
 fn operator_rows() -> prometheus::Result<IntGaugeVec> {
     let opts = Opts::new("tidemill_state_operator_rows", "Rows that a stateful operator holds.");
     IntGaugeVec::new(opts, &["pipeline", "query", "operator"])
@@ -253,7 +278,6 @@ impl Metrics {
         let counter = |name: &str, help: &str, labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
         let gauge = |name: &str, help: &str| IntGaugeVec::new(Opts::new(name, help), QUERY);
         let declare = || -> prometheus::Result<Self> {
-            let buckets = exponential_buckets(0.000_25, 2.0, 20)?;
             Ok(Self {
                 registry: Registry::new(),
                 rows_read: counter("tidemill_rows_read_total", "Rows read from a source.", &["pipeline", "query", "source"])?,
@@ -275,19 +299,7 @@ impl Metrics {
                     "Steps that failed for a reason outside and were tried again.",
                     QUERY,
                 )?,
-                batch_duration: HistogramVec::new(
-                    HistogramOpts::new("tidemill_batch_duration_seconds", "Time from a batch's trigger to its commit.")
-                        .buckets(buckets),
-                    QUERY,
-                )?,
-                batch_phases: CounterVec::new(
-                    Opts::new("tidemill_batch_phase_seconds_total", "Time that batches spent in each phase."),
-                    &["pipeline", "query", "phase"],
-                )?,
-                trigger_lag: GaugeVec::new(
-                    Opts::new("tidemill_trigger_lag_seconds", "How much later than its interval the last trigger fired."),
-                    QUERY,
-                )?,
+                time: BatchTimes::new()?,
                 last_batch_id: gauge("tidemill_last_batch_id", "Number of the last committed micro-batch.")?,
                 last_commit: GaugeVec::new(
                     Opts::new(
@@ -338,9 +350,7 @@ impl Metrics {
         self.functions.register(registry)?;
         registry.register(Box::new(self.batches.clone()))?;
         registry.register(Box::new(self.retries.clone()))?;
-        registry.register(Box::new(self.batch_duration.clone()))?;
-        registry.register(Box::new(self.batch_phases.clone()))?;
-        registry.register(Box::new(self.trigger_lag.clone()))?;
+        self.time.register(registry)?;
         registry.register(Box::new(self.last_batch_id.clone()))?;
         registry.register(Box::new(self.last_commit.clone()))?;
         registry.register(Box::new(self.state_rows.clone()))?;
@@ -371,7 +381,7 @@ impl Metrics {
             watermark_far_ahead: self.event_time.far_ahead.with_label_values(labels),
             batches: self.batches.with_label_values(labels),
             retries: self.retries.with_label_values(labels),
-            batch_duration: self.batch_duration.with_label_values(labels),
+            batch_duration: self.time.duration.with_label_values(labels),
             last_batch_id: self.last_batch_id.with_label_values(labels),
             last_commit: self.last_commit.with_label_values(labels),
             state_rows: self.state_rows.with_label_values(labels),
@@ -511,12 +521,12 @@ impl QueryMetrics {
 
     /// Adds the time that a batch spent in a phase.
     pub fn batch_phase(&self, phase: &str, time_s: f64) {
-        self.all.batch_phases.with_label_values(&[self.pipeline.as_str(), &self.query, phase]).inc_by(time_s);
+        self.all.time.phases.with_label_values(&[self.pipeline.as_str(), &self.query, phase]).inc_by(time_s);
     }
 
     /// Sets how much later than its interval the last trigger fired; a query without an interval has no such series.
     pub fn trigger_lag(&self, lag_s: f64) {
-        self.all.trigger_lag.with_label_values(&[self.pipeline.as_str(), &self.query]).set(lag_s);
+        self.all.time.trigger_lag.with_label_values(&[self.pipeline.as_str(), &self.query]).set(lag_s);
     }
 
     /// Sets the rows that `operator` holds.
