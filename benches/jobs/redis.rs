@@ -98,12 +98,11 @@ pub(crate) fn put(address: &str, count: u64, window: usize) -> Result<(), Box<dy
         let space = Space::open(&settings).await?;
         let calls = CallWindow::new(window);
         for number in 0..count {
-            let put = space.put(&number.to_string(), &[("x", i64::try_from(number)?.into())])?;
-            calls.issue(put).await;
-            // What has completed is told at once, so that the window holds what is outstanding and no more.
-            while let Ok(done) = calls.next_completed_within(Duration::ZERO).await {
-                done.result??;
+            // A place, and what completed told: the window holds what is outstanding and no more.
+            if number >= window as u64 {
+                calls.next_completed().await?.result??;
             }
+            calls.issue(space.put(&number.to_string(), &[("x", i64::try_from(number)?.into())])?).await;
         }
         for done in calls.drain().await {
             done.result??;

@@ -14,7 +14,7 @@ use super::answering::{Answering, Assembly};
 use super::cache::{Cache, Codec, Memory, Recalling};
 use super::plain::Plain;
 use super::policy::{Breaker, BreakerState, Budget, RateLimit, Retry};
-use super::{Answer, AsyncFunction, CallError, CallErrorKind, CallSettings, Signature};
+use super::{Answer, AsyncFunction, CallError, CallErrorKind, CallSettings, OnError, Signature};
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::metrics::FunctionMetrics;
 
@@ -162,6 +162,11 @@ impl Function {
         let (_, columns, _) = args.into_parts();
         RecordBatch::try_new_with_options(self.args.clone(), columns, &options)
             .attempting(ErrorKind::Internal, || format!("pass the arguments of function {:?}", self.signature.name))
+    }
+
+    /// Whether a call or a row that failed so fails the batch: one of a function that is set up wrong always does, as no other will be answered.
+    pub(super) fn fails_batch(&self, error: &CallError) -> bool {
+        self.settings.on_error == OnError::Fail || error.kind == CallErrorKind::Config
     }
 
     /// The error of a batch that fails because a call for `rows`, counted from 1, did.

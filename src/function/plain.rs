@@ -9,7 +9,7 @@ use arrow::array::RecordBatch;
 use super::answering::{Assembly, Calls};
 use super::check::nothing;
 use super::chunks::Chunker;
-use super::{Answered, BatchContext, CallError, Chunk, Function, OnError, Reply};
+use super::{Answered, BatchContext, CallError, Chunk, Function, Reply};
 use crate::error::Result;
 use crate::metrics::FunctionMetrics;
 
@@ -86,16 +86,15 @@ impl Assembly for Plain {
 
     fn put(&mut self, called: Called) -> Result<()> {
         let (start, rows) = (called.rows.start - 1, called.rows.len());
-        let fails_batch = self.function.settings.on_error == OnError::Fail;
         let (answer, failed) = match called.result {
             Ok(reply) => {
-                if let Some((row, error)) = reply.failed.first().filter(|_| fails_batch) {
+                if let Some((row, error)) = reply.failed.iter().find(|(_, error)| self.function.fails_batch(error)) {
                     let number = called.rows.start + row;
                     return Err(self.function.failed(&(number..number + 1), error.clone()));
                 }
                 (reply.answer, reply.failed.into_iter().map(|(row, error)| (row, Arc::new(error))).collect())
             }
-            Err(error) if fails_batch => return Err(self.function.failed(&called.rows, error)),
+            Err(error) if self.function.fails_batch(&error) => return Err(self.function.failed(&called.rows, error)),
             Err(error) => {
                 let error = Arc::new(error);
                 let failed: Vec<_> = (0..rows).map(|row| (row, error.clone())).collect();

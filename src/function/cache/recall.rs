@@ -12,7 +12,7 @@ use super::codec::Keys;
 use super::{Cache, Claim, Codec, End, Key, Outcome, Value};
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::function::answering::{Assembly, Calls};
-use crate::function::{Answer, Answered, Attempts, BatchContext, CallError, CallErrorKind, Chunk, Function, OnError, Reply};
+use crate::function::{Answer, Answered, Attempts, BatchContext, CallError, CallErrorKind, Chunk, Function, Reply};
 use crate::metrics::FunctionMetrics;
 
 /// Rows that are given out together, at most.
@@ -350,9 +350,11 @@ impl Ask<'_> {
     }
 
     fn unless_it_fails_the_batch(&self, outcome: &Outcome) -> Result<Outcome> {
-        match (outcome, self.function.settings.on_error) {
-            (Err(error), OnError::Fail) => Err(self.function.failed(&self.chunk.context.rows, error.as_ref().clone())),
-            (outcome, _) => Ok(outcome.clone()),
+        match outcome {
+            Err(error) if self.function.fails_batch(error) => {
+                Err(self.function.failed(&self.chunk.context.rows, error.as_ref().clone()))
+            }
+            outcome => Ok(outcome.clone()),
         }
     }
 

@@ -289,3 +289,15 @@ async fn a_row_that_fails_alone_fails_the_batch_where_that_is_wanted() {
         assert_eq!(failed.chain(), format!("could not call function \"risk\" for {which} (attempts: 1): not 5"));
     }
 }
+
+#[tokio::test]
+async fn a_function_that_is_set_up_wrong_fails_the_batch_whatever_is_declared() {
+    for on_error in [OnError::ReturnNull, OnError::DropRow] {
+        for cache in [None, Some(CacheSettings::default())] {
+            let settings = CallSettings { on_error, cache, ..settings() };
+            let fixture = Fixture::new(settings, |_, _| async { Err(error(CallErrorKind::Config, "no interpreter")) });
+            let failed = fixture.values(&[1]).await.unwrap_err();
+            assert_eq!((failed.kind(), fixture.seen.calls().len()), (ErrorKind::Config, 1));
+        }
+    }
+}

@@ -95,12 +95,20 @@ impl Fixture {
         let mut parts = self.0.answer(context, futures::stream::iter([Ok(batch(paths))]).boxed());
         let mut all = Vec::new();
         while let Some(part) = parts.next().await {
-            let part = part.unwrap();
+            let part = match part {
+                Ok(part) => part,
+                Err(error) => {
+                    // Set up wrong: that is the end of the batch.
+                    let error = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref()).expect("a call failed");
+                    all.push(told(error));
+                    break;
+                }
+            };
             let failed: BTreeMap<usize, Arc<CallError>> = part.failed.into_iter().collect();
             let Answer::Values(values) = part.answer else { panic!("values") };
             for row in 0..part.rows {
                 all.push(match failed.get(&row) {
-                    Some(error) => format!("{} {} {}", error.kind.name(), error.attempts, error.message),
+                    Some(error) => told(error),
                     None => json(&values, row),
                 });
             }
@@ -111,6 +119,10 @@ impl Fixture {
     async fn one(&self, path: &str) -> String {
         self.all(&[path]).await.remove(0)
     }
+}
+
+fn told(error: &CallError) -> String {
+    format!("{} {} {}", error.kind.name(), error.attempts, error.message)
 }
 
 fn batch(paths: Vec<Option<&str>>) -> RecordBatch {
