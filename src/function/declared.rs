@@ -117,7 +117,7 @@ impl Function {
     /// cancels them.
     ///
     /// # Errors
-    /// Where a failure fails the batch ([`OnError::Fail`](super::OnError::Fail)), the first one, after all other calls have been
+    /// Where a failure fails the batch ([`OnError::Fail`]), the first one, after all other calls have been
     /// cancelled; it is the stream's last item. It is [`ErrorKind::Unavailable`] if the other side did not answer,
     /// [`ErrorKind::Config`] if the function is set up wrong, else [`ErrorKind::Data`]. Also any error of `args`.
     pub fn answer(
