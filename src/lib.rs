@@ -19,6 +19,7 @@ pub mod state;
 pub mod sink;
 pub mod checkpoint;
 pub mod engine;
+pub mod maintenance;
 pub mod session;
 pub mod metrics;
 pub mod service;

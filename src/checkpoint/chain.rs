@@ -143,11 +143,20 @@ impl Chain {
 
     /// The files that recovery may need.
     pub(super) fn files(&self) -> impl Iterator<Item = &str> {
-        self.links.iter().filter_map(|link| match &link.blob.place {
-            Place::File(file) => Some(file.as_str()),
-            Place::Inline(_) => None,
-        })
+        files(&self.links)
     }
+
+    /// The files of the newest snapshot and of the changes after it.
+    pub(super) fn files_since_snapshot(&self) -> impl Iterator<Item = &str> {
+        files(self.since_snapshot())
+    }
+}
+
+fn files(links: &[Link]) -> impl Iterator<Item = &str> {
+    links.iter().filter_map(|link| match &link.blob.place {
+        Place::File(file) => Some(file.as_str()),
+        Place::Inline(_) => None,
+    })
 }
 
 #[cfg(test)]

@@ -189,9 +189,18 @@ impl History {
 
     /// Files that recovery may need.
     pub(super) fn files(&self) -> BTreeSet<&str> {
+        self.files_staged().chain(self.operators.values().flat_map(Chain::files)).collect()
+    }
+
+    /// The files without which a start fails, or has to begin from an older snapshot.
+    pub(super) fn files_needed(&self) -> BTreeSet<&str> {
+        self.files_staged().chain(self.operators.values().flat_map(Chain::files_since_snapshot)).collect()
+    }
+
+    /// The files of output that is decided and not committed.
+    fn files_staged(&self) -> impl Iterator<Item = &str> {
         let is_open = |batch: BatchId| self.committed.is_none_or(|committed| batch > committed);
-        let staged = self.staged.iter().filter(|(batch, _)| is_open(*batch)).map(|(_, file)| file.as_str());
-        staged.chain(self.operators.values().flat_map(Chain::files)).collect()
+        self.staged.iter().filter(move |(batch, _)| is_open(*batch)).map(|(_, file)| file.as_str())
     }
 
     /// Whether the fold began with the log's first segment.

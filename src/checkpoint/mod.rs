@@ -11,6 +11,7 @@ mod recovery;
 mod identity;
 mod meta;
 mod inspect;
+mod verify;
 mod reader;
 mod history;
 mod chain;
@@ -28,6 +29,7 @@ pub use recovery::{FirstStep, LastBatch, Recovered};
 pub use root::CheckpointRoot;
 pub(crate) use root::kernel_text;
 pub use snapshot::{SnapshotWriter, WrittenSnapshot};
+pub use verify::{Examined, examine};
 
 use std::collections::BTreeMap;
 

@@ -281,8 +281,8 @@ impl Checkpoint {
     }
 }
 
-const STATE: &str = "state";
-const STAGE: &str = "stage";
+pub(super) const STATE: &str = "state";
+pub(super) const STAGE: &str = "stage";
 
 /// State is not partitioned yet: everything is in partition 0.
 pub(super) fn state_file(operator: &str, batch: BatchId, attempt: &str, kind: &str) -> String {
@@ -303,7 +303,7 @@ fn sweep(vfs: &SharedVfs, dir: &Path, folder: &str, named: &BTreeSet<&str>) -> R
 
 /// Whether the checkpoint was created to the end. The log comes first and `meta` last, so a log without `meta` is a creation that a
 /// crash cut short, unless a batch stands in it.
-fn check_complete(has_meta: bool, has_log: bool, history: &History, dir: &Path) -> Result<bool> {
+pub(super) fn check_complete(has_meta: bool, has_log: bool, history: &History, dir: &Path) -> Result<bool> {
     let missing = match (has_meta, has_log) {
         (true, false) => "its log is missing",
         (false, true) if history.has_steps() => "its file `meta` is missing",

@@ -34,6 +34,7 @@ pub(super) struct Visited<'a> {
     pub(super) segment: SegmentName,
     /// Where the frame begins in the segment's file.
     pub(super) offset: u64,
+    pub(super) at: FrameAt,
     pub(super) found: &'a Found,
     pub(super) step: &'a Step,
 }
@@ -102,9 +103,10 @@ fn fold(
             return Err(refuse("a frame is labelled with another batch"));
         }
         history.check(&step).map_err(|what| refuse(&what))?;
-        visit(Visited { segment: name, offset: offset as u64, found, step: &step });
         let inline_at = (found.payload.start + head_bytes) as u64;
-        history.apply(step, FrameAt { segment: name, inline_at, end: found.head.position + found.stride as u64 });
+        let at = FrameAt { segment: name, inline_at, end: found.head.position + found.stride as u64 };
+        visit(Visited { segment: name, offset: offset as u64, at, found, step: &step });
+        history.apply(step, at);
         offset += found.stride;
     }
     if end.is_none() && scanned.frames.last().is_some_and(|found| found.head.kind == Kind::Sealed) {

@@ -30,6 +30,15 @@ impl CheckpointRoot {
         Self::open_as(vfs, path.as_ref(), false)
     }
 
+    /// The same for a folder that must be a root already; any other is [`ErrorKind::Config`].
+    pub fn open_existing(vfs: SharedVfs, path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        if !vfs.list(&absolute(path)?)?.iter().any(|entry| entry.is_dir && entry.name == QUERIES) {
+            return Err(Error::config(format!("{} is no checkpoint root: it has no folder {QUERIES}", path.display())));
+        }
+        Self::open_as(vfs, path, false)
+    }
+
     /// A root for a pipeline without `checkpoint:`, which [`CheckpointRoot::finish`] removes. No restart looks for it, so it never waits
     /// for the disk.
     pub fn temporary() -> Result<Self> {
@@ -89,6 +98,13 @@ impl CheckpointRoot {
         let dir = self.inner.path.join(SOURCES).join(file_name(source));
         self.inner.vfs.create_dir(&dir)?;
         Ok(dir)
+    }
+
+    /// The folders of sources that have one, by name: of an ingest log (`orders`) or of a query's list of files (`total.orders`).
+    pub fn source_dirs(&self) -> Result<Vec<(String, PathBuf)>> {
+        let sources = self.inner.path.join(SOURCES);
+        let entries = self.inner.vfs.list(&sources)?;
+        Ok(entries.into_iter().filter(|entry| entry.is_dir).map(|entry| (entry.name.clone(), sources.join(entry.name))).collect())
     }
 
     /// The queries that have a checkpoint here, as their folders are named.

@@ -1,6 +1,7 @@
 //! Arguments → command; one file per command.
 
 mod check;
+mod checkpoint;
 mod demo;
 mod explain;
 mod init;
@@ -40,6 +41,9 @@ enum Command {
     Init(init::Init),
     /// Shows what a checkpoint root holds: log, offsets, and the contents of state.
     Inspect(inspect::Inspect),
+    /// Looks after a checkpoint root that no process has open.
+    #[command(subcommand)]
+    Checkpoint(checkpoint::Checkpoint),
     /// Runs a producer of card transactions and the fraud query on it, in one process.
     Demo(demo::Demo),
 }
@@ -69,6 +73,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Schema => schema::execute(),
         Command::Init(init) => init.execute(),
         Command::Inspect(inspect) => inspect.execute(),
+        Command::Checkpoint(checkpoint) => checkpoint.execute(),
         Command::Demo(demo) => demo.execute(),
     };
     match outcome {

@@ -22,6 +22,7 @@ mod examples;
 mod kill;
 mod service;
 mod control;
+mod operating;
 mod page;
 mod kafka;
 mod redis;

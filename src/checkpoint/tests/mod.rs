@@ -14,6 +14,7 @@ use crate::source::Offset;
 
 mod crash;
 mod damage;
+mod verify;
 mod daily;
 
 /// Small, so that a few batches rotate segments and write files.

@@ -15,6 +15,7 @@ mod tests;
 
 pub use clean::CleanSource;
 pub use reader::{TableFiles, read_table, table_files};
+pub use taken::{ListExamined, examine};
 
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};

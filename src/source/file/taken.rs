@@ -221,6 +221,26 @@ impl TakenFiles {
     }
 }
 
+/// A list of taken files that was read to its end.
+#[derive(Debug, Clone, Copy)]
+pub struct ListExamined {
+    /// Files that are known, so that they are not read again.
+    pub seen: usize,
+    /// Files, or pieces of growing ones, that batches may still read.
+    pub entries: usize,
+    /// Bytes of the list.
+    pub bytes: usize,
+}
+
+/// Reads the list of taken files in `dir` and changes nothing; `None` when there is none. A damaged list is [`ErrorKind::Corrupt`].
+pub fn examine(vfs: &SharedVfs, dir: &Path) -> Result<Option<ListExamined>> {
+    let Some(newest) = vfs.list(dir)?.iter().filter_map(|entry| generation(&entry.name)).max() else { return Ok(None) };
+    let path = dir.join(name(newest));
+    let bytes = vfs.read(&path)?.ok_or_else(|| corrupt(&path, "it is gone"))?;
+    let content = Content::parse(&bytes).map_err(|why| corrupt(&path, &why))?;
+    Ok(Some(ListExamined { seen: content.seen.len(), entries: content.entries.len(), bytes: bytes.len() }))
+}
+
 /// What a list says.
 #[derive(Debug, Default)]
 struct Content {

@@ -4,6 +4,7 @@
 //! waits for it. Offsets are positions in the log. It is opened once per process and source; its queries share it, and it forgets
 //! what all of them have released. When it is full nothing more is accepted, so clients are held back by their connection.
 
+mod examine;
 mod log;
 mod reader;
 mod record;
@@ -13,6 +14,7 @@ mod state;
 mod tests;
 mod writer;
 
+pub use examine::{LogExamined, examine};
 pub use reader::IngestSource;
 
 use std::collections::VecDeque;
@@ -114,7 +116,7 @@ impl Ingest {
         stats: Arc<SourceStats>,
     ) -> Result<Self> {
         vfs.create_dir(dir)?;
-        let Recovered { mut segments, leftovers: mut emptied, mut end, end_row, torn_bytes, base_max } = recover(&vfs, dir)?;
+        let Recovered { mut segments, leftovers: mut emptied, mut end, end_row, torn_bytes, base_max, .. } = recover(&vfs, dir)?;
         if torn_bytes > 0 {
             warn!(dir = %dir.display(), bytes = torn_bytes, "the ingest log ended in a record that a crash left unfinished");
             stats.log_bytes_torn.store(torn_bytes, Ordering::Relaxed);

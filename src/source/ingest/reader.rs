@@ -19,9 +19,9 @@ use crate::source::{Chunk, Extent, LineChunk, LineEnd, Offset, OffsetRange, Read
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Place {
     /// The log that it is a place of.
-    log: u32,
+    pub(super) log: u32,
     /// Of a record.
-    position: u64,
+    pub(super) position: u64,
     /// Bytes of the record's lines that come before.
     #[serde(default, skip_serializing_if = "is_zero")]
     skip: u64,

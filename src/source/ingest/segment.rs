@@ -161,6 +161,8 @@ pub(super) struct Recovered {
     pub(super) segments: Vec<Arc<Segment>>,
     /// Empty segments that a later one has replaced, to be removed when there is another again.
     pub(super) leftovers: Vec<PathBuf>,
+    /// A newest segment that was never used, not even for its header.
+    unused: Option<PathBuf>,
     /// One past the last record, and rows up to there.
     pub(super) end: u64,
     pub(super) end_row: u64,
@@ -175,11 +177,23 @@ pub(super) struct Recovered {
 /// # Errors
 /// `CKPT_CORRUPT` when anything that had been synced is damaged, as far as that can be seen without reading all of it.
 pub(super) fn recover(vfs: &SharedVfs, dir: &Path) -> Result<Recovered> {
+    let recovered = survey(vfs, dir)?;
+    if let Some(unused) = &recovered.unused {
+        vfs.remove(unused)?;
+        // Or it could come back behind the next one.
+        vfs.sync_dir(dir)?;
+    }
+    Ok(recovered)
+}
+
+/// The same, changing nothing.
+pub(super) fn survey(vfs: &SharedVfs, dir: &Path) -> Result<Recovered> {
     let mut bases: Vec<u64> = vfs.list(dir)?.iter().filter_map(|entry| base(&entry.name)).collect();
     bases.sort_unstable();
     let base_max = bases.last().copied();
     let mut segments: Vec<Segment> = Vec::new();
     let mut leftovers = Vec::new();
+    let mut unused = None;
     for base in &bases {
         let path = dir.join(name(*base));
         match open(vfs.as_ref(), &path, *base)? {
@@ -193,11 +207,7 @@ pub(super) fn recover(vfs: &SharedVfs, dir: &Path) -> Result<Recovered> {
                 segments.push(segment);
             }
             // Synced before anything else is written to it, so it was never used.
-            None if Some(*base) == base_max => {
-                vfs.remove(&path)?;
-                // Or it could come back behind the next one.
-                vfs.sync_dir(dir)?;
-            }
+            None if Some(*base) == base_max => unused = Some(path),
             None => return Err(corrupt(&path, "its header is damaged")),
         }
     }
@@ -222,7 +232,7 @@ pub(super) fn recover(vfs: &SharedVfs, dir: &Path) -> Result<Recovered> {
         last.set_end(end);
     }
     let segments = segments.into_iter().map(Arc::new).collect();
-    Ok(Recovered { segments, leftovers, end, end_row, torn_bytes, base_max })
+    Ok(Recovered { segments, leftovers, unused, end, end_row, torn_bytes, base_max })
 }
 
 /// Takes the last segment off when it is empty and `next` follows the one before it: an opening that finds an empty segment creates
