@@ -219,6 +219,7 @@ pub(crate) fn call_nothing(calls: u64) -> Result<(), Box<dyn std::error::Error>>
     let settings = CallSettings { chunk_size: 1, max_in_flight: 100, ..CallSettings::default() };
     let function = Arc::new(Function::new(signature, Arc::new(Nothing), settings, Arc::new(Budget::new(1_000)))?);
     let batch = BatchContext {
+        origin: "p/q/7/f.1".into(),
         query: "bench".into(),
         batch_id: 0,
         query_budget: Arc::new(Budget::new(1_000)),

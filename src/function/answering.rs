@@ -66,6 +66,7 @@ impl<T: Send + 'static> Calls<T> {
     {
         self.made += 1;
         let context = ChunkContext {
+            origin: self.batch.origin.clone(),
             query: self.batch.query.clone(),
             batch_id: self.batch.batch_id,
             partition: 0,

@@ -13,6 +13,7 @@ use crate::metrics::{FunctionMetrics, Metrics};
 /// What the functions of a query are called with.
 #[derive(Debug, Clone)]
 pub struct QueryCalls {
+    pipeline: Arc<str>,
     query: Arc<str>,
     batch_id: u64,
     budget: Arc<Budget>,
@@ -34,7 +35,7 @@ impl QueryCalls {
             (name, Arc::new(series))
         });
         let (metrics, budget) = (Arc::new(metrics.collect()), Arc::new(Budget::new(in_flight_max)));
-        Self { query: query.into(), batch_id: 0, budget, metrics, runtime }
+        Self { pipeline: pipeline.into(), query: query.into(), batch_id: 0, budget, metrics, runtime }
     }
 
     /// The same in the batch of this number.
@@ -43,11 +44,13 @@ impl QueryCalls {
         Self { batch_id, ..self.clone() }
     }
 
-    /// For one of the functions.
-    pub(crate) fn of(&self, function: &str) -> Result<BatchContext> {
+    /// For one of the functions; `call` tells the query's calls of functions apart.
+    pub(crate) fn of(&self, function: &str, call: &str) -> Result<BatchContext> {
         let metrics = self.metrics.get(function).cloned();
         let metrics = metrics.ok_or_else(|| Error::internal(format!("function {function} is not one of the query's")))?;
+        let origin = format!("{}/{}/{}/{function}.{call}", self.pipeline, self.query, self.batch_id);
         Ok(BatchContext {
+            origin: origin.into(),
             query: self.query.clone(),
             batch_id: self.batch_id,
             query_budget: self.budget.clone(),

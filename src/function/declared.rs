@@ -36,6 +36,8 @@ pub struct Function {
 /// For which batch of which query a function is called.
 #[derive(Debug, Clone)]
 pub struct BatchContext {
+    /// Names the calls: pipeline, query, batch, function, and which of the query's calls of functions they are.
+    pub origin: Arc<str>,
     /// Name of the query.
     pub query: Arc<str>,
     /// The batch.

@@ -92,6 +92,8 @@ pub struct Chunk {
 /// Where a chunk is from.
 #[derive(Debug, Clone)]
 pub struct ChunkContext {
+    /// Pipeline, query, batch, function, and which of the query's calls of functions it is: with the row it names what is asked.
+    pub origin: Arc<str>,
     /// Name of the query.
     pub query: Arc<str>,
     /// The batch it belongs to.

@@ -99,7 +99,8 @@ fn a_row_tells_of_its_call() {
     assert!(rows[1]["c"]["error"].as_str().unwrap().contains("exhausted"), "{rows:?}");
     // printf '{"u":"u0"}' | sha256sum
     assert_eq!(rows[0]["c"]["row_hash"], "ebfbd8c988e221b7df2b31d6ed122f611a5a9975d88ed600f1b6afe724a71389");
-    assert_eq!(rows[2]["c"]["request_id"], "q/0/call/3");
+    let id = rows[2]["c"]["request_id"].as_str().unwrap();
+    assert!(id.contains("/q/0/call.") && id.ends_with("/3"), "{id}");
 }
 
 /// Every secret a function can hold is somewhere in this pipeline, and in nothing that it leaves behind.

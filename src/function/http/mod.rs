@@ -108,7 +108,6 @@ pub struct Shared {
 /// An HTTP API as a function.
 #[derive(Debug)]
 struct HttpFunction {
-    name: String,
     args: Fields,
     method: Method,
     url: UrlTemplate,
@@ -125,7 +124,7 @@ impl AsyncFunction for HttpFunction {
     async fn call(&self, chunk: Chunk) -> Result<Reply, CallError> {
         debug_assert_eq!((chunk.args.num_rows(), chunk.args.num_columns()), (1, self.args.len()), "a call is of one row");
         let context = chunk.context;
-        let request_id = format!("{}/{}/{}/{}", context.query, context.batch_id, self.name, context.rows.start);
+        let request_id = format!("{}/{}", context.origin, context.rows.start);
         let args = Arguments { row: chunk.args, time_zone: self.time_zone.clone(), request_id: request_id.into() };
         let requested_at_us = self.clock.now_us();
         let call = Arc::new(Call::new(args, context.attempts));

@@ -109,7 +109,6 @@ pub fn function(
         }
     }
     let function = HttpFunction {
-        name: signature.name.clone(),
         args: signature.args.clone(),
         method: parts.method,
         url: parts.url,

@@ -398,7 +398,10 @@ def failure(kind: str, message: str) -> tuple[bytes, bytes]:
 
 
 def summary(error: BaseException) -> str:
-    text = str(error).strip()
+    try:
+        text = str(error).strip()
+    except Exception as wrong:  # the user's own __str__
+        text = f"(its text cannot be made: {type(wrong).__name__})"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

@@ -153,7 +153,14 @@ impl Fixture {
 
 fn batch(query: &str, query_budget: &Arc<Budget>) -> BatchContext {
     let metrics = Arc::new(Metrics::new().unwrap().function("p", query, "risk"));
-    BatchContext { query: query.into(), batch_id: 7, query_budget: query_budget.clone(), metrics, runtime: Handle::current() }
+    BatchContext {
+        origin: format!("p/{query}/7/risk.1").into(),
+        query: query.into(),
+        batch_id: 7,
+        query_budget: query_budget.clone(),
+        metrics,
+        runtime: Handle::current(),
+    }
 }
 
 /// Batches of so many rows each, whose numbers count up from 0.

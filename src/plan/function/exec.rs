@@ -174,6 +174,12 @@ fn together(parts: Vec<Answered>) -> Result<Vec<Answered>> {
 }
 
 impl Caller {
+    /// The number that the plan has given to the column of the answer: another one for each call, and the same whenever it is planned.
+    fn number(&self) -> &str {
+        let answer = self.schema.field(self.keep.len()).name();
+        answer.rsplit_once('#').map_or(answer.as_str(), |(_, number)| number)
+    }
+
     /// The arguments of `rows`, as the function declares them.
     fn arguments(&self, rows: &RecordBatch) -> Result<RecordBatch> {
         let declared = &self.callee.0.signature().args;
@@ -311,7 +317,7 @@ impl ExecutionPlan for CallExec {
     fn execute(&self, _partition: usize, context: Arc<TaskContext>) -> DataFusionResult<SendableRecordBatchStream> {
         let batch = context.session_config().get_extension::<QueryCalls>();
         let batch = batch.ok_or_else(|| DataFusionError::from(Error::internal("a function was called outside a batch")))?;
-        let batch = batch.of(self.function())?;
+        let batch = batch.of(self.function(), self.caller.number())?;
         let (caller, waiting) = (self.caller.clone(), Arc::new(Mutex::new(Waiting::default())));
         let (taking, given) = (caller.clone(), waiting.clone());
         let args = partitions_in_turn(self.input.clone(), context).map(move |rows| {

@@ -71,6 +71,7 @@ impl Placing<'_> {
 
     fn filter(&self, filter: Filter) -> Result<Placed> {
         let mut below = self.placed(Arc::unwrap_or_clone(filter.input))?;
+        refuse_in_subqueries(&filter.predicate)?;
         if first_called(&filter.predicate).is_none() {
             return below.filtered(filter.predicate);
         }
@@ -104,6 +105,7 @@ impl Placing<'_> {
         let input = extension.node.inputs().into_iter().next().cloned();
         let input = input.ok_or_else(|| Error::internal("a node lost its input"))?;
         let exprs = extension.node.expressions();
+        exprs.iter().try_for_each(refuse_in_subqueries)?;
         if exprs.iter().all(|expr| first_called(expr).is_none()) {
             let node = extension.node.with_exprs_and_inputs(exprs, vec![self.closed(input)?]).map_err(broken)?;
             return Ok(Placed { plan: LogicalPlan::Extension(Extension { node }), made: Vec::new() });
@@ -119,7 +121,9 @@ impl Placing<'_> {
 
     /// Any other node has no place for calls.
     fn other(&self, plan: LogicalPlan) -> Result<Placed> {
-        refuse(&plan.expressions(), "this place")?;
+        let exprs = plan.expressions();
+        refuse(&exprs, "this place")?;
+        exprs.iter().try_for_each(refuse_in_subqueries)?;
         let plan = plan.map_children(|child| self.closed(child).map(Transformed::yes).map_err(Into::into)).map_err(broken)?;
         Ok(Placed { plan: plan.data, made: Vec::new() })
     }
@@ -151,15 +155,33 @@ impl Placed {
 
 /// Refuses calls that are not made for every row.
 fn refuse_conditional(expr: &Expr) -> Result<()> {
+    refuse_in_subqueries(expr)?;
+    let conditional = |inner: &Expr| match inner {
+        Expr::Case(_) => first_called(inner).map(|name| (name, "CASE, or what is evaluated for some rows only")),
+        _ => None,
+    };
+    refuse_where(expr, conditional)
+}
+
+/// Refuses calls in subqueries that stand in an expression.
+fn refuse_in_subqueries(expr: &Expr) -> Result<()> {
+    let subquery = |inner: &Expr| {
+        let plan = match inner {
+            Expr::ScalarSubquery(subquery) => &subquery.subquery,
+            Expr::InSubquery(within) => &within.subquery.subquery,
+            Expr::Exists(exists) => &exists.subquery.subquery,
+            _ => return None,
+        };
+        first_called_in(plan).map(|name| (name, "a subquery expression"))
+    };
+    refuse_where(expr, subquery)
+}
+
+/// Refuses `expr` if any part of it is a call out of place: its function, and the place.
+fn refuse_where(expr: &Expr, misplaces: impl Fn(&Expr) -> Option<(String, &'static str)>) -> Result<()> {
     let mut found = None;
     let walked = expr.apply(|inner| {
-        found = match inner {
-            Expr::Case(_) => first_called(inner).map(|name| (name, "CASE, or what is evaluated for some rows only")),
-            Expr::ScalarSubquery(subquery) => first_called_in(&subquery.subquery).map(|name| (name, "a subquery expression")),
-            Expr::InSubquery(within) => first_called_in(&within.subquery.subquery).map(|name| (name, "a subquery expression")),
-            Expr::Exists(exists) => first_called_in(&exists.subquery.subquery).map(|name| (name, "a subquery expression")),
-            _ => None,
-        };
+        found = misplaces(inner);
         Ok(if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     });
     walked.map_err(broken)?;

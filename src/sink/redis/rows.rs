@@ -190,12 +190,20 @@ fn fields(schema: &Schema, names: Option<&[String]>) -> Result<Vec<(usize, Strin
 }
 
 /// The column with the amount, and whether it is of whole numbers.
+/// Digits of a DECIMAL that the server adds without rounding.
+const DECIMAL_DIGITS_MAX: u8 = 15;
+
 fn amount_column(schema: &Schema, name: &str) -> Result<(usize, bool)> {
     let at = find(schema, name)?;
     let kind = schema.field(at).data_type();
-    match kind.is_numeric() {
-        true => Ok((at, kind.is_integer())),
-        false => Err(Error::config(format!("amount: the column {name} is no number but {}", sql_name(kind)))),
+    match kind {
+        // The server adds in floating point.
+        DataType::Decimal128(precision, _) if *precision > DECIMAL_DIGITS_MAX => Err(Error::config(format!(
+            "amount: the column {name} is {}, which Redis does not add exactly: cast it to DOUBLE, or to BIGINT in units of its last digit",
+            sql_name(kind)
+        ))),
+        kind if kind.is_numeric() => Ok((at, kind.is_integer())),
+        _ => Err(Error::config(format!("amount: the column {name} is no number but {}", sql_name(kind)))),
     }
 }
 

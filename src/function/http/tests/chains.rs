@@ -117,7 +117,7 @@ async fn an_envelope_tells_of_every_call() {
     let function = Fixture::new("user STRING", returns, &settings);
     let url = server.url("/u/John");
     let failed: serde_json::Value = serde_json::from_str(&function.answer(vec![text("John")]).await).unwrap();
-    assert_eq!(failed["request_id"], "q/7/risk/3");
+    assert_eq!(failed["request_id"], "p/q/7/risk.1/3");
     assert_eq!((&failed["url"], &failed["method"]), (&url.as_str().into(), &"POST".into()));
     assert_eq!((&failed["status"], &failed["success"], &failed["attempts"]), (&404.into(), &false.into(), &1.into()));
     let expected = format!("POST {}: answered 404 Not Found", server.url("/u/{user}"));
@@ -129,7 +129,7 @@ async fn an_envelope_tells_of_every_call() {
         sha2::Sha256::digest(sent.body.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
     };
     assert_eq!((&failed["row_hash"], sent.body.as_str()), (&computed.as_str().into(), "{\"user\":\"John\"}"));
-    assert_eq!(sent.header("idempotency-key"), "q/7/risk/3");
+    assert_eq!(sent.header("idempotency-key"), "p/q/7/risk.1/3");
     let right: serde_json::Value = serde_json::from_str(&function.answer(vec![text("John")]).await).unwrap();
     assert_eq!((&right["success"], &right["error"], &right["status"]), (&true.into(), &serde_json::Value::Null, &200.into()));
 }

@@ -90,6 +90,7 @@ impl Fixture {
         let args = RecordBatch::try_new(Arc::new(arrow::datatypes::Schema::new(self.args.clone())), values).unwrap();
         let attempts = Attempts::default();
         let context = ChunkContext {
+            origin: "p/q/7/risk.1".into(),
             query: "q".into(),
             batch_id: 7,
             partition: 0,
@@ -122,6 +123,7 @@ impl Fixture {
     /// The values for all rows through the engine, as JSON; an error as its chain.
     async fn all(&self, batch: RecordBatch) -> Result<Vec<String>, String> {
         let context = BatchContext {
+            origin: "p/q/7/f.1".into(),
             query: "q".into(),
             batch_id: 7,
             query_budget: Arc::new(Budget::new(10_000)),

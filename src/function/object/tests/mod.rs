@@ -86,6 +86,7 @@ impl Fixture {
     async fn all_of(&self, paths: Vec<Option<&str>>) -> Vec<String> {
         let metrics = Arc::new(Metrics::new().unwrap().function("p", "q", "picture"));
         let context = BatchContext {
+            origin: "p/q/7/f.1".into(),
             query: "q".into(),
             batch_id: 7,
             query_budget: Arc::new(Budget::new(10_000)),

@@ -219,6 +219,9 @@ async fn other_places_are_refused_by_name() {
         ("SELECT coalesce(amount, doubled(amount)) FROM t", "CASE"),
         ("SELECT flag = 1 OR doubled(amount) > 1 FROM t", "CASE"),
         ("SELECT (SELECT max(doubled(1)) FROM u) FROM t", "a subquery"),
+        ("SELECT name FROM t WHERE amount IN (SELECT doubled(1))", "a subquery"),
+        ("SELECT name FROM t WHERE flag = 1 AND amount NOT IN (SELECT doubled(1) FROM u)", "a subquery"),
+        ("SELECT name FROM t WHERE EXISTS (SELECT doubled(1) FROM u WHERE doubled(1) > 1)", "a subquery"),
     ] {
         let error = functions.plan(sql, OutputMode::Update).await.map(drop).unwrap_err();
         assert_eq!(error.condition(), Some("UNSUPPORTED_EXPR_FOR_OPERATOR"), "{sql}: {}", error.chain());
