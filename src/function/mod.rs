@@ -6,6 +6,7 @@
 pub mod policy;
 mod settings;
 mod declared;
+mod mistake;
 mod chunks;
 mod call;
 mod check;
@@ -34,6 +35,7 @@ use async_trait::async_trait;
 pub use batch::QueryCalls;
 pub use cache::{CACHE_ENTRIES_MAX, CacheSettings};
 pub use declared::{Answered, BatchContext, Function};
+pub use mistake::Mistake;
 pub use policy::{Attempts, BreakerState};
 pub use settings::{ATTEMPTS_MAX, CHUNK_ROWS_MAX, CallSettings, IN_FLIGHT_MAX, OnError};
 pub use window::{CallLost, CallWindow, Completed, Deferred, NotCompleted};

@@ -28,8 +28,8 @@ use crate::format::nullable;
 use crate::function::http::Shared;
 use crate::function::policy::{BreakerSettings, Budget, RateLimitSettings, RetrySettings};
 use crate::function::{
-    ATTEMPTS_MAX, CACHE_ENTRIES_MAX, CHUNK_ROWS_MAX, CacheSettings, CallSettings, Function, IN_FLIGHT_MAX, OnError, Returns,
-    Signature,
+    ATTEMPTS_MAX, CACHE_ENTRIES_MAX, CHUNK_ROWS_MAX, CacheSettings, CallSettings, Function, IN_FLIGHT_MAX, Mistake, OnError,
+    Returns, Signature,
 };
 use crate::plan::spark::expression::call::is_built_in;
 use crate::plan::spark::types::{parse_ddl, parse_schema};
@@ -173,6 +173,15 @@ static CACHE: Table = plain(
         setting("memory", ANY_SIZE, Default("64 MiB"), "What arguments and answers may take in all."),
     ],
 );
+
+/// Tells what is wrong with the settings `values` of a kind, if anything is; what stands beside the kind is the declaration's.
+pub(super) fn fits(declaration: &Values, values: &Values, mistakes: &[Mistake], problems: &mut Problems) -> Option<()> {
+    for mistake in mistakes {
+        let of = if ["args", "returns"].contains(&mistake.setting) { declaration } else { values };
+        problems.add(of.place_of(mistake.setting), of.about(mistake.setting, &mistake.message));
+    }
+    mistakes.is_empty().then_some(())
+}
 
 /// Every function of the file. Nothing is called or started; files of certificates are read.
 pub(super) fn functions(

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
+use super::function::fits;
 use super::problem::Problems;
 use super::scalar::Scalar;
 use super::settings::Presence::{Default, Optional, Required};
@@ -246,17 +247,12 @@ pub(super) fn function(
     problems: &mut Problems,
 ) -> Option<Function> {
     let (_, values) = declaration.branch.as_ref()?;
-    let mistakes = settings.mistakes(&signature, &calls);
-    for mistake in &mistakes {
-        problems.add(values.place_of(mistake.setting), values.about(mistake.setting, &mistake.message));
-    }
+    let fits = fits(declaration, values, &settings.mistakes(&signature, &calls), problems);
     if settings.keeps_failures(&signature) && calls.cache.is_some() {
         let message = declaration.about("cache", "goes without an envelope only: an answer that is kept is of another call");
         problems.add(declaration.place_of("cache"), message);
     }
-    if !mistakes.is_empty() {
-        return None;
-    }
+    fits?;
     let built = http_function(signature, &settings, calls, shared, process);
     built.map_err(|error| problems.add(values.place_of("tls"), values.about("tls", &error.chain()))).ok()
 }

@@ -1,7 +1,7 @@
 //! Settings of functions that fetch objects.
 
 use super::connections::Connections;
-use super::function::Around;
+use super::function::{Around, fits};
 use super::objects::{CONNECTION, store};
 use super::problem::Problems;
 use super::settings::Presence::{Optional, Required};
@@ -53,15 +53,7 @@ pub(super) fn function(
     problems: &mut Problems,
 ) -> Option<Function> {
     let (_, values) = declaration.branch.as_ref()?;
-    let mistakes = settings.mistakes(&signature);
-    for mistake in &mistakes {
-        // What is returned is not set here.
-        let values = if mistake.setting == "returns" { declaration } else { values };
-        problems.add(values.place_of(mistake.setting), values.about(mistake.setting, &mistake.message));
-    }
-    if !mistakes.is_empty() {
-        return None;
-    }
+    fits(declaration, values, &settings.mistakes(&signature), problems)?;
     let built = object_function(signature, settings, store, calls, around.http.time_zone.clone(), around.process.clone());
     built.map_err(|error| problems.add(&declaration.place, declaration.about("", &error.chain()))).ok()
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::function::fits;
 use super::problem::Problems;
 use super::settings::Kind;
 use super::settings::Presence::{Default, Optional, Required};
@@ -51,14 +52,7 @@ pub(super) fn function(
     settings.interpreter = values.path("interpreter")?;
     settings.workers = usize::try_from(values.count("workers")?).unwrap_or(usize::MAX);
     settings.start_timeout = values.duration("start_timeout")?;
-    let mistakes = settings.mistakes(&signature);
-    for mistake in &mistakes {
-        let of = if ["args", "returns"].contains(&mistake.setting) { declaration } else { values };
-        problems.add(of.place_of(mistake.setting), of.about(mistake.setting, &mistake.message));
-    }
-    if !mistakes.is_empty() {
-        return None;
-    }
+    fits(declaration, values, &settings.mistakes(&signature), problems)?;
     let built = python_function(signature, &settings, calls, process);
     built.map_err(|error| problems.add(&values.place, values.about("", &error.chain()))).ok()
 }

@@ -1,7 +1,7 @@
 //! Settings of functions that read from Redis.
 
 use super::connections::Connections;
-use super::function::Around;
+use super::function::{Around, fits};
 use super::problem::Problems;
 use super::redis::{CONNECTION, server};
 use super::settings::Kind;
@@ -77,13 +77,7 @@ pub(super) fn function(
     problems: &mut Problems,
 ) -> Option<Function> {
     let (_, values) = declaration.branch.as_ref()?;
-    let mistakes = settings.mistakes(&signature);
-    for mistake in &mistakes {
-        problems.add(values.place_of(mistake.setting), values.about(mistake.setting, &mistake.message));
-    }
-    if !mistakes.is_empty() {
-        return None;
-    }
+    fits(declaration, values, &settings.mistakes(&signature), problems)?;
     let stores = &around.stores;
     let built = redis_function(signature, settings, calls, stores, around.http.time_zone.clone(), around.process.clone());
     built.map_err(|error| problems.add(values.place_of("connection"), values.about("connection", &error.chain()))).ok()

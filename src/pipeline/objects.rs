@@ -1,6 +1,7 @@
 //! Settings of connections to object stores, and how they become what functions take.
 
 use super::connections::{Connection, Connections, named};
+use super::function::fits;
 use super::function_http::{ALLOW_ADDRESSES, CONNECT_TIMEOUT, TLS_SETTING, connection, hidden};
 use super::problem::Problems;
 use super::settings::Presence::{Default, Optional, Required};
@@ -71,13 +72,7 @@ pub(super) fn s3(values: &Values, problems: &mut Problems) -> Option<Objects> {
         allow_http: values.bool("allow_http")?,
         connection: connection(values, problems)?,
     };
-    let mistakes = settings.mistakes();
-    for mistake in &mistakes {
-        problems.add(values.place_of(mistake.setting), values.about(mistake.setting, &mistake.message));
-    }
-    if !mistakes.is_empty() {
-        return None;
-    }
+    fits(values, values, &settings.mistakes(), problems)?;
     Objects::s3(&settings).map_err(|error| problems.add(values.place_of("tls"), values.about("tls", &error.chain()))).ok()
 }
 

@@ -30,6 +30,23 @@ pub(crate) struct Ended {
     pub(crate) stderr: String,
 }
 
+impl Ended {
+    /// It ended with this code and said all of this.
+    #[track_caller]
+    pub(crate) fn failed(&self, code: i32, expected: &[&str]) {
+        assert_eq!(self.code, code, "{self:#?}");
+        for text in expected {
+            assert!(self.stderr.contains(text), "expected {text:?}: {self:#?}");
+        }
+    }
+}
+
+/// The pipeline of `folder` ends by itself with this code and says all of this.
+#[track_caller]
+pub(crate) fn fails(folder: &Folder, code: i32, expected: &[&str]) {
+    folder.start_pipeline(&[]).end().failed(code, expected);
+}
+
 impl Folder {
     pub(crate) fn new() -> Self {
         Self(TempDir::new().unwrap())

@@ -32,7 +32,7 @@ pub use auth::{AuthSettings, Grant, OAuth2Settings};
 pub use body::BodyTree;
 pub use client::{Clients, ConnectionSettings};
 pub use middleware::Step;
-pub use setup::{Mistake, function};
+pub use setup::function;
 pub use transport::Statuses;
 
 pub(super) use self::url::{address, check};

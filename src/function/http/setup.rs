@@ -20,7 +20,7 @@ use super::{AnswerSettings, HttpFunction, HttpSettings, Shared};
 use crate::error::{Error, Result};
 use crate::function::arguments::Filling;
 use crate::function::policy::{Breaker, Budget, RateLimit, Retry};
-use crate::function::{CallSettings, Function, Signature};
+use crate::function::{CallSettings, Function, Mistake, Signature};
 use crate::pipeline::Text;
 
 /// How much more memory an answer may take decoded than as bytes: an item of two characters may be a number of eight bytes.
@@ -41,15 +41,6 @@ const CONNECTION_HEADERS: &[&str] = &[
     "transfer-encoding",
     "upgrade",
 ];
-
-/// A setting that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mistake {
-    /// Its name in a pipeline file.
-    pub setting: &'static str,
-    /// What was expected.
-    pub message: String,
-}
 
 /// What is put together from the settings alone.
 struct Parts {
@@ -73,10 +64,9 @@ pub fn function(
     process: Arc<Budget>,
 ) -> Result<Function> {
     calls.check()?;
-    let parts = settings.parts(&signature, &calls, shared.time_zone.clone()).map_err(|mistakes| {
-        let mistakes: Vec<String> = mistakes.iter().map(|mistake| format!("{}: {}", mistake.setting, mistake.message)).collect();
-        Error::config(format!("function {:?}: {}", signature.name, mistakes.join("; ")))
-    })?;
+    let parts = settings
+        .parts(&signature, &calls, shared.time_zone.clone())
+        .map_err(|mistakes| Mistake::error(&signature.name, &mistakes))?;
     let client = shared.clients.client(&settings.connection)?;
     let shown: Arc<str> = parts.url.shown.as_str().into();
     let transport = Http {

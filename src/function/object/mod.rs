@@ -20,10 +20,10 @@ mod tests;
 pub use s3::S3Settings;
 
 use super::arguments::{Arguments, Filling};
-use super::http::{Mistake, Template};
+use super::http::Template;
 use super::policy::Budget;
-use super::{AsyncFunction, CallError, CallErrorKind, CallSettings, Chunk, Function, Reply, Signature};
-use crate::error::{Error, Result};
+use super::{AsyncFunction, CallError, CallErrorKind, CallSettings, Chunk, Function, Mistake, Reply, Signature};
+use crate::error::Result;
 use crate::pipeline::FilePath;
 use answer::AnswerMap;
 use folder::Folder;
@@ -145,10 +145,7 @@ pub fn function(
     time_zone: Arc<str>,
     process: Arc<Budget>,
 ) -> Result<Function> {
-    let parts = settings.parts(&signature).map_err(|mistakes| {
-        let mistakes: Vec<String> = mistakes.iter().map(|mistake| format!("{}: {}", mistake.setting, mistake.message)).collect();
-        Error::config(format!("function {:?}: {}", signature.name, mistakes.join("; ")))
-    })?;
+    let parts = settings.parts(&signature).map_err(|mistakes| Mistake::error(&signature.name, &mistakes))?;
     // An array of one value holds no more.
     let bytes_max = calls.answer_bytes_max.min(i32::MAX as usize);
     let function = ObjectFunction {

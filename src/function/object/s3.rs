@@ -14,7 +14,8 @@ use super::heard::{Connector, Heard};
 use super::path::Range;
 use super::{Object, Store, Wanted, rejected};
 use crate::error::{Attempt, Error, ErrorKind, Result};
-use crate::function::http::{Clients, ConnectionSettings, Mistake, Refused, address, check, failure, shortened};
+use crate::function::Mistake;
+use crate::function::http::{Clients, ConnectionSettings, Refused, address, check, failure, shortened};
 use crate::function::{CallError, CallErrorKind};
 use crate::pipeline::Text;
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-pub use setup::{Mistake, function};
+pub use setup::function;
 
 use super::{AsyncFunction, CallError, Chunk, Reply, Returns};
 use crate::pipeline::FilePath;

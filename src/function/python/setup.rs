@@ -18,19 +18,10 @@ use super::rows::{answer_schema, encode_schema};
 use super::{PythonFunction, PythonSettings, WORKERS_MAX};
 use crate::error::{Error, Result};
 use crate::function::policy::Budget;
-use crate::function::{CallSettings, Function, Returns, Signature};
+use crate::function::{CallSettings, Function, Mistake, Returns, Signature};
 
 /// Longest start.
 const START_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// A setting that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mistake {
-    /// Its name in a pipeline file: one of `python`, or `args` or `returns`.
-    pub setting: &'static str,
-    /// What was expected.
-    pub message: String,
-}
 
 /// The function of a declaration.
 ///
@@ -80,12 +71,11 @@ impl PythonSettings {
     /// # Errors
     /// [`crate::ErrorKind::Config`] if a setting is wrong.
     pub fn build(&self, signature: &Signature, calls: &CallSettings) -> Result<PythonFunction> {
-        let mistakes: Vec<String> =
-            self.mistakes(signature).into_iter().map(|mistake| format!("{}: {}", mistake.setting, mistake.message)).collect();
+        let mistakes = self.mistakes(signature);
         let wrong = |message: String| Error::config(format!("function {:?}: {message}", signature.name));
         let interpreter = match find(&self.interpreter) {
             Some(interpreter) if mistakes.is_empty() => interpreter,
-            _ => return Err(wrong(mistakes.join("; "))),
+            _ => return Err(Mistake::error(&signature.name, &mistakes)),
         };
         let file = std::path::absolute(&*self.file).map_err(|error| wrong(format!("file: {error}")))?;
         let file = file.into_os_string().into_string().map_err(|_| wrong("file: expected a path in UTF-8".to_owned()))?;

@@ -12,11 +12,10 @@ use std::sync::Arc;
 use arrow::datatypes::DataType;
 use async_trait::async_trait;
 
-use super::http::Mistake;
 use super::policy::Budget;
 use super::template::Template;
-use super::{Answer, AsyncFunction, CallError, CallSettings, Chunk, Function, Reply, Returns, Signature};
-use crate::error::{Error, Result};
+use super::{Answer, AsyncFunction, CallError, CallSettings, Chunk, Function, Mistake, Reply, Returns, Signature};
+use crate::error::Result;
 use crate::plan::spark::types::sql_name;
 use crate::redis::{Keys, RedisConnection, Store, Stores};
 use read::Reading;
@@ -125,10 +124,8 @@ pub(crate) fn function(
     time_zone: Arc<str>,
     process: Arc<Budget>,
 ) -> Result<Function> {
-    let (key, field, reading, values) = settings.parts(&signature, time_zone).map_err(|mistakes| {
-        let mistakes: Vec<String> = mistakes.iter().map(|mistake| format!("{}: {}", mistake.setting, mistake.message)).collect();
-        Error::config(format!("function {:?}: {}", signature.name, mistakes.join("; ")))
-    })?;
+    let (key, field, reading, values) =
+        settings.parts(&signature, time_zone).map_err(|mistakes| Mistake::error(&signature.name, &mistakes))?;
     let kind = RedisFunction { store: stores.store(&settings.connection)?, key, field, reading, values };
     Function::new(signature, Arc::new(kind), calls, process)
 }

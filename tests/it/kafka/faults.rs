@@ -1,6 +1,6 @@
 //! What goes wrong outside, and what the source says of it.
 
-use super::super::binary::{Ended, Folder};
+use super::super::binary::{Folder, fails};
 use super::{Broker, ids, printing, run};
 
 pub(super) const IDS: &str = "format: { json: { schema: \"id BIGINT\" } }";
@@ -13,19 +13,6 @@ pub(super) fn reading(servers: &str, settings: &str, more: &str) -> Folder {
 
 fn available(servers: &str, settings: &str) -> Folder {
     reading(servers, settings, "trigger: available_now")
-}
-
-#[track_caller]
-fn assert_fails(ended: &Ended, code: i32, expected: &[&str]) {
-    assert_eq!(ended.code, code, "{ended:#?}");
-    for text in expected {
-        assert!(ended.stderr.contains(text), "expected {text:?}: {ended:#?}");
-    }
-}
-
-#[track_caller]
-pub(super) fn fails(folder: &Folder, code: i32, expected: &[&str]) {
-    assert_fails(&folder.start_pipeline(&[]).end(), code, expected);
 }
 
 #[test]
@@ -110,7 +97,7 @@ fn settings_that_cannot_be_are_refused_where_they_stand() {
     fails(&available("", "subscribe: t"), 2, &["bootstrap_servers: expected text, found \"\""]);
     let check = |settings: &str, expected: &str| {
         let ended = available("b:1", settings).run(&["check", "pipeline.yaml"]);
-        assert_fails(&ended, 2, &[expected]);
+        ended.failed(2, &[expected]);
     };
     check("subscribe: t, properties: { fetch.min.byte: 1 }", "no property \"fetch.min.byte\"; did you mean fetch.min.bytes?");
     check(

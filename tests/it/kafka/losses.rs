@@ -8,7 +8,8 @@ use tidemill::source::{Chunk, Extent, OffsetRange, ReadBuffer, ReadLimit, Source
 
 use super::super::bad_input::SmallDisk;
 use super::super::binary::Running;
-use super::faults::{IDS, fails, reading};
+use super::super::binary::fails;
+use super::faults::{IDS, reading};
 use super::{Broker, ids, printing, run};
 
 const LENIENT: &str = "fail_on_data_loss: false";

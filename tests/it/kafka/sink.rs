@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::super::binary::{Folder, pause};
+use super::super::binary::{Folder, fails, pause};
 use super::{Broker, run};
 
 pub(super) const AVAILABLE: &str = "trigger: available_now";
@@ -44,15 +44,6 @@ pub(super) fn ids(broker: &Broker, topic: &str) -> BTreeMap<u64, usize> {
 
 pub(super) fn once(ids: std::ops::Range<u64>) -> BTreeMap<u64, usize> {
     ids.map(|id| (id, 1)).collect()
-}
-
-#[track_caller]
-pub(super) fn fails(folder: &Folder, code: i32, expected: &[&str]) {
-    let ended = folder.start_pipeline(&[]).end();
-    assert_eq!(ended.code, code, "{ended:#?}");
-    for text in expected {
-        assert!(ended.stderr.contains(text), "expected {text:?}: {ended:#?}");
-    }
 }
 
 #[test]

@@ -8,8 +8,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::super::bad_input::SmallDisk;
 use super::super::binary::Folder;
+use super::super::binary::fails;
 use super::proxy::{Fate, Proxy, api};
-use super::sink::{AVAILABLE, fails, ids, json, once, put};
+use super::sink::{AVAILABLE, ids, json, once, put};
 use super::{Broker, run};
 
 /// Rows of JSON to `topic`, through `proxy`.

@@ -5,9 +5,10 @@ use rand::{Rng, SeedableRng};
 use rustix::process::Signal;
 
 use super::super::binary::Folder;
+use super::super::binary::fails;
 use super::super::kafka::run;
 use super::proxy::Proxy;
-use super::sink::{fails, hash, writing};
+use super::sink::{hash, writing};
 use super::{Server, prefix};
 
 /// Rows with ids, in files of a batch each.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::binary::Folder;
+use super::super::binary::{Folder, fails};
 use super::super::kafka::run;
 use super::{Server, prefix};
 
@@ -22,15 +22,6 @@ pub(super) fn hash(server: &Server, key: &str) -> BTreeMap<String, String> {
 
 fn pairs(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-}
-
-#[track_caller]
-pub(super) fn fails(folder: &Folder, code: i32, expected: &[&str]) {
-    let ended = folder.start_pipeline(&[]).end();
-    assert_eq!(ended.code, code, "{ended:#?}");
-    for text in expected {
-        assert!(ended.stderr.contains(text), "expected {text:?}: {ended:#?}");
-    }
 }
 
 #[test]

@@ -12,7 +12,9 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::format::json::write::{WriteOptions, write_value};
 use crate::function::policy::{Attempts, Budget, RetrySettings};
-use crate::function::{Answer, BatchContext, CallErrorKind, CallSettings, ChunkContext, Function, OnError, Returns, Signature};
+use crate::function::{
+    Answer, BatchContext, CallErrorKind, CallSettings, ChunkContext, Function, Mistake, OnError, Returns, Signature,
+};
 use crate::metrics::Metrics;
 use crate::pipeline::Text;
 use crate::plan::spark::types::{parse_ddl, parse_schema};
