@@ -29,6 +29,7 @@ pub use recovery::{FirstStep, LastBatch, Recovered};
 pub use root::CheckpointRoot;
 pub(crate) use root::kernel_text;
 pub use snapshot::{SnapshotWriter, WrittenSnapshot};
+pub(crate) use verify::needed_from;
 pub use verify::{Examined, examine};
 
 use std::collections::BTreeMap;

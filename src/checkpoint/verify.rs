@@ -133,8 +133,8 @@ fn files_below(vfs: &SharedVfs, dir: &Path, folder: &str, found: &mut BTreeSet<S
     Ok(())
 }
 
-/// A batch that is not decided reads its ranges again; a decided one is behind them.
-fn needed_from(recovered: &Recovered) -> BTreeMap<String, Offset> {
+/// From where each source is still needed: a batch that is not decided reads its ranges again; a decided one is behind them.
+pub(crate) fn needed_from(recovered: &Recovered) -> BTreeMap<String, Offset> {
     if let FirstStep::Run(plan) = &recovered.first_step {
         return plan.sources.iter().map(|(source, range)| (source.clone(), range.start.clone())).collect();
     }

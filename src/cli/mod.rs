@@ -7,6 +7,7 @@ mod explain;
 mod init;
 mod inspect;
 mod logging;
+mod offsets;
 mod run;
 mod schema;
 mod status_line;
@@ -44,6 +45,9 @@ enum Command {
     /// Looks after a checkpoint root that no process has open.
     #[command(subcommand)]
     Checkpoint(checkpoint::Checkpoint),
+    /// Shows or moves from where a query reads on.
+    #[command(subcommand)]
+    Offsets(offsets::Offsets),
     /// Runs a producer of card transactions and the fraud query on it, in one process.
     Demo(demo::Demo),
 }
@@ -74,6 +78,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Init(init) => init.execute(),
         Command::Inspect(inspect) => inspect.execute(),
         Command::Checkpoint(checkpoint) => checkpoint.execute(),
+        Command::Offsets(offsets) => offsets.execute(),
         Command::Demo(demo) => demo.execute(),
     };
     match outcome {
@@ -92,6 +97,16 @@ fn exit_code(kind: ErrorKind) -> u8 {
         ErrorKind::Unavailable | ErrorKind::NoSpace | ErrorKind::Fenced => 75,
         ErrorKind::Data | ErrorKind::Corrupt | ErrorKind::Limit | ErrorKind::Internal => 1,
     }
+}
+
+/// Asks on standard error whether to go on; anything but `y` or `yes`, and a standard input that is at its end, is no.
+fn confirmed(question: &str) -> Result<bool> {
+    let failed = |cause| Error::new(ErrorKind::Data, "could not ask").because(cause);
+    let mut err = std::io::stderr().lock();
+    write!(err, "{question} [y/N] ").and_then(|()| err.flush()).map_err(failed)?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(failed)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// Prints to standard output; a closed pipe (`| head`) is not an error.

@@ -85,7 +85,12 @@ fn of_log(name: &str, dir: &Path, log: &LogExamined, needed: &[(String, Needed)]
 fn of_list(name: &str, list: &ListExamined) -> Verified {
     Verified {
         part: format!("list of files of {name}"),
-        holds: format!("{} files known, {} of them kept for batches, {} bytes", list.seen, list.entries, list.bytes),
+        holds: format!(
+            "{} files known, {} of them kept for batches, {} bytes",
+            list.seen,
+            list.numbers.end - list.numbers.start,
+            list.bytes
+        ),
         remarks: Vec::new(),
         faults: Vec::new(),
     }

@@ -137,3 +137,109 @@ fn a_root_in_use_and_a_folder_that_is_none_are_refused() {
     }
     assert_eq!(folder.names(), before);
 }
+
+fn set(folder: &Folder, query: &str, source: &str, to: &[&str]) -> Ended {
+    let first = ["offsets", "set", "checkpoint", "--query", query, "--source", source];
+    folder.run(&[&first[..], to].concat())
+}
+
+/// Runs what is there, without waiting for more.
+fn run_to_end(folder: &Folder) -> Ended {
+    let arguments = ["--set", "queries.pass.trigger=available_now", "--set", "queries.counts.trigger=available_now"];
+    folder.start_pipeline(&arguments).end()
+}
+
+#[test]
+fn a_query_reads_its_socket_lines_again_or_leaves_them_out() {
+    let folder = ran();
+    let shown = folder.run(&["offsets", "show", "checkpoint"]);
+    assert_eq!(shown.code, 0, "{shown:?}");
+    for part in ["counts reads rows from {\"file\":1}\n", "pass reads lines from {\"log\":", "  kept: {\"log\":"] {
+        assert!(shown.stdout.contains(part), "no {part:?} in:\n{}", shown.stdout);
+    }
+    let asked = set(&folder, "pass", "lines", &["--earliest"]);
+    assert!(
+        asked.code == 2 && asked.stderr.contains("move it? [y/N]") && asked.stderr.contains("nothing was changed"),
+        "{asked:?}"
+    );
+    assert_eq!(folder.run(&["offsets", "show", "checkpoint"]).stdout, shown.stdout);
+
+    let moved = set(&folder, "pass", "lines", &["--earliest", "--yes"]);
+    assert!(moved.code == 0 && moved.stdout.contains("pass will read lines from {\"log\":"), "{moved:?}");
+    assert_eq!(run_to_end(&folder).code, 0);
+    let twice = |n: usize| [("{\"n\":1}".to_owned(), n), ("{\"n\":2}".to_owned(), n)].into();
+    assert_eq!(folder.lines("out"), twice(2));
+
+    assert_eq!(verify(&folder).code, 0);
+
+    let folder = ran();
+    for to in ["2000-01-01T00:00:00Z", "2100-01-01T00:00:00Z"] {
+        assert_eq!(set(&folder, "pass", "lines", &["--time", to, "--yes"]).code, 0);
+    }
+    assert_eq!(run_to_end(&folder).code, 0);
+    assert_eq!(folder.lines("out"), twice(1), "moved back and forth again");
+
+    let folder = ran();
+    for to in [&["--earliest", "--yes"][..], &["--latest", "--yes"], &["--time", "2000-01-01T00:00:00Z", "--yes"]] {
+        assert_eq!(set(&folder, "pass", "lines", to).code, 0);
+    }
+    assert_eq!(run_to_end(&folder).code, 0);
+    assert_eq!(folder.lines("out"), twice(2));
+    let place = folder.run(&["offsets", "show", "checkpoint"]).stdout;
+    let place = place.lines().find_map(|line| line.strip_prefix("pass reads lines from ")).unwrap();
+    let other = place.replace("\"position\":", "\"position\":9999999999");
+    let same = set(&folder, "pass", "lines", &["--offset", place, "--yes"]);
+    assert_eq!(same.code, 0, "an offset as it is shown can be set: {same:?}");
+    assert!(set(&folder, "pass", "lines", &["--offset", &other]).stderr.contains("no record of the ingest log"));
+}
+
+/// Divides by zero where `v` is 2.
+const POISONED: &str = r#"
+checkpoint: checkpoint
+sources:
+  rows:
+    from: { file: { path: in, max_files_per_trigger: 1 } }
+    format: { json: { schema: "v BIGINT" } }
+queries:
+  divide:
+    sql: SELECT 10 div (v - 2) AS q FROM rows
+    trigger: available_now
+    to: { file: { path: out }, format: json }
+"#;
+
+#[test]
+fn a_batch_that_fails_each_time_is_left_out_by_its_offset() {
+    let folder = Folder::with(POISONED);
+    for (name, v) in [("1", 1), ("2", 2), ("3", 3)] {
+        folder.write(&format!("in/{name}.json"), format!("{{\"v\":{v}}}\n"));
+    }
+    let failed = folder.start_pipeline(&[]).end();
+    assert!(failed.code == 1 && failed.stderr.contains("DIVIDE_BY_ZERO"), "{failed:?}");
+    let shown = folder.run(&["offsets", "show", "checkpoint", "--query", "divide"]);
+    assert!(shown.stdout.contains("divide reads rows from {\"file\":1}\n"), "{}", shown.stdout);
+    assert!(shown.stdout.contains("planned and not decided: up to {\"file\":2}\n"), "{}", shown.stdout);
+    for wrong in ["{\"file\":9}", "{\"file\":1,\"position\":3}", "{\"n\":1}", "7"] {
+        let refused = set(&folder, "divide", "rows", &["--offset", wrong, "--yes"]);
+        assert!(refused.code == 2 && refused.stderr.contains("expected the start of a file"), "{refused:?}");
+    }
+    let moved = set(&folder, "divide", "rows", &["--offset", "{\"file\":2}", "--yes"]);
+    assert!(moved.code == 0 && moved.stdout.contains("batch 1, which is planned and not decided, is planned anew"), "{moved:?}");
+    let ended = folder.start_pipeline(&[]).end();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(folder.lines("out"), [("{\"q\":-10}".to_owned(), 1), ("{\"q\":10}".to_owned(), 1)].into());
+}
+
+#[test]
+fn offsets_of_a_running_process_and_of_unknown_names_are_refused() {
+    let folder = ran();
+    assert!(set(&folder, "nobody", "rows", &["--latest", "--yes"]).stderr.contains("there is no checkpoint of query nobody"));
+    assert!(set(&folder, "counts", "lines", &["--latest", "--yes"]).stderr.contains("it reads rows"));
+    assert!(set(&folder, "counts", "rows", &["--time", "2000-01-01T00:00:00Z", "--yes"]).stderr.contains("no time can be set"));
+    assert_eq!(set(&folder, "counts", "rows", &["--yes"]).code, 2, "where to is missing");
+    let running = folder.start_pipeline(&[]);
+    running.listening();
+    for ended in [folder.run(&["offsets", "show", "checkpoint"]), set(&folder, "counts", "rows", &["--latest", "--yes"])] {
+        assert!(ended.code == 75 && ended.stderr.contains("[FENCED]"), "{ended:?}");
+    }
+    running.stop();
+}

@@ -7,6 +7,7 @@ mod block;
 mod clean;
 mod limit;
 mod listing;
+mod places;
 mod reader;
 mod tail;
 mod taken;
@@ -14,6 +15,7 @@ mod taken;
 mod tests;
 
 pub use clean::CleanSource;
+pub(crate) use places::{place_between, places};
 pub use reader::{TableFiles, read_table, table_files};
 pub use taken::{ListExamined, examine};
 

@@ -222,12 +222,12 @@ impl TakenFiles {
 }
 
 /// A list of taken files that was read to its end.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct ListExamined {
     /// Files that are known, so that they are not read again.
     pub seen: usize,
-    /// Files, or pieces of growing ones, that batches may still read.
-    pub entries: usize,
+    /// Numbers of the files, or pieces of growing ones, that batches may still read.
+    pub numbers: std::ops::Range<u64>,
     /// Bytes of the list.
     pub bytes: usize,
 }
@@ -238,7 +238,8 @@ pub fn examine(vfs: &SharedVfs, dir: &Path) -> Result<Option<ListExamined>> {
     let path = dir.join(name(newest));
     let bytes = vfs.read(&path)?.ok_or_else(|| corrupt(&path, "it is gone"))?;
     let content = Content::parse(&bytes).map_err(|why| corrupt(&path, &why))?;
-    Ok(Some(ListExamined { seen: content.seen.len(), entries: content.entries.len(), bytes: bytes.len() }))
+    let numbers = content.first..content.first + content.entries.len() as u64;
+    Ok(Some(ListExamined { seen: content.seen.len(), numbers, bytes: bytes.len() }))
 }
 
 /// What a list says.

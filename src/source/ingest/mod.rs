@@ -6,6 +6,7 @@
 
 mod examine;
 mod log;
+mod places;
 mod reader;
 mod record;
 mod segment;
@@ -15,6 +16,7 @@ mod tests;
 mod writer;
 
 pub use examine::{LogExamined, examine};
+pub use places::{Places, has_log};
 pub use reader::IngestSource;
 
 use std::collections::VecDeque;

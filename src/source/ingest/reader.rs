@@ -24,9 +24,9 @@ pub(super) struct Place {
     pub(super) position: u64,
     /// Bytes of the record's lines that come before.
     #[serde(default, skip_serializing_if = "is_zero")]
-    skip: u64,
+    pub(super) skip: u64,
     /// Rows in the log before it.
-    row: u64,
+    pub(super) row: u64,
 }
 
 fn is_zero(number: &u64) -> bool {

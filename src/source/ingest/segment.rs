@@ -276,7 +276,7 @@ fn name(base: u64) -> String {
     format!("{base:020}.ingest")
 }
 
-fn base(name: &str) -> Option<u64> {
+pub(super) fn base(name: &str) -> Option<u64> {
     name.strip_suffix(".ingest")?.parse().ok()
 }
 

@@ -29,6 +29,7 @@ use records::{Rows, SpanPart};
 use tidemill_librdkafka::{At, Client};
 
 pub use cluster::whole_name;
+pub(crate) use offset::moved;
 pub use records::schema;
 pub use settings::{KafkaSettings, KafkaStart, KafkaTopics, NoneSince, Wanted};
 

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
+use crate::source::Offset;
+
 /// Offsets of all partitions, by topic.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -36,6 +39,32 @@ impl Span {
     pub(super) fn len(&self) -> u64 {
         u64::try_from(self.to.saturating_sub(self.from)).unwrap_or(0)
     }
+}
+
+/// `from` with the offsets that `wanted` names, `{topic: {partition: offset}}`; `None` when `from` is no position of Kafka's. A topic or
+/// partition that has not been read is refused.
+pub(crate) fn moved(from: &Offset, wanted: &serde_json::Value) -> Option<Result<Offset>> {
+    let mut position: Position = from.decode().ok()?;
+    if position.0.is_empty() {
+        return None;
+    }
+    let Ok(wanted) = serde_json::from_value::<BTreeMap<String, BTreeMap<i32, i64>>>(wanted.clone()) else {
+        return Some(Err(Error::config(format!("expected {{\"topic\": {{\"partition\": offset}}}}, found {wanted}"))));
+    };
+    for (name, partitions) in wanted {
+        for (partition, offset) in partitions {
+            let place = position.0.get_mut(&name).and_then(|topic| topic.offsets.get_mut(&partition));
+            match place {
+                Some(place) if offset >= 0 => *place = offset,
+                Some(_) => return Some(Err(Error::config(format!("{offset} is no offset: expected 0 or more")))),
+                None => {
+                    let message = format!("partition {partition} of topic {name} has not been read");
+                    return Some(Err(Error::config(message)));
+                }
+            }
+        }
+    }
+    Some(Ok(Offset::encode(&position)))
 }
 
 impl Position {
@@ -176,5 +205,21 @@ mod tests {
         assert_eq!(serde_json::to_string(&read).unwrap(), text);
         assert_eq!(read.offset("t", 10), Some(7));
         assert!(serde_json::from_str::<Position>(r#"{"t":{"id":"x","offsets":{},"more":1}}"#).is_err());
+    }
+
+    #[test]
+    fn partitions_that_were_read_can_be_moved() {
+        let from = Offset::encode(&position("t:1=5,2=7 u:0=3"));
+        let to = |wanted: &str| moved(&from, &wanted.parse().unwrap()).unwrap();
+        assert_eq!(to(r#"{"t":{"2":0},"u":{"0":9}}"#).unwrap(), Offset::encode(&position("t:1=5,2=0 u:0=9")));
+        for (wanted, why) in [
+            (r#"{"t":{"3":0}}"#, "partition 3 of topic t has not been read"),
+            (r#"{"x":{"0":0}}"#, "partition 0 of topic x has not been read"),
+            (r#"{"t":{"1":-1}}"#, "-1 is no offset"),
+            (r#"{"t":5}"#, "expected {"),
+        ] {
+            assert!(to(wanted).unwrap_err().message().contains(why), "{wanted}");
+        }
+        assert!(moved(&Offset::encode(&serde_json::json!({"file": 3})), &serde_json::json!({})).is_none());
     }
 }
