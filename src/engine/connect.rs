@@ -18,12 +18,13 @@ use crate::format::csv::CsvOptions;
 use crate::format::{DecodeRequest, FormatOptions, KeepMalformed, LineLimits, MetadataColumn, OnMalformed};
 use crate::kafka::default_id;
 use crate::pipeline::{
-    self, Address, ConsoleFormat, CsvSpec, FileSource, FormatSpec, Pipeline, QuerySpec, SinkConnector, SinkSpec, SocketEndpoint,
-    SocketSource, SourceConnector, SourceSpec, Trigger,
+    self, Address, ConsoleFormat, CsvSpec, FileSource, FormatSpec, HttpSource, Pipeline, QuerySpec, SinkConnector, SinkSpec,
+    SocketEndpoint, SocketSource, SourceConnector, SourceSpec, Trigger,
 };
 use crate::plan::catalog::metadata_field;
 use crate::plan::streaming::{ResultPlan, StreamingPlan};
 use crate::plan::{OutputMode, PlanSettings, ScanRequest, StreamTable};
+use crate::service::Tls;
 use crate::sink::console::{self, Console, Truncate};
 use crate::sink::discard::Discard;
 use crate::sink::file::FileSink;
@@ -33,31 +34,43 @@ use crate::sink::metric::Metric;
 use crate::sink::redis::RedisSink;
 use crate::sink::{Sink, dead_letter};
 use crate::source::file::{CleanSource, FileSettings};
-use crate::source::ingest::{IngestSettings, Keep};
+use crate::source::http::HttpSettings;
+use crate::source::ingest::{Host, IngestSettings, Inlet, Keep};
 use crate::source::rate::{RateSettings, RateSource};
-use crate::source::socket::{Endpoint, Host, Socket, SocketSettings};
-use crate::source::{Extent, Source, SourceStats, file, kafka, memory, rate, socket};
+use crate::source::socket::{Endpoint, SocketSettings};
+use crate::source::{Extent, Source, SourceStats, file, http, kafka, memory, rate, socket};
 
 /// Opens the sources and sinks of one process's queries.
 pub(super) struct Connector {
     root: CheckpointRoot,
     resources: Resources,
-    sockets: Mutex<BTreeMap<String, Arc<Socket>>>,
+    inlets: Mutex<BTreeMap<String, Arc<Inlet>>>,
     /// Source and query of each scan that was announced.
     readers: std::sync::Mutex<BTreeSet<(String, String)>>,
-    /// Ends the sockets' tasks; not the stop token, so that queries can finish their batches first.
+    /// Ends the inlets' tasks; not the stop token, so that queries can finish their batches first.
     cancel: CancellationToken,
+}
+
+/// A source that is opened once per process.
+#[derive(Clone, Copy)]
+enum Receiving<'a> {
+    Socket(&'a SocketSource),
+    Http(&'a HttpSource),
+}
+
+impl Receiving<'_> {
+    /// Whether what it receives survives the process. An HTTP source has promised that to its clients.
+    fn is_durable(self) -> bool {
+        match self {
+            Self::Socket(settings) => settings.durable,
+            Self::Http(_) => true,
+        }
+    }
 }
 
 impl Connector {
     pub(super) fn new(root: CheckpointRoot, resources: Resources) -> Self {
-        Self {
-            root,
-            resources,
-            sockets: Mutex::default(),
-            readers: std::sync::Mutex::default(),
-            cancel: CancellationToken::new(),
-        }
+        Self { root, resources, inlets: Mutex::default(), readers: std::sync::Mutex::default(), cancel: CancellationToken::new() }
     }
 
     /// Says which sources a query is going to read, before any of the process's queries opens one.
@@ -135,35 +148,41 @@ impl Connector {
                 Box::new(stream.source(extent))
             }
             SourceConnector::Socket(settings) => {
-                let socket = self.socket(pipeline, spec, settings).await?;
-                let source = socket.source(&query.name, extent);
-                Box::new(source)
+                Box::new(self.inlet(pipeline, spec, Receiving::Socket(settings)).await?.source(&query.name, extent))
+            }
+            SourceConnector::Http(settings) => {
+                Box::new(self.inlet(pipeline, spec, Receiving::Http(settings)).await?.source(&query.name, extent))
             }
         };
         Ok((source, None))
     }
 
-    /// The socket called `spec.name`, opened once for all queries of the process.
-    async fn socket(&self, pipeline: &Pipeline, spec: &SourceSpec, settings: &SocketSource) -> Result<Arc<Socket>> {
-        let mut sockets = self.sockets.lock().await;
-        if let Some(socket) = sockets.get(&spec.name) {
-            return Ok(socket.clone());
+    /// The source called `spec.name` that receives, opened once for all queries of the process.
+    async fn inlet(&self, pipeline: &Pipeline, spec: &SourceSpec, receiving: Receiving<'_>) -> Result<Arc<Inlet>> {
+        let mut inlets = self.inlets.lock().await;
+        if let Some(inlet) = inlets.get(&spec.name) {
+            return Ok(inlet.clone());
         }
-        let keep = if settings.durable {
+        let keep = if receiving.is_durable() {
             Keep::Durably { vfs: self.root.vfs().clone(), dir: self.root.source_dir(&spec.name)? }
         } else {
             Keep::InMemory
         };
         let queries = self.readers_of(&spec.name);
         let host = Host { clock: self.resources.clock.clone(), runtime: &self.resources.io, cancel: &self.cancel };
-        let opened = Socket::open(&spec.name, socket_settings(settings, pipeline), keep, queries, host).await?;
-        let socket = Arc::new(opened);
-        self.resources.metrics.add_source(&pipeline.name, &spec.name, socket.stats());
-        if let Some(address) = socket.local_addr() {
+        let opened = match receiving {
+            Receiving::Socket(settings) => {
+                socket::open(&spec.name, socket_settings(settings, pipeline), keep, queries, host).await?
+            }
+            Receiving::Http(settings) => http::open(&spec.name, http_settings(settings, pipeline)?, keep, queries, host).await?,
+        };
+        let inlet = Arc::new(opened);
+        self.resources.metrics.add_source(&pipeline.name, &spec.name, inlet.stats());
+        if let Some(address) = inlet.local_addr() {
             tracing::info!(source = spec.name, %address, "listening");
         }
-        sockets.insert(spec.name.clone(), socket.clone());
-        Ok(socket)
+        inlets.insert(spec.name.clone(), inlet.clone());
+        Ok(inlet)
     }
 
     /// The sinks of a query, in commit order, and its dead letter.
@@ -221,9 +240,9 @@ impl Connector {
 
     /// Closes what the process's queries shared.
     pub(super) async fn close(&self) -> Result<()> {
-        for (name, socket) in std::mem::take(&mut *self.sockets.lock().await) {
-            if let Some(socket) = Arc::into_inner(socket) {
-                socket
+        for (name, inlet) in std::mem::take(&mut *self.inlets.lock().await) {
+            if let Some(inlet) = Arc::into_inner(inlet) {
+                inlet
                     .close()
                     .await
                     .map_err(|error| Error::new(error.kind(), format!("source {name:?} cannot be closed")).because(error))?;
@@ -274,6 +293,7 @@ async fn select_plan(spec: &SinkSpec, schema: &SchemaRef, settings: &PlanSetting
 pub(super) fn stream_table(spec: &SourceSpec) -> StreamTable {
     let (metadata, schema) = match &spec.connector {
         SourceConnector::Socket(_) => (socket::SPEC.metadata, declared_schema(spec)),
+        SourceConnector::Http(_) => (http::SPEC.metadata, declared_schema(spec)),
         SourceConnector::File(_) => (file::SPEC.metadata, declared_schema(spec)),
         // The raw columns say the same without underscores.
         SourceConnector::Kafka(settings) if spec.format.is_none() => {
@@ -407,6 +427,20 @@ fn socket_settings(settings: &SocketSource, pipeline: &Pipeline) -> SocketSettin
         log: IngestSettings { log_bytes_max: pipeline.limits.ingest_log_bytes_max, ..IngestSettings::default() },
         ..SocketSettings::new(endpoint)
     }
+}
+
+fn http_settings(settings: &HttpSource, pipeline: &Pipeline) -> Result<HttpSettings> {
+    let tls = settings.tls.as_ref().map(|(certificate, key)| Tls::read(certificate, key)).transpose()?;
+    let defaults = HttpSettings::new(&host_and_port(&settings.listen), &settings.path);
+    Ok(HttpSettings {
+        token: settings.token.clone(),
+        tls,
+        request_bytes_max: settings.request_bytes_max,
+        connections_max: pipeline.limits.connections_max,
+        line_bytes_max: pipeline.limits.lines.line_bytes_max,
+        log: IngestSettings { log_bytes_max: pipeline.limits.ingest_log_bytes_max, ..defaults.log },
+        ..defaults
+    })
 }
 
 fn host_and_port(address: &Address) -> String {

@@ -240,7 +240,11 @@ pub fn check_files(pipeline: &Pipeline) -> Result<()> {
             let error = crate::source::file::check_path(&file.path).err()?;
             Some(format!("source {:?} cannot be opened: {}", source.name, error.chain()))
         }
-        SourceConnector::Socket(_) | SourceConnector::Kafka(_) | SourceConnector::Rate(_) | SourceConnector::Memory(_) => None,
+        SourceConnector::Socket(_)
+        | SourceConnector::Http(_)
+        | SourceConnector::Kafka(_)
+        | SourceConnector::Rate(_)
+        | SourceConnector::Memory(_) => None,
     });
     let refused: Vec<_> = refused.collect();
     if refused.is_empty() { Ok(()) } else { Err(Error::config(refused.join("\n  "))) }

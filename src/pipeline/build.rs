@@ -13,11 +13,11 @@ use super::problem::{Place, Problems};
 use super::redis_sink::redis_sink;
 use super::scalar::{Scalar, quoted};
 use super::spec::{
-    CheckpointRoot, CleanSource, ConsoleFormat, ConsoleSink, CsvSpec, FileFormat, FileSink, FileSource, FormatSpec, Limits,
-    Pipeline, QuerySpec, RateSource, Refresh, ServiceSpec, SinkConnector, SinkSpec, SocketEndpoint, SocketSource,
+    CheckpointRoot, CleanSource, ConsoleFormat, ConsoleSink, CsvSpec, FileFormat, FileSink, FileSource, FormatSpec, HttpSource,
+    Limits, Pipeline, QuerySpec, RateSource, Refresh, ServiceSpec, SinkConnector, SinkSpec, SocketEndpoint, SocketSource,
     SourceConnector, SourceSpec, TableSpec, ViewSpec,
 };
-use super::text::Text;
+use super::text::{FilePath, Text};
 use super::values::Values;
 use crate::format::{LineLimits, OnMalformed};
 use crate::plan::{QueryText, Scope};
@@ -72,6 +72,7 @@ fn source(name: &str, values: &Values, connections: &Connections, problems: &mut
     check::format_fits(key, settings, values, problems);
     let connector = match *key {
         "socket" => SourceConnector::Socket(socket(settings, problems)?),
+        "http" => SourceConnector::Http(Box::new(http_source(settings, problems)?)),
         "file" => SourceConnector::File(file_source(settings, problems)?),
         "kafka" => SourceConnector::Kafka(Box::new(kafka::source(settings, connections, problems)?)),
         _ => SourceConnector::Rate(RateSource { rows_per_second: settings.count("rows_per_second")? }),
@@ -87,7 +88,7 @@ fn source(name: &str, values: &Values, connections: &Connections, problems: &mut
         _ => OnMalformed::Permissive,
     };
     // Columns that depend on the connector are known when the query is planned.
-    if let SourceConnector::File(_) | SourceConnector::Socket(_) = &connector
+    if let SourceConnector::File(_) | SourceConnector::Socket(_) | SourceConnector::Http(_) = &connector
         && let Some(FormatSpec::Json { schema } | FormatSpec::Csv { schema, .. }) = &format
     {
         event_time::check(values, schema, problems);
@@ -139,6 +140,34 @@ fn socket(values: &Values, problems: &mut Problems) -> Option<SocketSource> {
         connect_timeout: values.duration("connect_timeout")?,
         durable: values.bool("durable")?,
         allow_from: allow_from.filter_map(|scalar| if let Scalar::Network(net) = scalar { Some(*net) } else { None }).collect(),
+    })
+}
+
+fn http_source(values: &Values, problems: &mut Problems) -> Option<HttpSource> {
+    let (token, tls) = (token(values, problems), tls(values));
+    let path = values.word("path")?;
+    if !path.starts_with('/') || !path.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#')) {
+        let message = values.about("path", "expected a path such as /transactions, as it stands in a request");
+        problems.add(values.place_of("path"), message);
+    }
+    let listen = values.address("listen")?;
+    // A name is looked up when the source is opened, which checks again.
+    if let Ok(address) = listen.host().parse::<std::net::IpAddr>() {
+        let missing = match (&token, &tls) {
+            (None, _) => Some("beyond loopback a token is needed"),
+            (_, Some(None)) => Some("beyond loopback tls is needed, or the token and all rows would cross the network in clear"),
+            _ => None,
+        };
+        if let Some(missing) = missing.filter(|_| !address.to_canonical().is_loopback()) {
+            problems.add(values.place_of("listen"), values.about("listen", missing));
+        }
+    }
+    Some(HttpSource {
+        listen,
+        path,
+        token,
+        tls: tls?,
+        request_bytes_max: usize::try_from(values.count("max_request")?).expect("the declared bound fits"),
     })
 }
 
@@ -357,6 +386,11 @@ fn limits(values: &Values, problems: &mut Problems) -> Option<Limits> {
 }
 
 fn service(values: &Values, problems: &mut Problems) -> Option<ServiceSpec> {
+    Some(ServiceSpec { token: token(values, problems), tls: tls(values)?, show_rows: values.bool("show_rows")? })
+}
+
+/// What a request must show.
+fn token(values: &Values, problems: &mut Problems) -> Option<Text> {
     let token = values.text("token");
     if let Some(token) = &token {
         if let Err(message) = crate::service::check_token(token.expose()) {
@@ -364,10 +398,13 @@ fn service(values: &Values, problems: &mut Problems) -> Option<ServiceSpec> {
         }
     }
     // What is written out in the file is no less a secret.
-    let token = token.map(|token| if token.is_secret() { token } else { Text::secret(token.expose(), "(secret)") });
-    let tls = match values.map("tls") {
-        Some(tls) => Some((tls.path("certificate")?, tls.path("key")?)),
-        None => None,
-    };
-    Some(ServiceSpec { token, tls, show_rows: values.bool("show_rows")? })
+    token.map(|token| if token.is_secret() { token } else { Text::secret(token.expose(), "(secret)") })
+}
+
+/// Certificate and key; `None` when one of them is wrong.
+fn tls(values: &Values) -> Option<Option<(FilePath, FilePath)>> {
+    match values.map("tls") {
+        Some(tls) => Some(Some((tls.path("certificate")?, tls.path("key")?))),
+        None => Some(None),
+    }
 }

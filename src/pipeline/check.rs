@@ -172,7 +172,7 @@ pub(super) fn format_fits(connector: &str, settings: &Values, source: &Values, p
         }
         return;
     }
-    if connector != "socket" && connector != "kafka" {
+    if !matches!(connector, "socket" | "http" | "kafka") {
         return;
     }
     let format = source.map("format").and_then(|format| format.branch.as_ref());
@@ -194,7 +194,7 @@ pub(super) fn format_fits(connector: &str, settings: &Values, source: &Values, p
     if let Some(("csv", csv)) = format.map(|(key, values)| (*key, values))
         && csv.bool("header") == Some(true)
     {
-        problems.add(csv.place_of("header"), csv.about("header", "files have headers, a socket and a topic have none"));
+        problems.add(csv.place_of("header"), csv.about("header", "files have headers, what is sent line by line has none"));
     }
 }
 

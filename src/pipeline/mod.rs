@@ -46,9 +46,9 @@ pub use problem::{Place, Problem, Problems};
 pub use schema::json_schema;
 pub use size::{parse_size, show_size};
 pub use spec::{
-    CheckpointRoot, CleanSource, ConsoleFormat, ConsoleSink, CsvSpec, FileFormat, FileSink, FileSource, FormatSpec, Limits,
-    MemorySource, Pipeline, Position, QuerySpec, RateSource, Refresh, ServiceSpec, SinkConnector, SinkSpec, SocketEndpoint,
-    SocketSource, SourceConnector, SourceSpec, TableSpec, Trigger, ViewSpec,
+    CheckpointRoot, CleanSource, ConsoleFormat, ConsoleSink, CsvSpec, FileFormat, FileSink, FileSource, FormatSpec, HttpSource,
+    Limits, MemorySource, Pipeline, Position, QuerySpec, RateSource, Refresh, ServiceSpec, SinkConnector, SinkSpec,
+    SocketEndpoint, SocketSource, SourceConnector, SourceSpec, TableSpec, Trigger, ViewSpec,
 };
 pub use suggest::nearest;
 pub use text::{Address, FilePath, Text};

@@ -80,6 +80,8 @@ pub struct SourceSpec {
 pub enum SourceConnector {
     /// Lines over TCP.
     Socket(SocketSource),
+    /// Lines over HTTP.
+    Http(Box<HttpSource>),
     /// Files of a folder or glob, or one file.
     File(FileSource),
     /// Messages of Kafka topics.
@@ -111,6 +113,21 @@ impl SocketSource {
         let ip = ip.to_canonical();
         self.allow_from.is_empty() || self.allow_from.iter().any(|net| net.contains(&ip))
     }
+}
+
+/// Lines that clients POST.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpSource {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: Address,
+    /// Where requests go; begins with `/`.
+    pub path: String,
+    /// What a request must show; without it only this machine is listened to.
+    pub token: Option<Text>,
+    /// Certificate and key (PEM) to encrypt with.
+    pub tls: Option<(FilePath, FilePath)>,
+    /// Bytes of one request at most, unpacked and as it is sent (default 8 MiB).
+    pub request_bytes_max: usize,
 }
 
 /// Who calls whom.

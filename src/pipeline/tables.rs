@@ -142,6 +142,7 @@ static FROM: Table = Table {
     settings: &[],
     branches: &[
         Branch { key: "socket", table: &SOCKET },
+        Branch { key: "http", table: &HTTP_SOURCE },
         Branch { key: "file", table: &FILE_SOURCE },
         Branch { key: "kafka", table: &KAFKA_SOURCE },
         Branch { key: "rate", table: &RATE },
@@ -198,6 +199,31 @@ static SOCKET: Table = plain(
             Default("false"),
             "Whether a column `timestamp`, when the line was received, follows `value`. With format `text` only; elsewhere name the \
              column `_received_at` in SQL.",
+        ),
+        MAX_ROWS,
+        setting("max_bytes_per_trigger", ANY_SIZE, Default("64 MiB"), MAX_BYTES_DOC),
+    ],
+);
+
+static HTTP_SOURCE: Table = plain(
+    "Source `http`",
+    "Lines that clients POST, answered once they are durable in an ingest log under the checkpoint.",
+    &[
+        setting("listen", Kind::Address, Required, "Address to listen on, as `host:port`; port 0 takes a free one."),
+        setting("path", Kind::Text, Required, "Where requests go, such as `/transactions`; any other path is answered 404."),
+        setting(
+            "token",
+            Kind::Value,
+            Optional,
+            "What a request must show as `Authorization: Bearer …`, of 22 characters or more: better a reference than in the file. \
+             Without it only loopback addresses are listened on.",
+        ),
+        setting("tls", Kind::Table(&SERVICE_TLS), Optional, "Encryption; an address beyond loopback needs it beside a token."),
+        setting(
+            "max_request",
+            Kind::Size { min: 1 << 10, max: 64 << 20 },
+            Default("8 MiB"),
+            "Bytes of one request at most, unpacked and as it is sent; a larger one is answered 413.",
         ),
         MAX_ROWS,
         setting("max_bytes_per_trigger", ANY_SIZE, Default("64 MiB"), MAX_BYTES_DOC),
@@ -469,8 +495,8 @@ static SERVICE: Table = plain(
 );
 
 static SERVICE_TLS: Table = plain(
-    "Encryption of the service",
-    "`service.tls`: what `--http` is encrypted with.",
+    "Encryption of what listens",
+    "`service.tls`, and `tls` of a source `http`: what `--http` and the source are encrypted with.",
     &[
         setting(
             "certificate",

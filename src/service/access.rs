@@ -55,6 +55,36 @@ impl Access {
         }
     }
 
+    /// Who may send rows to the source `name` at `address`, which is encrypted or not.
+    ///
+    /// # Errors
+    /// `Config` when the address is reachable from elsewhere and it has no token or no encryption, or the token is no good.
+    pub(crate) fn of_source(name: &str, address: SocketAddr, token: Option<&str>, is_encrypted: bool) -> Result<Self> {
+        if let Some(token) = token {
+            check_token(token).map_err(|message| Error::config(format!("the token of source `{name}`: {message}")))?;
+        }
+        let is_exposed = !address.ip().to_canonical().is_loopback();
+        match (is_exposed, token.is_some(), is_encrypted) {
+            (true, false, _) => Err(Error::config(format!(
+                "source `{name}` listens at {address}, which is not a loopback address: whoever can reach it could send rows. Set its \
+                 token"
+            ))),
+            (true, true, false) => Err(Error::config(format!(
+                "source `{name}` listens at {address}, which is not a loopback address, and the token and all rows would cross the \
+                 network in clear: set its tls"
+            ))),
+            _ => Ok(Self { token: token.map(digest), is_insecure: false }),
+        }
+    }
+
+    /// What to answer a request with these headers that would send rows, if it may not.
+    pub(crate) fn refuse_rows(&self, headers: &HeaderMap) -> Option<Response> {
+        if let Some(why) = of_another_site(headers, true, self.token.is_some()) {
+            return Some(refused(StatusCode::FORBIDDEN, why));
+        }
+        (!self.allows(headers)).then(token_needed)
+    }
+
     /// Whether what is sent can be read on the way.
     pub fn is_insecure(&self) -> bool {
         self.is_insecure
@@ -99,6 +129,10 @@ pub(super) async fn let_in(State(service): State<Service>, request: Request, nex
     if service.inner.access.allows(request.headers()) {
         return next.run(request).await;
     }
+    token_needed()
+}
+
+fn token_needed() -> Response {
     let mut response = refused(StatusCode::UNAUTHORIZED, "a token is needed: Authorization: Bearer …");
     response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     response
@@ -123,29 +157,40 @@ pub(super) async fn with_headers(request: Request, next: Next) -> Response {
 
 /// Why a request may be another site's.
 fn unmeant(method: &Method, headers: &HeaderMap, has_token: bool) -> Option<&'static str> {
-    let text = |name: &header::HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
-    let host = text(&header::HOST);
+    let changes = !matches!(*method, Method::GET | Method::HEAD);
+    if let Some(why) = of_another_site(headers, changes, has_token) {
+        return Some(why);
+    }
+    let is_json = text(headers, &header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.split(';').next().unwrap_or("").trim() == "application/json");
+    if changes && !is_json && !headers.contains_key(OWN_HEADER) {
+        return Some("a request that changes something needs Content-Type: application/json or a header X-Tidemill");
+    }
+    None
+}
+
+/// Why a request may be another site's, by what browsers say about every request.
+fn of_another_site(headers: &HeaderMap, changes: bool, has_token: bool) -> Option<&'static str> {
+    let host = text(headers, &header::HOST);
     // A token is nothing that a browser sends by itself, so behind a proxy any name is good.
     if !has_token && !host.is_some_and(is_loopback) {
         return Some("the request is for another host: use localhost or 127.0.0.1");
     }
-    if let Some(origin) = text(&header::ORIGIN) {
+    if let Some(origin) = text(headers, &header::ORIGIN) {
         let site = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
         if site.is_none() || site != host {
             return Some("the request comes from another site");
         }
     }
     let from = headers.get("sec-fetch-site").map(|value| value.to_str().unwrap_or("?"));
-    let changes = !matches!(*method, Method::GET | Method::HEAD);
     if changes && from.is_some_and(|from| !matches!(from, "same-origin" | "none")) {
         return Some("the request comes from another site");
     }
-    let is_json =
-        text(&header::CONTENT_TYPE).is_some_and(|kind| kind.split(';').next().unwrap_or("").trim() == "application/json");
-    if changes && !is_json && !headers.contains_key(OWN_HEADER) {
-        return Some("a request that changes something needs Content-Type: application/json or a header X-Tidemill");
-    }
     None
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a str> {
+    headers.get(name).map(|value| value.to_str().unwrap_or("?"))
 }
 
 /// Whether `host` (perhaps with a port) names this machine whatever a name server says.
@@ -198,6 +243,28 @@ mod tests {
         }
         assert!(!access.allows(&HeaderMap::new()));
         assert!(Access::default().allows(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn rows_are_taken_from_this_machine_or_with_a_token_and_encrypted() {
+        let check = |address: &str, token: Option<&str>, encrypted: bool| {
+            Access::of_source("in", address.parse().unwrap(), token, encrypted).map_err(|error| error.chain())
+        };
+        let open = check("127.0.0.1:1", None, false).unwrap();
+        assert!(check("[::ffff:127.0.0.1]:1", None, false).is_ok());
+        assert!(check("0.0.0.0:1", None, true).unwrap_err().contains("Set its token"));
+        assert!(check("10.0.0.1:1", Some(TOKEN), false).unwrap_err().contains("set its tls"));
+        assert!(check("127.0.0.1:1", Some("short"), false).unwrap_err().contains("22 characters"));
+        let guarded = check("10.0.0.1:1", Some(TOKEN), true).unwrap();
+        let status =
+            |access: &Access, given: &[(&'static str, &str)]| access.refuse_rows(&headers(given)).map(|no| no.status().as_u16());
+        let host = ("host", "localhost:8080");
+        assert_eq!(status(&open, &[host, ("content-type", "application/x-www-form-urlencoded")]), None);
+        assert_eq!(status(&open, &[("host", "evil.example")]), Some(403));
+        assert_eq!(status(&open, &[host, ("origin", "http://evil.example")]), Some(403));
+        assert_eq!(status(&open, &[host, ("sec-fetch-site", "cross-site")]), Some(403));
+        assert_eq!(status(&guarded, &[host]), Some(401));
+        assert_eq!(status(&guarded, &[("host", "ingest.example"), ("authorization", &format!("Bearer {TOKEN}"))]), None);
     }
 
     #[test]

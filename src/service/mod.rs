@@ -22,6 +22,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use self::access::{Access, check_token};
+pub(crate) use self::serve::serve_clients;
 pub use self::serve::{Limits, bind, serve};
 pub use self::tls::Tls;
 use crate::engine::control::Control;

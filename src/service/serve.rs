@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
@@ -17,6 +18,7 @@ use tracing::debug;
 
 use super::Tls;
 use crate::error::{Attempt, ErrorKind, Result};
+use crate::source::SourceStats;
 
 /// Bytes of a request's head at most.
 const HEAD_BYTES_MAX: usize = 16 << 10;
@@ -63,6 +65,18 @@ pub async fn bind(address: SocketAddr, or_next: bool) -> Result<TcpListener> {
 
 /// Serves `router`, encrypted with `tls`, until `stop` is cancelled.
 pub async fn serve(listener: TcpListener, router: Router, limits: Limits, tls: Option<Tls>, stop: CancellationToken) {
+    serve_clients(listener, |_| router.clone(), limits, tls, stop, &Arc::default()).await;
+}
+
+/// Serves to each client the router that `router_of` has for its address, and counts connections.
+pub(crate) async fn serve_clients(
+    listener: TcpListener,
+    router_of: impl Fn(SocketAddr) -> Router,
+    limits: Limits,
+    tls: Option<Tls>,
+    stop: CancellationToken,
+    stats: &Arc<SourceStats>,
+) {
     let places = Arc::new(Semaphore::new(limits.connections_max));
     let connections = TaskTracker::new();
     loop {
@@ -70,8 +84,8 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, tls: O
             accepted = listener.accept() => accepted,
             () = stop.cancelled() => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 debug!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -80,19 +94,40 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, tls: O
         };
         match places.clone().try_acquire_owned() {
             Ok(place) => {
-                let (router, tls, stop) = (router.clone(), tls.clone(), stop.clone());
+                let (router, tls, stop) = (router_of(peer), tls.clone(), stop.clone());
+                let open = Open::new(stats.clone());
                 connections.spawn(async move {
                     connection(stream, router, limits, tls, stop).await;
-                    drop(place);
+                    drop((place, open));
                 });
             }
-            // In clear it is answered; encrypted that would take time.
-            Err(_) if tls.is_none() => turn_away(&stream),
-            Err(_) => {}
+            Err(_) => {
+                stats.connections_refused.fetch_add(1, Ordering::Relaxed);
+                // In clear it is answered; encrypted that would take time.
+                if tls.is_none() {
+                    turn_away(&stream);
+                }
+            }
         }
     }
     connections.close();
     let _ = tokio::time::timeout(GRACE, connections.wait()).await;
+}
+
+/// A connection that is counted until this is dropped.
+struct Open(Arc<SourceStats>);
+
+impl Open {
+    fn new(stats: Arc<SourceStats>) -> Self {
+        stats.connections_open.fetch_add(1, Ordering::Relaxed);
+        Self(stats)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connections_open.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 async fn connection(stream: TcpStream, router: Router, limits: Limits, tls: Option<Tls>, stop: CancellationToken) {

@@ -4,6 +4,7 @@
 //! a range, logs it, reads it, and after a crash reads the same range again. A socket becomes replayable by its ingest log.
 
 pub mod file;
+pub mod http;
 pub mod ingest;
 mod lines;
 mod records;
@@ -190,7 +191,7 @@ pub struct SourceSpec {
 }
 
 /// Every source there is, by name. A new one is its own file and one line here.
-pub const SOURCES: &[&SourceSpec] = &[&socket::SPEC, &file::SPEC, &rate::SPEC, &memory::SPEC, &kafka::SPEC];
+pub const SOURCES: &[&SourceSpec] = &[&socket::SPEC, &http::SPEC, &file::SPEC, &rate::SPEC, &memory::SPEC, &kafka::SPEC];
 
 /// Which records a query will see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use bytes::BytesMut;
 use tokio::sync::{Notify, watch};
 
+use super::keys::{Keys, RequestKey, Seen};
 use super::record::{About, Record, Secret};
 use super::segment::Segment;
 use super::state::{RECORD_OVERHEAD, State, gap};
@@ -110,6 +111,38 @@ pub(super) enum Append {
     NoRoom,
 }
 
+/// What became of a request's lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Request {
+    /// They are in the log and end there.
+    Now(u64),
+    /// They were in it already and end there.
+    Before(u64),
+    /// Its key was that of other lines.
+    OtherLines,
+    NoRoom,
+}
+
+/// Consecutive lines of one connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lines<'a> {
+    origin: &'a Arc<str>,
+    received_at_us: i64,
+    payload: &'a [u8],
+    rows: u64,
+    end: LineEnd,
+}
+
+impl<'a> Lines<'a> {
+    pub(super) fn new(origin: &'a Arc<str>, received_at_us: i64, payload: &'a [u8], end: LineEnd) -> Self {
+        Self { origin, received_at_us, payload, rows: count_lines(payload), end }
+    }
+
+    fn record_length(&self) -> usize {
+        Record::length(self.origin, self.payload, None)
+    }
+}
+
 /// What to say about a log without room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Full {
@@ -138,12 +171,13 @@ pub(super) struct Start {
     pub(super) end_row: u64,
     pub(super) log_bytes_max: u64,
     pub(super) tail_bytes_max: usize,
+    pub(super) keys: Keys,
 }
 
 impl Log {
     pub(super) fn new(start: Start, queries: &[String], stats: Arc<SourceStats>) -> Self {
-        let Start { log_id, secret, durable, segments, end, end_row, log_bytes_max, tail_bytes_max } = start;
-        let state = State::new(segments, (end, end_row), queries);
+        let Start { log_id, secret, durable, segments, end, end_row, log_bytes_max, tail_bytes_max, keys } = start;
+        let state = State::new(segments, (end, end_row), keys, queries);
         stats.log_bytes.store(state.held(), Ordering::Relaxed);
         Self {
             log_id,
@@ -187,17 +221,45 @@ impl Log {
     }
 
     /// Appends lines of one connection. They are visible to queries at once, durable soon.
-    pub(super) fn append(&self, origin: &Arc<str>, received_at_us: i64, payload: &[u8], end: LineEnd, room: Room) -> Append {
-        let rows = count_lines(payload);
-        let length = Record::length(origin, payload);
+    pub(super) fn append(&self, lines: &Lines<'_>, room: Room) -> Append {
         let mut state = self.lock();
         let admitted = match room {
-            Room::Needed => self.has_room(&mut state, length),
+            Room::Needed => self.has_room(&mut state, lines.record_length()),
             Room::Granted => state.stop == Stop::No,
         };
         if !admitted {
             return Append::NoRoom;
         }
+        self.put(&mut state, lines, None);
+        drop(state);
+        self.note_received(lines);
+        Append::Done
+    }
+
+    /// Appends all lines of a request, unless those of one with its key were before. Answers where they end.
+    pub(super) fn append_request(&self, lines: &Lines<'_>, request: Option<RequestKey>) -> Request {
+        let mut state = self.lock();
+        match request.as_ref().map_or(Seen::Never, |request| state.keys.look(request)) {
+            Seen::Before(end) => return Request::Before(end),
+            Seen::Otherwise => return Request::OtherLines,
+            Seen::Never => {}
+        }
+        if !self.has_room(&mut state, lines.record_length() + request.map_or(0, |_| RequestKey::BYTES)) {
+            return Request::NoRoom;
+        }
+        let end = self.put(&mut state, lines, request);
+        if let Some(request) = &request {
+            state.keys.add(request, end);
+        }
+        drop(state);
+        self.note_received(lines);
+        Request::Now(end)
+    }
+
+    /// Adds a record. Answers where it ends.
+    fn put(&self, state: &mut State, lines: &Lines<'_>, request: Option<RequestKey>) -> u64 {
+        let Lines { origin, received_at_us, payload, rows, end } = *lines;
+        let length = Record::length(origin, payload, request.as_ref());
         let about = About {
             origin: origin.clone(),
             received_at_us,
@@ -205,6 +267,7 @@ impl Log {
             first_row: state.end_row,
             durable_to: state.written,
             end,
+            request,
         };
         if state.block.capacity() < length {
             state.block = BytesMut::with_capacity(length.max(BLOCK_BYTES));
@@ -217,15 +280,18 @@ impl Log {
         state.tail.push_back(record);
         self.end.send_modify(|now| now.position = state.end);
         self.stats.log_bytes.store(state.held(), Ordering::Relaxed);
-        drop(state);
+        state.end
+    }
+
+    /// Wakes the writer and counts.
+    fn note_received(&self, lines: &Lines<'_>) {
         self.work.notify_one();
-        self.stats.lines_received.fetch_add(rows, Ordering::Relaxed);
-        match end {
+        self.stats.lines_received.fetch_add(lines.rows, Ordering::Relaxed);
+        match lines.end {
             LineEnd::Clean => {}
             LineEnd::Truncated => _ = self.stats.lines_truncated.fetch_add(1, Ordering::Relaxed),
             LineEnd::TooLong => _ = self.stats.lines_too_long.fetch_add(1, Ordering::Relaxed),
         }
-        Append::Done
     }
 
     /// Records that are not in their segment yet, at most `bytes_max` of them but always one.
@@ -253,6 +319,23 @@ impl Log {
 
     pub(super) fn durability(&self) -> watch::Receiver<Durability> {
         self.durability.subscribe()
+    }
+
+    /// Waits until everything up to `position` survives a power cut.
+    ///
+    /// # Errors
+    /// Why it does not come to that: nothing is known about those lines then.
+    pub(super) async fn durable_to(&self, position: u64) -> Result<()> {
+        if !self.durable {
+            return Ok(());
+        }
+        let mut durability = self.durability();
+        let now = durability.wait_for(|now| now.to >= position || now.trouble.is_some()).await;
+        let now = now.map_err(|cause| Error::internal("the ingest log was closed").because(cause))?;
+        match &now.trouble {
+            Some(trouble) if now.to < position => Err(trouble.error()),
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn end(&self) -> watch::Receiver<End> {

@@ -5,6 +5,8 @@
 //! what all of them have released. When it is full nothing more is accepted, so clients are held back by their connection.
 
 mod examine;
+mod inlet;
+mod keys;
 mod log;
 mod places;
 mod reader;
@@ -16,6 +18,8 @@ mod tests;
 mod writer;
 
 pub use examine::{LogExamined, examine};
+pub use inlet::{Host, Inlet};
+pub(crate) use keys::RequestKey;
 pub use places::{Places, has_log};
 pub use reader::IngestSource;
 
@@ -31,7 +35,8 @@ use tracing::warn;
 use super::{Extent, LineEnd, SourceStats};
 use crate::checkpoint::storage::SharedVfs;
 use crate::error::{Attempt, Error, ErrorKind, Result};
-use log::{Append, Failure, Full, Log, Room, Start, Stop};
+use keys::Keys;
+use log::{Append, Failure, Full, Lines, Log, Request, Room, Start, Stop};
 use record::Secret;
 use segment::{HEADER, Header, Recovered, Segment, recover};
 use writer::Writer;
@@ -58,6 +63,8 @@ pub struct IngestSettings {
     pub log_bytes_max: u64,
     /// Bytes of the newest records that are kept in memory as well (64 MiB).
     pub tail_bytes_max: usize,
+    /// Keys of requests that are remembered (0).
+    pub keys_max: usize,
 }
 
 impl IngestSettings {
@@ -67,7 +74,7 @@ impl IngestSettings {
 
 impl Default for IngestSettings {
     fn default() -> Self {
-        Self { log_bytes_max: 4 << 30, tail_bytes_max: 64 << 20 }
+        Self { log_bytes_max: 4 << 30, tail_bytes_max: 64 << 20, keys_max: 0 }
     }
 }
 
@@ -103,6 +110,7 @@ impl Ingest {
                     end_row: 0,
                     log_bytes_max: settings.log_bytes_max.min(IngestSettings::MEMORY_BYTES_MAX),
                     tail_bytes_max: usize::MAX,
+                    keys: Keys::new(settings.keys_max),
                 };
                 Ok(Self { log: Arc::new(Log::new(start, queries, stats)), writer: None })
             }
@@ -123,6 +131,7 @@ impl Ingest {
             warn!(dir = %dir.display(), bytes = torn_bytes, "the ingest log ended in a record that a crash left unfinished");
             stats.log_bytes_torn.store(torn_bytes, Ordering::Relaxed);
         }
+        let keys = taken_before(&segments, settings.keys_max)?;
         let log_id = segments.last().map_or_else(rand::random, |last| last.header.log_id);
         while let Some(last) = segments.pop_if(|last| last.end() == last.header.base) {
             end = last.header.previous_end;
@@ -149,6 +158,7 @@ impl Ingest {
             end_row,
             log_bytes_max: settings.log_bytes_max,
             tail_bytes_max: settings.tail_bytes_max,
+            keys,
         };
         let log = Arc::new(Log::new(start, queries, stats));
         // Eight segments to a full log, so that what is released is soon given back.
@@ -209,6 +219,26 @@ impl Ingest {
     }
 }
 
+/// The keys of the newest requests in `segments`, oldest segment first.
+fn taken_before(segments: &[Arc<Segment>], count_max: usize) -> Result<Keys> {
+    let mut keys = Keys::new(count_max);
+    if count_max == 0 {
+        return Ok(keys);
+    }
+    for segment in segments {
+        let mut position = segment.header.base;
+        while position < segment.end() {
+            for record in segment.read(position, segment.end())? {
+                position = record.end();
+                if let Some(request) = &record.about.request {
+                    keys.add(request, position);
+                }
+            }
+        }
+    }
+    Ok(keys)
+}
+
 impl Drop for Ingest {
     fn drop(&mut self) {
         // Nobody is left to hear of a failure.
@@ -232,6 +262,19 @@ pub enum Appended {
     Cancelled,
 }
 
+/// What became of a request's lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// They are in the log, durably.
+    Now,
+    /// They were in it already, and are durable.
+    Before,
+    /// They are not: a request of the same key brought others.
+    OtherLines,
+    /// They are not: the log is full, or being closed.
+    NoRoom,
+}
+
 impl Appender {
     /// Appends consecutive lines of one connection, waiting for room.
     pub async fn append(
@@ -242,7 +285,7 @@ impl Appender {
         end: LineEnd,
         cancel: &CancellationToken,
     ) -> Appended {
-        let append = || match self.log.append(origin, received_at_us, lines, end, Room::Needed) {
+        let append = || match self.log.append(&Lines::new(origin, received_at_us, lines, end), Room::Needed) {
             Append::Done => true,
             Append::NoRoom => false,
         };
@@ -262,9 +305,32 @@ impl Appender {
     /// Appends consecutive lines of one connection that were received after asking [`Appender::receivable`], without waiting in
     /// between.
     pub fn append_received(&self, origin: &Arc<str>, received_at_us: i64, lines: &[u8], end: LineEnd) -> Appended {
-        match self.log.append(origin, received_at_us, lines, end, Room::Granted) {
+        match self.log.append(&Lines::new(origin, received_at_us, lines, end), Room::Granted) {
             Append::Done => Appended::Yes,
             Append::NoRoom => Appended::Cancelled,
+        }
+    }
+
+    /// Appends all lines of a request, or none, and waits until they are durable. Those of a request that was taken already are not
+    /// taken again.
+    ///
+    /// # Errors
+    /// Why the log cannot be written. Whether the lines are in it is not known then.
+    pub(crate) async fn take(
+        &self,
+        origin: &Arc<str>,
+        received_at_us: i64,
+        lines: &[u8],
+        key: Option<RequestKey>,
+    ) -> Result<Taken> {
+        match self.log.append_request(&Lines::new(origin, received_at_us, lines, LineEnd::Clean), key) {
+            Request::Now(end) => self.log.durable_to(end).await.map(|()| Taken::Now),
+            Request::Before(end) => self.log.durable_to(end).await.map(|()| Taken::Before),
+            Request::OtherLines => Ok(Taken::OtherLines),
+            Request::NoRoom => {
+                self.warn_when_full();
+                Ok(Taken::NoRoom)
+            }
         }
     }
 
@@ -284,7 +350,7 @@ impl Appender {
         }
     }
 
-    fn warn_when_full(&self) {
+    pub(crate) fn warn_when_full(&self) {
         if let Some(Full { slowest, held, limit }) = self.log.newly_full() {
             let source = &*self.source;
             warn!(

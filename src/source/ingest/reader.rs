@@ -212,14 +212,7 @@ impl Source for IngestSource {
             return Ok(());
         }
         let (end, _) = self.place(end)?;
-        let needed = end.position + u64::from(end.skip > 0);
-        let mut durability = self.log.durability();
-        let now = durability.wait_for(|now| now.to >= needed || now.trouble.is_some()).await;
-        let now = now.map_err(|cause| Error::internal("the ingest log was closed").because(cause))?;
-        match &now.trouble {
-            Some(trouble) if now.to < needed => Err(trouble.error()),
-            _ => Ok(()),
-        }
+        self.log.durable_to(end.position + u64::from(end.skip > 0)).await
     }
 
     async fn changed(&mut self, end: &Offset) {

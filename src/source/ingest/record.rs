@@ -1,8 +1,9 @@
 //! A record of the ingest log: lines of one connection that arrived together, with where they came from and when.
 //!
 //! ```text
-//! tag 4 | crc 4 | payload length 4 | rows 4 | first row 8 | received at 8 | durable to 8 | end 1 | origin length 1 | origin | payload
+//! tag 4 | crc 4 | payload length 4 | rows 4 | first row 8 | received at 8 | durable to 8 | end 1 | origin length 1 | origin | key | payload
 //! ```
+//! The key of a request is there (32 bytes) when the highest bit of `end` says so.
 //! All little-endian. The checksum begins from the log session's secret and the record's position, and the tag is part of the
 //! secret, so neither bytes that a client made up nor a record in the wrong place can pass for one.
 
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::keys::RequestKey;
 use crate::source::LineEnd;
 
 const FIXED: usize = 42;
@@ -17,6 +19,8 @@ const FIXED: usize = 42;
 pub(super) const MARK: usize = 16;
 /// Longest origin in bytes; connections have at most 60.
 const ORIGIN_MAX: usize = u8::MAX as usize;
+/// In the byte that says how the last line ends: a request's key follows the origin.
+const HAS_KEY: u8 = 0x80;
 
 /// What makes the records of one opening of a log tell from any other bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +55,8 @@ pub(super) struct About {
     /// The log was durable up to here when the record was made.
     pub(super) durable_to: u64,
     pub(super) end: LineEnd,
+    /// The request that brought them, if it is to be known again.
+    pub(super) request: Option<RequestKey>,
 }
 
 /// A record with its place in the log.
@@ -58,14 +64,14 @@ pub(super) struct About {
 pub(super) struct Record {
     pub(super) position: u64,
     pub(super) about: About,
-    /// Header, origin and payload.
+    /// Header, origin, key and payload.
     pub(super) bytes: Bytes,
 }
 
 impl Record {
     /// Length that a record will have.
-    pub(super) fn length(origin: &str, payload: &[u8]) -> usize {
-        FIXED + origin.len().min(ORIGIN_MAX) + payload.len()
+    pub(super) fn length(origin: &str, payload: &[u8], request: Option<&RequestKey>) -> usize {
+        FIXED + origin.len().min(ORIGIN_MAX) + request.map_or(0, |_| RequestKey::BYTES) + payload.len()
     }
 
     /// Appends a record to `block` and splits it off.
@@ -79,9 +85,12 @@ impl Record {
         block.put_u64_le(about.first_row);
         block.put_i64_le(about.received_at_us);
         block.put_u64_le(about.durable_to);
-        block.put_u8(end_to_u8(about.end));
+        block.put_u8(end_to_u8(about.end) | if about.request.is_some() { HAS_KEY } else { 0 });
         block.put_u8(u8::try_from(origin.len()).unwrap_or(u8::MAX));
         block.put_slice(origin);
+        if let Some(request) = about.request {
+            block.put_slice(&request.to_bytes());
+        }
         block.put_slice(payload);
         let checksum = secret.checksum(position, &block[start + 8..]);
         block[start + 4..start + 8].copy_from_slice(&checksum.to_le_bytes());
@@ -97,7 +106,8 @@ impl Record {
         let u32_at = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
         let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
         let origin_end = FIXED + usize::from(header[41]);
-        let Some(length) = usize::try_from(u32_at(8)).ok().and_then(|payload| payload.checked_add(origin_end)) else {
+        let key_end = origin_end + key_length(header[40]);
+        let Some(length) = usize::try_from(u32_at(8)).ok().and_then(|payload| payload.checked_add(key_end)) else {
             return Decoded::Bad;
         };
         if bytes.len() < length {
@@ -106,7 +116,7 @@ impl Record {
         if secret.checksum(position, &bytes[8..length]) != u32_at(4) {
             return Decoded::Bad;
         }
-        let (Ok(origin), Some(end)) = (std::str::from_utf8(&bytes[FIXED..origin_end]), end_from_u8(header[40])) else {
+        let (Ok(origin), Some(end)) = (std::str::from_utf8(&bytes[FIXED..origin_end]), end_from_u8(header[40] & !HAS_KEY)) else {
             return Decoded::Bad;
         };
         let origin = known_origin.filter(|known| known.as_ref() == origin).cloned().unwrap_or_else(|| origin.into());
@@ -117,6 +127,7 @@ impl Record {
             first_row: u64_at(16),
             durable_to: u64_at(32),
             end,
+            request: bytes[origin_end..key_end].first_chunk().map(RequestKey::from_bytes),
         };
         Decoded::Record(Self { position, about, bytes: bytes.slice(..length) })
     }
@@ -137,7 +148,7 @@ impl Record {
     }
 
     fn header_len(&self) -> usize {
-        FIXED + usize::from(self.bytes[41])
+        FIXED + usize::from(self.bytes[41]) + key_length(self.bytes[40])
     }
 }
 
@@ -177,6 +188,11 @@ pub(super) fn durable_anywhere(secret: Secret, position: u64, bytes: &Bytes) -> 
     durable_to
 }
 
+/// Bytes of the request's key in a record with this byte at its place.
+fn key_length(end: u8) -> usize {
+    if end & HAS_KEY == 0 { 0 } else { RequestKey::BYTES }
+}
+
 fn end_to_u8(end: LineEnd) -> u8 {
     match end {
         LineEnd::Clean => 0,
@@ -201,6 +217,7 @@ mod tests {
             first_row: 1 << 40,
             durable_to: 70,
             end: LineEnd::TooLong,
+            request: None,
         };
         Record::encode(Secret(0x0123_4567_89AB_CDEF), position, about, b"one\ntwo\n", &mut BytesMut::new())
     }
@@ -208,12 +225,25 @@ mod tests {
     #[test]
     fn a_record_comes_back_as_it_was() {
         let written = record(99);
-        assert_eq!(written.bytes.len(), Record::length("127.0.0.1:5#1", b"one\ntwo\n"));
+        assert_eq!(written.bytes.len(), Record::length("127.0.0.1:5#1", b"one\ntwo\n", None));
         let Decoded::Record(read) = Record::decode(Secret(0x0123_4567_89AB_CDEF), 99, &written.bytes, None) else {
             panic!("a record");
         };
         assert_eq!(format!("{read:?}"), format!("{written:?}"));
         assert_eq!((&read.payload()[..], read.payload_position()), (&b"one\ntwo\n"[..], 99 + 42 + 13));
+    }
+
+    #[test]
+    fn a_requests_key_comes_back_with_its_lines() {
+        let secret = Secret(7);
+        let request = RequestKey::new(b"key", b"one\n");
+        let about = About { request: Some(request), ..record(99).about };
+        let written = Record::encode(secret, 5, about, b"one\n", &mut BytesMut::new());
+        assert_eq!(written.bytes.len(), Record::length("127.0.0.1:5#1", b"one\n", Some(&request)));
+        let Decoded::Record(read) = Record::decode(secret, 5, &written.bytes, None) else { panic!("a record") };
+        assert_eq!(format!("{read:?}"), format!("{written:?}"));
+        assert_eq!((&read.payload()[..], read.payload_position()), (&b"one\n"[..], 5 + 42 + 13 + 32));
+        assert!(matches!(Record::decode(secret, 5, &written.bytes.slice(..60), None), Decoded::Needs(_)));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
+use super::keys::Keys;
 use super::log::Stop;
 use super::record::Record;
 use super::segment::Segment;
@@ -30,6 +31,8 @@ pub(super) struct State {
     pub(super) gaps: u64,
     /// How far each query has released; `None` before its first time.
     pub(super) released: BTreeMap<String, Option<u64>>,
+    /// Requests that were taken.
+    pub(super) keys: Keys,
     pub(super) stop: Stop,
     /// Whether the last append found the log full, and whether somebody was told.
     pub(super) is_full: bool,
@@ -42,7 +45,7 @@ pub(super) fn gap(before: &Segment, next: &Segment) -> u64 {
 
 impl State {
     /// A log that ends at a position and row and holds nothing beyond what is in its segments.
-    pub(super) fn new(segments: VecDeque<Arc<Segment>>, (end, end_row): (u64, u64), queries: &[String]) -> Self {
+    pub(super) fn new(segments: VecDeque<Arc<Segment>>, (end, end_row): (u64, u64), keys: Keys, queries: &[String]) -> Self {
         let (oldest, oldest_row) = segments.front().map_or((end, end_row), |s| (s.header.base, s.header.first_row));
         let gaps = segments.iter().zip(segments.iter().skip(1)).map(|(before, next)| gap(before, next)).sum();
         Self {
@@ -57,6 +60,7 @@ impl State {
             oldest_row,
             gaps,
             released: queries.iter().map(|query| (query.clone(), None)).collect(),
+            keys,
             stop: Stop::No,
             is_full: false,
             is_full_known: false,

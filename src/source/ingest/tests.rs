@@ -13,7 +13,7 @@ use crate::source::contract::{self, texts};
 use crate::source::{Chunk, Offset, OffsetRange, ReadLimit, Source};
 
 const UNLIMITED: ReadLimit = ReadLimit { rows_max: None, bytes_max: None, files_max: None };
-const SMALL: IngestSettings = IngestSettings { log_bytes_max: 64 << 10, tail_bytes_max: 2 << 10 };
+const SMALL: IngestSettings = IngestSettings { log_bytes_max: 64 << 10, tail_bytes_max: 2 << 10, keys_max: 0 };
 
 struct Fixture {
     dir: TempDir,
@@ -77,7 +77,7 @@ async fn logs_on_disk_and_in_memory_keep_the_contract_of_sources() {
 #[tokio::test]
 async fn what_has_left_memory_is_read_from_its_segments() {
     let fixture = Fixture::new();
-    let settings = IngestSettings { log_bytes_max: 64 << 10, tail_bytes_max: 1 };
+    let settings = IngestSettings { log_bytes_max: 64 << 10, tail_bytes_max: 1, keys_max: 0 };
     let ingest = fixture.try_open(settings).unwrap();
     let mut expected = Vec::new();
     for number in 0..300 {

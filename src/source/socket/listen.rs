@@ -23,20 +23,30 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Listens at `host:port`.
 pub(super) fn bind(receiver: &Receiver, address: &str) -> Result<TcpListener> {
-    let attempt = || format!("listen at {address} for source `{}`", receiver.name);
-    super::connect::check_address(address)?;
-    let found = address.to_socket_addrs().attempting(ErrorKind::Config, attempt)?.next();
-    let resolved = found.ok_or_else(|| Error::config(format!("there is no host of the name in `{address}`")))?;
-    let listener = listen(resolved).map_err(|cause| {
-        let taken = cause.kind() == std::io::ErrorKind::AddrInUse;
-        let kind = if taken { ErrorKind::Unavailable } else { ErrorKind::Config };
-        Error::new(kind, format!("could not {}", attempt())).because(cause)
-    })?;
+    let resolved = resolve(&receiver.name, address)?;
+    let listener = listen_at(&receiver.name, resolved)?;
     if !resolved.ip().to_canonical().is_loopback() && receiver.settings.allow_from.is_empty() {
         let source = &*receiver.name;
         warn!(source, address, "anyone who can reach this address can send rows; `allow_from` says who may");
     }
     Ok(listener)
+}
+
+/// The address that the source `name` is to listen at.
+pub(in crate::source) fn resolve(name: &str, address: &str) -> Result<SocketAddr> {
+    super::connect::check_address(address)?;
+    let attempt = || format!("listen at {address} for source `{name}`");
+    let found = address.to_socket_addrs().attempting(ErrorKind::Config, attempt)?.next();
+    found.ok_or_else(|| Error::config(format!("there is no host of the name in `{address}`")))
+}
+
+/// Listens for the source `name`, within the runtime that is entered.
+pub(in crate::source) fn listen_at(name: &str, address: SocketAddr) -> Result<TcpListener> {
+    listen(address).map_err(|cause| {
+        let taken = cause.kind() == std::io::ErrorKind::AddrInUse;
+        let kind = if taken { ErrorKind::Unavailable } else { ErrorKind::Config };
+        Error::new(kind, format!("could not listen at {address} for source `{name}`")).because(cause)
+    })
 }
 
 fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {

@@ -7,6 +7,7 @@ mod connect;
 pub(crate) use connect::NEVER_CONNECTED;
 mod connection;
 mod listen;
+pub(super) use listen::{listen_at, resolve};
 #[cfg(test)]
 mod tests;
 
@@ -16,14 +17,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tokio::runtime::Handle;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::ingest::{Appender, Ingest, IngestSettings, IngestSource, Keep};
-use super::{Extent, ReadLimit, Replay, SourceSpec, SourceStats};
+use super::ingest::{Appender, Host, IngestSettings, Inlet, Keep};
+use super::{ReadLimit, Replay, SourceSpec};
 use crate::clock::Clock;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::MetadataColumn;
 
 /// What is true of every socket source.
@@ -82,29 +82,6 @@ impl SocketSettings {
     }
 }
 
-/// An open socket with its ingest log.
-///
-/// Dropping it without [`Socket::close`] is like a crash: what was not yet written to the log is gone.
-#[derive(Debug)]
-pub struct Socket {
-    ingest: Ingest,
-    tasks: TaskTracker,
-    /// Ends the tasks when dropped.
-    cancel: DropGuard,
-    local_addr: Option<SocketAddr>,
-}
-
-/// What a socket runs on.
-#[derive(Debug, Clone)]
-pub struct Host<'a> {
-    /// Says when lines were received.
-    pub clock: Arc<dyn Clock>,
-    /// Runs the network tasks.
-    pub runtime: &'a Handle,
-    /// Ends them; [`Socket::close`] does, too.
-    pub cancel: &'a CancellationToken,
-}
-
 /// What the tasks of a socket share.
 #[derive(Debug)]
 struct Receiver {
@@ -127,75 +104,35 @@ impl Receiver {
     }
 }
 
-impl Socket {
-    /// Opens the ingest log and the socket `name`. `queries` are those that read it; see [`Ingest::open`].
-    ///
-    /// # Errors
-    /// [`crate::ErrorKind::Config`] for an address that cannot be, [`crate::ErrorKind::Unavailable`] for one that is taken; errors
-    /// of the log. A server that cannot be connected to fails the queries, not this.
-    pub async fn open(name: &str, settings: SocketSettings, keep: Keep, queries: Vec<String>, host: Host<'_>) -> Result<Self> {
-        let Host { clock, runtime, cancel } = host;
-        let log = settings.log;
-        let opened = tokio::task::spawn_blocking(move || Ingest::open(keep, log, &queries)).await;
-        let ingest = opened.map_err(|cause| Error::internal("opening an ingest log stopped unexpectedly").because(cause))??;
-        let cancel = cancel.child_token();
-        let tasks = TaskTracker::new();
-        let receiver = Arc::new(Receiver {
-            name: name.into(),
-            settings,
-            appender: ingest.appender(name),
-            clock,
-            cancel: cancel.clone(),
-            tasks: tasks.clone(),
-            connections: AtomicU64::new(0),
-        });
-        let local_addr = match &receiver.settings.endpoint {
-            Endpoint::Connect(address) => {
-                connect::check_address(address)?;
-                tasks.spawn_on(connect::run(receiver.clone(), address.clone()), runtime);
-                None
-            }
-            Endpoint::Listen(address) => {
-                let _entered = runtime.enter();
-                let listener = listen::bind(&receiver, address)?;
-                let local_addr = listener.local_addr().ok();
-                tasks.spawn_on(listen::run(receiver.clone(), listener), runtime);
-                local_addr
-            }
-        };
-        tasks.close();
-        Ok(Self { ingest, tasks, cancel: cancel.drop_guard(), local_addr })
+/// Opens the ingest log and the socket `name`. `queries` are those that read it; see [`super::ingest::Ingest::open`].
+///
+/// # Errors
+/// [`crate::ErrorKind::Config`] for an address that cannot be, [`crate::ErrorKind::Unavailable`] for one that is taken; errors of the
+/// log. A server that cannot be connected to fails the queries, not this.
+pub async fn open(name: &str, settings: SocketSettings, keep: Keep, queries: Vec<String>, host: Host<'_>) -> Result<Inlet> {
+    let (mut inlet, cancel) = Inlet::open(keep, settings.log, queries, &host).await?;
+    let tasks = inlet.tasks.clone();
+    let receiver = Arc::new(Receiver {
+        name: name.into(),
+        settings,
+        appender: inlet.ingest.appender(name),
+        clock: host.clock,
+        cancel,
+        tasks: tasks.clone(),
+        connections: AtomicU64::new(0),
+    });
+    match &receiver.settings.endpoint {
+        Endpoint::Connect(address) => {
+            connect::check_address(address)?;
+            tasks.spawn_on(connect::run(receiver.clone(), address.clone()), host.runtime);
+        }
+        Endpoint::Listen(address) => {
+            let _entered = host.runtime.enter();
+            let listener = listen::bind(&receiver, address)?;
+            inlet.local_addr = listener.local_addr().ok();
+            tasks.spawn_on(listen::run(receiver.clone(), listener), host.runtime);
+        }
     }
-
-    /// A query's view of what was received. The query holds what it has not released.
-    pub fn source(&self, query: &str, extent: Extent) -> IngestSource {
-        self.ingest.source(query, extent)
-    }
-
-    /// Lets go of what a query holds; see [`Ingest::forget`].
-    pub fn forget(&self, query: &str) {
-        self.ingest.forget(query);
-    }
-
-    /// Where a listening socket listens: the real port where port 0 was asked for.
-    pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.local_addr
-    }
-
-    /// Counters.
-    pub fn stats(&self) -> Arc<SourceStats> {
-        self.ingest.stats()
-    }
-
-    /// Disconnects everyone, ends every task, and writes what was received.
-    ///
-    /// # Errors
-    /// The failure that kept the log from being written.
-    pub async fn close(self) -> Result<()> {
-        let Self { ingest, tasks, cancel, .. } = self;
-        drop(cancel);
-        tasks.wait().await;
-        let closed = tokio::task::spawn_blocking(move || ingest.close()).await;
-        closed.map_err(|cause| Error::internal("closing an ingest log stopped unexpectedly").because(cause))?
-    }
+    tasks.close();
+    Ok(inlet)
 }

@@ -15,7 +15,7 @@ const UNLIMITED: ReadLimit = ReadLimit { rows_max: None, bytes_max: None, files_
 
 /// A socket source that one query reads.
 struct Fixture {
-    socket: Socket,
+    socket: Inlet,
     source: IngestSource,
     at: Offset,
 }
@@ -24,7 +24,7 @@ impl Fixture {
     async fn open(settings: SocketSettings, keep: Keep) -> Result<Self> {
         let (runtime, cancel) = (Handle::current(), CancellationToken::new());
         let host = Host { clock: Arc::new(SystemClock), runtime: &runtime, cancel: &cancel };
-        let socket = Socket::open("in", settings, keep, vec!["q".to_owned()], host).await?;
+        let socket = open("in", settings, keep, vec!["q".to_owned()], host).await?;
         let mut source = socket.source("q", Extent::Endless);
         let at = source.initial_offset().await?;
         Ok(Self { socket, source, at })
@@ -282,7 +282,7 @@ async fn a_full_log_holds_clients_back_and_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let keep = Keep::Durably { vfs: LocalVfs::shared(), dir: dir.path().join("in") };
     let mut settings = SocketSettings::new(Endpoint::Listen("127.0.0.1:0".to_owned()));
-    settings.log = IngestSettings { log_bytes_max: 1 << 20, tail_bytes_max: 64 << 10 };
+    settings.log = IngestSettings { log_bytes_max: 1 << 20, tail_bytes_max: 64 << 10, keys_max: 0 };
     let mut fixture = Fixture::open(settings, keep).await.unwrap();
     let mut client = fixture.client().await;
     const LINES: usize = 200_000;

@@ -1,0 +1,181 @@
+//! Answers requests.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::body::Body;
+use axum::extract::{Extension, Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Json, Response};
+use futures::StreamExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::{debug, warn};
+
+use super::HttpSettings;
+use super::body::{Head, Lines, Refusal, lines, unpacked_max};
+use crate::clock::Clock;
+use crate::service::Access;
+use crate::source::ingest::{Appender, Taken};
+use crate::source::lines::count_lines;
+
+/// Seconds until a client that was turned away may come back.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+/// A body up to this size is looked at where it arrives; a larger one, or one to unpack, would hold the other requests up.
+const SMALL_BODY_BYTES: usize = 64 << 10;
+
+/// Who has connected.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub(super) SocketAddr);
+
+/// What the requests of a source share.
+#[derive(Debug)]
+pub(super) struct Receiver {
+    /// The source's name, for messages.
+    pub(super) name: Arc<str>,
+    pub(super) settings: HttpSettings,
+    pub(super) access: Access,
+    pub(super) appender: Appender,
+    pub(super) clock: Arc<dyn Clock>,
+    /// A permit for each byte that requests may hold.
+    pub(super) held: Arc<Semaphore>,
+    pub(super) requests: AtomicU64,
+}
+
+/// Takes a request's lines.
+pub(super) async fn take(State(receiver): State<Arc<Receiver>>, Extension(peer): Extension<Peer>, request: Request) -> Response {
+    match receiver.take(peer, request).await {
+        Ok(rows) => Json(serde_json::json!({ "rows": rows })).into_response(),
+        Err(response) => response,
+    }
+}
+
+impl Receiver {
+    /// The lines that are durable, or what to answer instead.
+    async fn take(&self, Peer(peer): Peer, request: Request) -> Result<u64, Response> {
+        if request.uri().path() != self.settings.path {
+            return Err(answer(StatusCode::NOT_FOUND, "there is nothing here"));
+        }
+        if request.method() != Method::POST {
+            let response = answer(StatusCode::METHOD_NOT_ALLOWED, "expected POST");
+            return Err(with(response, header::ALLOW, HeaderValue::from_static("POST")));
+        }
+        if let Some(refused) = self.access.refuse_rows(request.headers()) {
+            return Err(refused);
+        }
+        let head = Head::read(request.headers()).map_err(refused)?;
+        // Better now than when all of it has arrived.
+        if self.appender.receivable() == 0 {
+            self.appender.warn_when_full();
+            return Err(come_back("the ingest log is full"));
+        }
+        let mut held = Held::new(self.held.clone());
+        let body = tokio::time::timeout(self.settings.request_timeout, self.body(request, &mut held)).await;
+        let body = body.map_err(|_| answer(StatusCode::REQUEST_TIMEOUT, "the request took too long to arrive"))??;
+        let Lines { bytes, key } = self.lines(head, body, &mut held).await?;
+        let rows = count_lines(&bytes);
+        if rows == 0 {
+            return Ok(0);
+        }
+        let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
+        let origin = format!("{}#{number}", SocketAddr::new(peer.ip().to_canonical(), peer.port())).into();
+        match self.appender.take(&origin, self.clock.now_us(), &bytes, key).await {
+            Ok(Taken::Before) => Ok(rows),
+            Ok(Taken::Now) => {
+                self.appender.stats().bytes_received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                Ok(rows)
+            }
+            Ok(Taken::OtherLines) => {
+                Err(answer(StatusCode::UNPROCESSABLE_ENTITY, "the Idempotency-Key was that of a request with other lines"))
+            }
+            Ok(Taken::NoRoom) => Err(come_back("the ingest log is full")),
+            Err(error) => {
+                warn!(source = &*self.name, error = %error.chain(), "a request could not be made durable");
+                let response = answer(StatusCode::SERVICE_UNAVAILABLE, "the lines could not be written; they may be taken later");
+                Err(with(response, header::RETRY_AFTER, RETRY_AFTER))
+            }
+        }
+    }
+
+    /// All of a body, as it was sent.
+    async fn body(&self, request: Request<Body>, held: &mut Held) -> Result<Vec<u8>, Response> {
+        let bytes_max = self.settings.request_bytes_max;
+        let too_large = || refused(Refusal::TooLarge(format!("a request has at most {bytes_max} bytes (max_request)")));
+        let told = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        if told.is_some_and(|told| told > bytes_max as u64) {
+            return Err(too_large());
+        }
+        let mut body = Vec::new();
+        let mut arriving = request.into_body().into_data_stream();
+        while let Some(part) = arriving.next().await {
+            let part = part.map_err(|error| {
+                debug!(source = &*self.name, %error, "a request broke off");
+                answer(StatusCode::BAD_REQUEST, "the request broke off")
+            })?;
+            if body.len() + part.len() > bytes_max {
+                return Err(too_large());
+            }
+            held.add(part.len())?;
+            body.extend_from_slice(&part);
+        }
+        Ok(body)
+    }
+
+    /// The lines of a body.
+    async fn lines(&self, head: Head, body: Vec<u8>, held: &mut Held) -> Result<Lines, Response> {
+        let (request_bytes_max, line_bytes_max) = (self.settings.request_bytes_max, self.settings.line_bytes_max);
+        if head.is_gzip {
+            held.add(unpacked_max(body.len(), request_bytes_max))?;
+        } else if body.len() <= SMALL_BODY_BYTES {
+            return lines(&head, body, request_bytes_max, line_bytes_max).map_err(refused);
+        }
+        let looked = tokio::task::spawn_blocking(move || lines(&head, body, request_bytes_max, line_bytes_max)).await;
+        looked.map_err(|_| answer(StatusCode::INTERNAL_SERVER_ERROR, "the request could not be read"))?.map_err(refused)
+    }
+}
+
+/// What a request holds of the memory that all of them may; given back when it is dropped.
+struct Held {
+    of: Arc<Semaphore>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Held {
+    fn new(of: Arc<Semaphore>) -> Self {
+        Self { of, permit: None }
+    }
+
+    fn add(&mut self, bytes: usize) -> Result<(), Response> {
+        let more = u32::try_from(bytes).ok().and_then(|bytes| self.of.clone().try_acquire_many_owned(bytes).ok());
+        let more = more.ok_or_else(|| come_back("there are too many requests at once"))?;
+        match &mut self.permit {
+            Some(permit) => permit.merge(more),
+            None => self.permit = Some(more),
+        }
+        Ok(())
+    }
+}
+
+fn refused(refusal: Refusal) -> Response {
+    match refusal {
+        Refusal::Bad(why) => answer(StatusCode::BAD_REQUEST, why),
+        Refusal::TooLarge(why) => answer(StatusCode::PAYLOAD_TOO_LARGE, &why),
+        Refusal::Packed => {
+            let response = answer(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected Content-Encoding: gzip or none");
+            with(response, header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"))
+        }
+    }
+}
+
+fn come_back(why: &'static str) -> Response {
+    with(answer(StatusCode::TOO_MANY_REQUESTS, why), header::RETRY_AFTER, RETRY_AFTER)
+}
+
+fn answer(status: StatusCode, why: &str) -> Response {
+    (status, format!("{why}\n")).into_response()
+}
+
+fn with(mut response: Response, name: header::HeaderName, value: HeaderValue) -> Response {
+    response.headers_mut().insert(name, value);
+    response
+}
