@@ -1,7 +1,7 @@
 //! Where rows come from.
 //!
 //! A source is a replayable stream of records addressed by [`Offset`]s that only the source itself understands: the engine plans
-//! a range, logs it, reads it, and after a crash reads the same range again. A socket becomes replayable by its ingest log.
+//! a range, logs it, reads it, and after a crash reads the same range again. What is received becomes replayable by an ingest log.
 
 pub mod file;
 pub mod http;

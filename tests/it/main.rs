@@ -27,6 +27,7 @@ mod page;
 mod kafka;
 mod redis;
 mod http_server;
+mod ingest;
 mod http_api;
 mod http_scenarios;
 mod objects;

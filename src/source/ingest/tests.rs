@@ -228,7 +228,7 @@ async fn a_full_log_takes_no_more_until_the_slowest_query_has_released() {
         let (mut slow, mut fast) = (ingest.source("slow", Extent::Endless), ingest.source("fast", Extent::Endless));
         let start = slow.initial_offset().await.unwrap();
         let line = format!("{}\n", "x".repeat(1_000));
-        let (appender, origin, cancel) = (ingest.appender("s"), Arc::from("a:1#1"), CancellationToken::new());
+        let (appender, origin, cancel) = (ingest.appender("s"), Arc::<str>::from("a:1#1"), CancellationToken::new());
         let fill = async || {
             for filled in 0.. {
                 let mut append = std::pin::pin!(appender.append(&origin, 0, line.as_bytes(), LineEnd::Clean, &cancel));
@@ -492,9 +492,9 @@ async fn a_full_log_names_who_holds_it_once_until_there_was_room() {
     let (mut slow, mut fast) = (ingest.source("slow", Extent::Endless), ingest.source("fast", Extent::Endless));
     let mut start = slow.initial_offset().await.unwrap();
     let line = format!("{}\n", "x".repeat(1_000));
-    let origin = Arc::from("a:1#1");
+    let origin = Arc::<str>::from("a:1#1");
     for _ in 0..2 {
-        while ingest.log.append(&origin, 0, line.as_bytes(), LineEnd::Clean, Room::Needed) == Append::Done {
+        while ingest.log.append(&Lines::new(&origin, 0, line.as_bytes(), LineEnd::Clean), Room::Needed) == Append::Done {
             assert_eq!(ingest.log.newly_full(), None);
         }
         let end = end_of(&mut fast, &start).await;
@@ -502,7 +502,7 @@ async fn a_full_log_names_who_holds_it_once_until_there_was_room() {
         let full = ingest.log.newly_full().unwrap();
         assert_eq!((full.slowest.as_str(), full.limit), ("slow", SMALL.log_bytes_max));
         assert!((60 << 10..=64 << 10).contains(&full.held), "{}", full.held);
-        assert_eq!(ingest.log.append(&origin, 0, line.as_bytes(), LineEnd::Clean, Room::Needed), Append::NoRoom);
+        assert_eq!(ingest.log.append(&Lines::new(&origin, 0, line.as_bytes(), LineEnd::Clean), Room::Needed), Append::NoRoom);
         assert_eq!(ingest.log.newly_full(), None, "it was said");
         slow.release(&end).await.unwrap();
         start = end;

@@ -3,13 +3,15 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 
 use super::*;
 use crate::checkpoint::storage::LocalVfs;
 use crate::clock::SystemClock;
 use crate::error::ErrorKind;
 use crate::source::contract::{self, Line, texts};
-use crate::source::{LineEnd, Offset, ReadLimit, Source};
+use crate::source::ingest::{Ingest, IngestSource};
+use crate::source::{Extent, LineEnd, Offset, ReadLimit, Source};
 
 const UNLIMITED: ReadLimit = ReadLimit { rows_max: None, bytes_max: None, files_max: None };
 
