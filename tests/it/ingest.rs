@@ -32,7 +32,8 @@ fn post(address: SocketAddr, headers: &str, body: &[u8]) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let length = body.len();
-    let head = format!("POST /rows HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n");
+    let head =
+        format!("POST /rows HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n");
     stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -77,7 +78,9 @@ fn what_was_acknowledged_is_counted_and_survives_a_clean_stop() {
     send(&process, 0);
     process.until("the other query has put out the rows", || (folder.lines("out/other").len() == 3).then_some(()));
     let (_, metrics) = process.get("/metrics");
-    let sample = |name: &str| metrics.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {metrics}")).to_owned();
+    let sample = |name: &str| {
+        metrics.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {metrics}")).to_owned()
+    };
     assert!(sample("tidemill_source_received_lines").ends_with(" 3"), "{metrics}");
     assert!(sample("tidemill_source_received_bytes").ends_with(" 27"), "{metrics}");
     process.stop();

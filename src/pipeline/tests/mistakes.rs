@@ -246,8 +246,8 @@ fn a_map_has_exactly_one_connector() {
         "    from: { rate: {}, file: { path: x } }",
         expect!["p.yaml:3:23: sources.s.from: expected one connector, found rate and file"],
     );
-    check_source("    from: {}", expect!["p.yaml:3:5: sources.s.from: expected a connector: socket, file, kafka or rate"]);
-    check_source("    format: text", expect!["p.yaml:2:3: sources.s: expected from: a connector: socket, file, kafka or rate"]);
+    check_source("    from: {}", expect!["p.yaml:3:5: sources.s.from: expected a connector: socket, http, file, kafka or rate"]);
+    check_source("    format: text", expect!["p.yaml:2:3: sources.s: expected from: a connector: socket, http, file, kafka or rate"]);
     check_query(
         "    to: { name: x }",
         expect!["p.yaml:6:5: queries.q.to: expected a connector: console, file, kafka, redis, discard or metric"],
@@ -277,7 +277,7 @@ fn settings_fit_their_neighbours() {
     );
     check_source(
         "    from: { socket: { connect: \"h:1\" } }\n    format: { csv: { schema: a INT, header: true } }",
-        expect!["p.yaml:4:37: sources.s.format.csv.header: files have headers, a socket and a topic have none"],
+        expect!["p.yaml:4:37: sources.s.format.csv.header: files have headers, what is sent line by line has none"],
     );
     check_source(
         "    from: { file: { path: x, clean_source: archive } }",

@@ -10,8 +10,8 @@ use crate::checkpoint::storage::LocalVfs;
 use crate::clock::SystemClock;
 use crate::error::ErrorKind;
 use crate::source::contract::{self, Line, texts};
-use crate::source::ingest::{Ingest, IngestSource};
-use crate::source::{Extent, LineEnd, Offset, ReadLimit, Source};
+use crate::source::ingest::IngestSource;
+use crate::source::{Extent, LineEnd, Offset, ReadLimit, Source, SourceStats};
 
 const UNLIMITED: ReadLimit = ReadLimit { rows_max: None, bytes_max: None, files_max: None };
 
