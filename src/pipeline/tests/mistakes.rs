@@ -247,7 +247,10 @@ fn a_map_has_exactly_one_connector() {
         expect!["p.yaml:3:23: sources.s.from: expected one connector, found rate and file"],
     );
     check_source("    from: {}", expect!["p.yaml:3:5: sources.s.from: expected a connector: socket, http, file, kafka or rate"]);
-    check_source("    format: text", expect!["p.yaml:2:3: sources.s: expected from: a connector: socket, http, file, kafka or rate"]);
+    check_source(
+        "    format: text",
+        expect!["p.yaml:2:3: sources.s: expected from: a connector: socket, http, file, kafka or rate"],
+    );
     check_query(
         "    to: { name: x }",
         expect!["p.yaml:6:5: queries.q.to: expected a connector: console, file, kafka, redis, discard or metric"],

@@ -23,10 +23,24 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 pub(super) enum Refusal {
     /// What it holds is not what it says, or its headers are wrong.
     Bad(&'static str),
+    /// It went to another path.
+    Elsewhere,
+    /// It is no POST.
+    NotPosted,
+    /// It did not arrive in time.
+    Slow,
     /// It, or a line of it, is too large.
     TooLarge(String),
     /// It is packed in a way that we do not know.
     Packed,
+    /// Its key was that of another.
+    OtherLines,
+    /// There is no room for it in the log.
+    Full,
+    /// There is no room for it in memory.
+    TooMany,
+    /// Its lines did not get to the disk so far.
+    Unwritten,
 }
 
 /// What a request's headers say about its body.

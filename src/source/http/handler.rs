@@ -44,34 +44,33 @@ pub(super) struct Receiver {
 
 /// Takes a request's lines.
 pub(super) async fn take(State(receiver): State<Arc<Receiver>>, Extension(peer): Extension<Peer>, request: Request) -> Response {
+    if let Some(refused) = receiver.access.refuse_rows(request.headers()) {
+        return refused;
+    }
     match receiver.take(peer, request).await {
         Ok(rows) => Json(serde_json::json!({ "rows": rows })).into_response(),
-        Err(response) => response,
+        Err(refusal) => refusal.into_response(),
     }
 }
 
 impl Receiver {
-    /// The lines that are durable, or what to answer instead.
-    async fn take(&self, Peer(peer): Peer, request: Request) -> Result<u64, Response> {
+    /// How many lines are durable now.
+    async fn take(&self, Peer(peer): Peer, request: Request) -> Result<u64, Refusal> {
         if request.uri().path() != self.settings.path {
-            return Err(answer(StatusCode::NOT_FOUND, "there is nothing here"));
+            return Err(Refusal::Elsewhere);
         }
         if request.method() != Method::POST {
-            let response = answer(StatusCode::METHOD_NOT_ALLOWED, "expected POST");
-            return Err(with(response, header::ALLOW, HeaderValue::from_static("POST")));
+            return Err(Refusal::NotPosted);
         }
-        if let Some(refused) = self.access.refuse_rows(request.headers()) {
-            return Err(refused);
-        }
-        let head = Head::read(request.headers()).map_err(refused)?;
+        let head = Head::read(request.headers())?;
         // Better now than when all of it has arrived.
         if self.appender.receivable() == 0 {
             self.appender.warn_when_full();
-            return Err(come_back("the ingest log is full"));
+            return Err(Refusal::Full);
         }
         let mut held = Held::new(self.held.clone());
-        let body = tokio::time::timeout(self.settings.request_timeout, self.body(request, &mut held)).await;
-        let body = body.map_err(|_| answer(StatusCode::REQUEST_TIMEOUT, "the request took too long to arrive"))??;
+        let arrived = tokio::time::timeout(self.settings.request_timeout, self.body(request, &mut held)).await;
+        let body = arrived.map_err(|_| Refusal::Slow)??;
         let Lines { bytes, key } = self.lines(head, body, &mut held).await?;
         let rows = count_lines(&bytes);
         if rows == 0 {
@@ -85,22 +84,19 @@ impl Receiver {
                 self.appender.stats().bytes_received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                 Ok(rows)
             }
-            Ok(Taken::OtherLines) => {
-                Err(answer(StatusCode::UNPROCESSABLE_ENTITY, "the Idempotency-Key was that of a request with other lines"))
-            }
-            Ok(Taken::NoRoom) => Err(come_back("the ingest log is full")),
+            Ok(Taken::OtherLines) => Err(Refusal::OtherLines),
+            Ok(Taken::NoRoom) => Err(Refusal::Full),
             Err(error) => {
                 warn!(source = &*self.name, error = %error.chain(), "a request could not be made durable");
-                let response = answer(StatusCode::SERVICE_UNAVAILABLE, "the lines could not be written; they may be taken later");
-                Err(with(response, header::RETRY_AFTER, RETRY_AFTER))
+                Err(Refusal::Unwritten)
             }
         }
     }
 
     /// All of a body, as it was sent.
-    async fn body(&self, request: Request<Body>, held: &mut Held) -> Result<Vec<u8>, Response> {
+    async fn body(&self, request: Request<Body>, held: &mut Held) -> Result<Vec<u8>, Refusal> {
         let bytes_max = self.settings.request_bytes_max;
-        let too_large = || refused(Refusal::TooLarge(format!("a request has at most {bytes_max} bytes (max_request)")));
+        let too_large = || Refusal::TooLarge(format!("a request has at most {bytes_max} bytes (max_request)"));
         let told = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if told.is_some_and(|told| told > bytes_max as u64) {
             return Err(too_large());
@@ -110,7 +106,7 @@ impl Receiver {
         while let Some(part) = arriving.next().await {
             let part = part.map_err(|error| {
                 debug!(source = &*self.name, %error, "a request broke off");
-                answer(StatusCode::BAD_REQUEST, "the request broke off")
+                Refusal::Bad("the request broke off")
             })?;
             if body.len() + part.len() > bytes_max {
                 return Err(too_large());
@@ -122,15 +118,15 @@ impl Receiver {
     }
 
     /// The lines of a body.
-    async fn lines(&self, head: Head, body: Vec<u8>, held: &mut Held) -> Result<Lines, Response> {
+    async fn lines(&self, head: Head, body: Vec<u8>, held: &mut Held) -> Result<Lines, Refusal> {
         let (request_bytes_max, line_bytes_max) = (self.settings.request_bytes_max, self.settings.line_bytes_max);
         if head.is_gzip {
             held.add(unpacked_max(body.len(), request_bytes_max))?;
         } else if body.len() <= SMALL_BODY_BYTES {
-            return lines(&head, body, request_bytes_max, line_bytes_max).map_err(refused);
+            return lines(&head, body, request_bytes_max, line_bytes_max);
         }
         let looked = tokio::task::spawn_blocking(move || lines(&head, body, request_bytes_max, line_bytes_max)).await;
-        looked.map_err(|_| answer(StatusCode::INTERNAL_SERVER_ERROR, "the request could not be read"))?.map_err(refused)
+        looked.map_err(|_| Refusal::Unwritten)?
     }
 }
 
@@ -145,9 +141,9 @@ impl Held {
         Self { of, permit: None }
     }
 
-    fn add(&mut self, bytes: usize) -> Result<(), Response> {
+    fn add(&mut self, bytes: usize) -> Result<(), Refusal> {
         let more = u32::try_from(bytes).ok().and_then(|bytes| self.of.clone().try_acquire_many_owned(bytes).ok());
-        let more = more.ok_or_else(|| come_back("there are too many requests at once"))?;
+        let more = more.ok_or(Refusal::TooMany)?;
         match &mut self.permit {
             Some(permit) => permit.merge(more),
             None => self.permit = Some(more),
@@ -156,26 +152,28 @@ impl Held {
     }
 }
 
-fn refused(refusal: Refusal) -> Response {
-    match refusal {
-        Refusal::Bad(why) => answer(StatusCode::BAD_REQUEST, why),
-        Refusal::TooLarge(why) => answer(StatusCode::PAYLOAD_TOO_LARGE, &why),
-        Refusal::Packed => {
-            let response = answer(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected Content-Encoding: gzip or none");
-            with(response, header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"))
-        }
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (status, why) = match &self {
+            Self::Bad(why) => (StatusCode::BAD_REQUEST, *why),
+            Self::Elsewhere => (StatusCode::NOT_FOUND, "there is nothing here"),
+            Self::NotPosted => (StatusCode::METHOD_NOT_ALLOWED, "expected POST"),
+            Self::Slow => (StatusCode::REQUEST_TIMEOUT, "the request took too long to arrive"),
+            Self::TooLarge(why) => (StatusCode::PAYLOAD_TOO_LARGE, why.as_str()),
+            Self::Packed => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected Content-Encoding: gzip or none"),
+            Self::OtherLines => (StatusCode::UNPROCESSABLE_ENTITY, "the Idempotency-Key was that of a request with other lines"),
+            Self::Full => (StatusCode::TOO_MANY_REQUESTS, "the ingest log is full"),
+            Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, "there are too many requests at once"),
+            Self::Unwritten => (StatusCode::SERVICE_UNAVAILABLE, "the lines could not be written; they may be taken later"),
+        };
+        let mut response = (status, format!("{why}\n")).into_response();
+        let said = match self {
+            Self::NotPosted => Some((header::ALLOW, HeaderValue::from_static("POST"))),
+            Self::Packed => Some((header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"))),
+            Self::Full | Self::TooMany | Self::Unwritten => Some((header::RETRY_AFTER, RETRY_AFTER)),
+            _ => None,
+        };
+        response.headers_mut().extend(said);
+        response
     }
-}
-
-fn come_back(why: &'static str) -> Response {
-    with(answer(StatusCode::TOO_MANY_REQUESTS, why), header::RETRY_AFTER, RETRY_AFTER)
-}
-
-fn answer(status: StatusCode, why: &str) -> Response {
-    (status, format!("{why}\n")).into_response()
-}
-
-fn with(mut response: Response, name: header::HeaderName, value: HeaderValue) -> Response {
-    response.headers_mut().insert(name, value);
-    response
 }
