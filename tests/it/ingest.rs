@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use rustix::process::Signal;
 
 use super::binary::{Folder, PATIENCE, Running};
+use super::http_server::certificates;
 
 /// Two queries share the log; the batch after the first comes in an hour, so that what is acknowledged then waits.
 const PIPELINE: &str = r#"
@@ -100,4 +101,30 @@ fn an_address_beyond_loopback_is_refused_without_token_and_encryption() {
         let ended = folder.run(&["check", "pipeline.yaml"]);
         assert!(ended.code == 2 && ended.stderr.contains(missing), "{settings}: {ended:?}");
     }
+}
+
+#[test]
+fn rows_come_encrypted_to_an_address_beyond_loopback() {
+    let (certificates, token) = (certificates(), "canary-0123456789abcdef");
+    let path = |name: &str| certificates.path().join(name).display().to_string();
+    let settings = |key: &str| {
+        let tls = format!("{{ certificate: '{}', key: '{}' }}", path("server.pem"), path(key));
+        PIPELINE.replace("listen: \"127.0.0.1:0\"", &format!("listen: \"0.0.0.0:0\", token: {token}, tls: {tls}"))
+    };
+    let ended = Folder::with(&settings("ca.pem")).start_pipeline(&["--quiet"]).end();
+    assert!(ended.code != 0 && ended.stderr.contains("ca.pem"), "{ended:?}");
+    let folder = Folder::with(&settings("server.key"));
+    let process = folder.start_pipeline(&["--quiet"]);
+    let address = SocketAddr::from(([127, 0, 0, 1], process.listening().port()));
+    let authority = reqwest::Certificate::from_pem(&std::fs::read(path("ca.pem")).unwrap()).unwrap();
+    let client = reqwest::Client::builder().add_root_certificate(authority).no_proxy().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let status = |token: &str| {
+        let request = client.post(format!("https://{address}/rows")).bearer_auth(token).body("{\"id\":1}\n");
+        runtime.block_on(request.send()).unwrap().status().as_u16()
+    };
+    assert_eq!((status("wrong"), status(token)), (401, 200));
+    process.until("the row is out", || (folder.lines("out/other").len() == 1).then_some(()));
+    assert!(!process.so_far().contains("canary"), "{}", process.so_far());
+    process.stop();
 }

@@ -31,7 +31,7 @@ impl Fixture {
         let inlet = open("in", settings, keep, vec!["q".to_owned()], host).await.unwrap();
         // The token that ends the tasks is a child of this one.
         std::mem::forget(cancel);
-        Self { inlet, client: Client::new() }
+        Self { inlet, client: Client::builder().no_proxy().build().unwrap() }
     }
 
     fn post(&self, body: impl Into<reqwest::Body>) -> RequestBuilder {

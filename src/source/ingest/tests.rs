@@ -508,3 +508,62 @@ async fn a_full_log_names_who_holds_it_once_until_there_was_room() {
         start = end;
     }
 }
+
+/// Remembers keys of requests.
+const KEYED: IngestSettings = IngestSettings { keys_max: 100, ..SMALL };
+
+async fn take(ingest: &Ingest, key: &str, lines: &str) -> Result<Taken> {
+    let key = RequestKey::new(key.as_bytes(), lines.as_bytes());
+    soon(ingest.appender("s").take(&"a:1#1".into(), 7, lines.as_bytes(), Some(key))).await
+}
+
+#[tokio::test]
+async fn a_request_is_acknowledged_only_when_it_is_durable() {
+    let fixture = Fixture::new();
+    let vfs = Arc::new(FullDisk::new(ErrorKind::NoSpace));
+    let room = vfs.room.clone();
+    let ingest = Ingest::open(Keep::Durably { vfs, dir: fixture.dir() }, KEYED, &["q".to_owned()]).unwrap();
+    room.store(0, Ordering::SeqCst);
+    for _ in 0..2 {
+        assert_eq!(take(&ingest, "key", "a\n").await.unwrap_err().kind(), ErrorKind::NoSpace);
+    }
+    room.store(1 << 30, Ordering::SeqCst);
+    let mut durability = ingest.log.durability();
+    soon(durability.wait_for(|now| now.trouble.is_none())).await.unwrap();
+    assert_eq!(take(&ingest, "key", "a\n").await.unwrap(), Taken::Before);
+    assert_eq!(take(&ingest, "key", "b\n").await.unwrap(), Taken::OtherLines);
+    let mut source = ingest.source("q", Extent::Endless);
+    let start = source.initial_offset().await.unwrap();
+    assert_eq!(texts(&mut source, &start).await.unwrap().0, ["a"]);
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_before_a_power_cut_is_there_once() {
+    const REQUESTS: usize = 5;
+    let dir = PathBuf::from("/log");
+    let open = |vfs: &FaultVfs| Ingest::open(Keep::Durably { vfs: vfs.shared(), dir: dir.clone() }, KEYED, &["q".to_owned()]);
+    for operation in 0.. {
+        let crashing = FaultVfs::default();
+        crashing.fail_at(operation, Fault::PowerCut);
+        let mut acknowledged = 0;
+        if let Ok(ingest) = open(&crashing) {
+            while acknowledged < REQUESTS && take(&ingest, &acknowledged.to_string(), "x\ny\n").await.is_ok() {
+                acknowledged += 1;
+            }
+        }
+        for left in [Left::Everything, Left::Synced].into_iter().chain((0..8).map(Left::Any)) {
+            let ingest = open(&crashing.after(left)).unwrap_or_else(|error| panic!("{operation} {left:?}: {}", error.chain()));
+            for request in 0..REQUESTS {
+                let taken = take(&ingest, &request.to_string(), "x\ny\n").await.unwrap();
+                assert!(taken == Taken::Before || request >= acknowledged, "{operation} {left:?}: request {request} was lost");
+            }
+            let mut source = ingest.source("q", Extent::Endless);
+            let start = source.initial_offset().await.unwrap();
+            assert_eq!(texts(&mut source, &start).await.unwrap().0.len(), 2 * REQUESTS, "{operation} {left:?}");
+        }
+        if acknowledged == REQUESTS {
+            assert!(operation > 8, "it writes and syncs");
+            break;
+        }
+    }
+}
