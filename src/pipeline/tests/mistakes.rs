@@ -81,7 +81,7 @@ fn unknown_keys_get_the_nearest_known_one() {
     );
     check_source(
         "    from: { kinesis: { stream: x } }",
-        expect![[r#"p.yaml:3:13: sources.s.from: unknown connector "kinesis"; known here: socket, file, kafka, rate"#]],
+        expect![[r#"p.yaml:3:13: sources.s.from: unknown connector "kinesis"; known here: socket, http, file, kafka, rate"#]],
     );
     check_source(
         "    from: { memory: {} }",

@@ -205,7 +205,8 @@ async fn requests_together_hold_a_bounded_number_of_bytes() {
             (Box::pin(status(request)), send)
         })
         .unzip();
-    let (first, _, others) = futures::future::select_all(stops).await;
+    let away = tokio::time::timeout(Duration::from_secs(60), futures::future::select_all(stops)).await;
+    let (first, _, others) = away.expect("one is sent away");
     assert_eq!(first, 429);
     drop(senders);
     assert_eq!(futures::future::join_all(others).await, [200; 8]);
