@@ -2,7 +2,7 @@
 # the tests start a Kafka broker with Java and Maven, unless KAFKA_BOOTSTRAP names one,
 # and a Redis server of this machine or its distribution's packages, unless REDIS_URL names one,
 # and a Chromium, of the distribution's packages too, unless CHROMIUM names one.
-.PHONY: demo test check bench bench-peers fmt install
+.PHONY: demo stack test check bench bench-peers fmt install
 
 CARGO ?= cargo
 PYTHON ?= python3
@@ -10,6 +10,11 @@ PYTHON ?= python3
 ## demo: the fraud query on a made-up stream, in this terminal
 demo:
 	$(CARGO) run --quiet --package tidemill -- demo
+
+## stack: what compose.yaml starts (Grafana apart) without containers: Kafka, a producer, the fraud query, Prometheus
+stack:
+	$(CARGO) build --quiet --workspace --bins
+	scripts/stack $(STACK)
 
 ## test: every test there is
 test:

@@ -4,6 +4,7 @@ mod check;
 mod checkpoint;
 mod demo;
 mod explain;
+mod health;
 mod init;
 mod inspect;
 mod logging;
@@ -48,6 +49,8 @@ enum Command {
     /// Shows or moves from where a query reads on.
     #[command(subcommand)]
     Offsets(offsets::Offsets),
+    /// Asks a running process whether it is well; ends with 0 if it is, with 1 if not.
+    Health(health::Health),
     /// Runs a producer of card transactions and the fraud query on it, in one process.
     Demo(demo::Demo),
 }
@@ -79,6 +82,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Inspect(inspect) => inspect.execute(),
         Command::Checkpoint(checkpoint) => checkpoint.execute(),
         Command::Offsets(offsets) => offsets.execute(),
+        Command::Health(health) => health.execute(),
         Command::Demo(demo) => demo.execute(),
     };
     match outcome {

@@ -108,18 +108,9 @@ impl Folder {
 
     /// Starts a command with these environment variables.
     pub(crate) fn start_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Running {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tidemill"))
-            .args(arguments)
-            .envs(environment.iter().copied())
-            .current_dir(self.0.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (stdout, stderr) = (Lines::default(), Lines::default());
-        let readers = vec![stdout.follow(child.stdout.take().unwrap()), stderr.follow(child.stderr.take().unwrap())];
-        Running { child, stdout, stderr, readers }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
+        command.args(arguments).envs(environment.iter().copied()).current_dir(self.0.path());
+        Running::of(command)
     }
 }
 
@@ -200,6 +191,15 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// Starts any command without input.
+    pub(crate) fn of(mut command: Command) -> Self {
+        let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let (stdout, stderr) = (Lines::default(), Lines::default());
+        let readers = vec![stdout.follow(child.stdout.take().unwrap()), stderr.follow(child.stderr.take().unwrap())];
+        Self { child, stdout, stderr, readers }
+    }
+
     /// Waits for a line on standard output that holds `text`.
     pub(crate) fn prints(&self, text: &str) -> String {
         self.wait_for(&self.stdout, text)

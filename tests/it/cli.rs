@@ -492,3 +492,38 @@ fn a_query_whose_output_nobody_reads_any_more_stops_quietly() {
     assert_eq!(ended.status.code(), Some(0), "{log}");
     assert!(log.contains("standard output was closed") && !log.contains("ERROR"), "{log}");
 }
+
+/// Answers one request with this, and tells its address.
+fn answering(answer: &'static str) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = std::io::Read::read(&mut stream, &mut [0; 4096]);
+        let _ = stream.write_all(answer.as_bytes());
+    });
+    address.to_string()
+}
+
+#[test]
+fn health_tells_well_from_ill() {
+    let folder = Folder::with(TO_FILES);
+    let running = folder.start_pipeline(&[]);
+    running.becomes("pass", "running");
+    let address = format!("http://{}", running.http());
+    let well = folder.run(&["health", &address]);
+    assert_eq!((well.code, well.stdout.as_str()), (0, "ok\n"), "{well:?}");
+    let ready = folder.run(&["health", &format!("{address}/readyz")]);
+    assert_eq!((ready.code, ready.stdout.as_str()), (0, "ready\n"), "{ready:?}");
+    folder.run(&["health", &format!("{address}/nothing")]).failed(1, &["answers 404"]);
+    running.stop();
+    folder.run(&["health", &address]).failed(1, &["could not ask http://127.0.0.1:", "/healthz"]);
+
+    // 2 means something else to container engines, but for a wrong command line it is right.
+    let ill = answering("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 11\r\n\r\npass failed");
+    folder.run(&["health", &format!("http://{ill}/readyz")]).failed(1, &["answers 503", "pass failed"]);
+    let elsewhere = answering("HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n");
+    folder.run(&["health", &format!("http://{elsewhere}")]).failed(1, &["answers 302"]);
+    folder.run(&["health", "https://127.0.0.1:4040"]).failed(2, &["is not of http"]);
+    folder.run(&["health", "127.0.0.1:4040"]).failed(2, &[]);
+}

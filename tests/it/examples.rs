@@ -317,7 +317,7 @@ fn dead_letter_sets_the_wrong_lines_aside() {
 
 #[test]
 fn fraud_kafka_sends_each_change_once_and_goes_on_after_a_kill() {
-    let file = fs::read_to_string(examples().join("fraud_kafka.yaml")).unwrap();
+    let file = fs::read_to_string(examples().join("fraud-kafka.yaml")).unwrap();
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
     let (_, pipeline) = file.split_once("\nversion: 1\n").unwrap();
     assert!(readme.contains(&format!("```yaml\nversion: 1\n{pipeline}```")), "the README shows another pipeline");
@@ -349,7 +349,7 @@ fn fraud_kafka_sends_each_change_once_and_goes_on_after_a_kill() {
     let newest = || counts().into_iter().map(|(user, counts)| (user, *counts.last().unwrap())).collect::<BTreeMap<_, _>>();
     let folder = copy();
     for seed in [1, 2] {
-        let running = folder.start(&run("examples/fraud_kafka.yaml", &arguments));
+        let running = folder.start(&run("examples/fraud-kafka.yaml", &arguments));
         let options = Options { seed, ..options.clone() };
         send(&topic, &options, &|| false, &|_| {}).unwrap();
         let sent: Vec<Value> = (1..=seed).flat_map(|seed| transactions(&Options { seed, ..options.clone() }, 1000)).collect();

@@ -33,3 +33,4 @@ mod http_scenarios;
 mod objects;
 mod bounded_jobs;
 mod python;
+mod deploy;
