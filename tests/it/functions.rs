@@ -38,6 +38,12 @@ async fn expressions_at_the_edges_agree_too() {
     judge(&own_folder().join("expressions.json"), "expressions-refused.txt").await;
 }
 
+/// Functions that take lambda functions.
+#[tokio::test]
+async fn higher_order_functions_agree_too() {
+    judge(&own_folder().join("lambdas.json"), "lambdas-refused.txt").await;
+}
+
 /// Aggregates over the whole table.
 #[tokio::test]
 async fn aggregates_agree_too() {

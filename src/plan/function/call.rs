@@ -93,7 +93,7 @@ pub(super) fn called(expr: &Expr) -> Option<(&Callee, &[Expr])> {
 }
 
 /// The first function that is called anywhere in `expr`.
-pub(super) fn first_called(expr: &Expr) -> Option<String> {
+pub(in crate::plan) fn first_called(expr: &Expr) -> Option<String> {
     let mut found = None;
     let _ = expr.exists(|inner| {
         found = called(inner).map(|(callee, _)| callee.name().to_owned());

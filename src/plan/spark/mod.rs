@@ -93,6 +93,8 @@ pub struct Call<'a> {
     pub filter: Option<Typed>,
     /// `IGNORE NULLS` (first, last).
     pub ignore_nulls: bool,
+    /// The arguments that are lambda functions, each with its place; a null stands for it in `args`.
+    pub lambdas: Vec<(usize, &'a ast::LambdaFunction)>,
     /// Where the call stands.
     pub context: Context<'a>,
 }

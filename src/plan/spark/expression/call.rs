@@ -29,6 +29,7 @@ pub(super) fn function(function: &ast::Function, context: &Context<'_>) -> Resul
         return Ok(with_unit);
     }
     let mut args = Vec::new();
+    let mut lambdas = Vec::new();
     let mut distinct = false;
     let mut ignore_nulls = matches!(function.null_treatment, Some(ast::NullTreatment::IgnoreNulls));
     match &function.args {
@@ -44,18 +45,24 @@ pub(super) fn function(function: &ast::Function, context: &Context<'_>) -> Resul
                     other => return Err(unsupported(&format!("`{other}` in a call of {name}"))),
                 }
             }
-            for arg in &list.args {
-                args.push(argument(&name, arg, context)?);
+            for (place, arg) in list.args.iter().enumerate() {
+                match arg {
+                    ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(ast::Expr::Lambda(lambda))) => {
+                        lambdas.push((place, lambda));
+                        args.push(super::literal::literal(datafusion::common::ScalarValue::Null));
+                    }
+                    arg => args.push(argument(&name, arg, context)?),
+                }
             }
         }
     }
     let filter = function.filter.as_ref().map(|filter| resolve(filter, context)).transpose()?;
-    build(Call { name: &name, args, distinct, filter, ignore_nulls, context: *context })
+    build(Call { name: &name, args, distinct, filter, ignore_nulls, lambdas, context: *context })
 }
 
 /// A call of a function by name, its arguments resolved.
 pub fn by_name(name: &str, args: Vec<Typed>, context: &Context<'_>) -> Result<Typed> {
-    build(Call { name, args, distinct: false, filter: None, ignore_nulls: false, context: *context })
+    build(Call { name, args, distinct: false, filter: None, ignore_nulls: false, lambdas: Vec::new(), context: *context })
 }
 
 /// Types that are functions too: `double('7')`.
@@ -73,6 +80,9 @@ pub fn is_built_in(name: &str) -> bool {
 }
 
 fn build(mut call: Call<'_>) -> Result<Typed> {
+    if !call.lambdas.is_empty() && is_built_in(call.name) && !functions::takes_lambda(call.name) {
+        return Err(functions::not_higher_order(call.name));
+    }
     if call.name == "if" || CAST_FUNCTIONS.contains(&call.name) {
         let wanted = if call.name == "if" { 3 } else { 1 };
         if call.args.len() != wanted {
@@ -99,6 +109,7 @@ fn build(mut call: Call<'_>) -> Result<Typed> {
         None => {
             let functions = call.context.scope.functions();
             match find(functions, call.name) {
+                Some(_) if !call.lambdas.is_empty() => Err(functions::not_higher_order(call.name)),
                 Some(function) => call_of(function.clone(), call),
                 None => Err(unresolved(call.name, functions)),
             }
@@ -139,9 +150,6 @@ fn unresolved(name: &str, declared: &[Arc<Function>]) -> Error {
 
 fn argument(function: &str, arg: &ast::FunctionArg, context: &Context<'_>) -> Result<Typed> {
     match arg {
-        ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(ast::Expr::Lambda(_))) => {
-            Err(unsupported(&format!("a lambda function, as in {function}(… -> …),")))
-        }
         ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) => resolve(expr, context),
         // `count(*)` counts rows, as `count(1)` does.
         ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Wildcard) if function == "count" => {

@@ -19,12 +19,14 @@ mod string;
 mod regex;
 mod datetime;
 mod collection;
+mod lambda;
 mod json;
 mod aggregate;
 pub mod session_window;
 pub mod time_window;
 
 pub(super) use collection::array_with;
+pub(super) use lambda::{not_higher_order, takes_lambda};
 
 /// How a function is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +65,7 @@ static FAMILIES: &[&[FunctionSpec]] = &[
     regex::FUNCTIONS,
     datetime::FUNCTIONS,
     collection::FUNCTIONS,
+    lambda::FUNCTIONS,
     json::FUNCTIONS,
     aggregate::FUNCTIONS,
     time_window::FUNCTIONS,

@@ -1,5 +1,7 @@
 //! The names that Spark gives to select items without alias: the expression as Spark prints it.
 
+mod lambda;
+
 use std::fmt::Write;
 
 use datafusion::common::ScalarValue;
@@ -86,6 +88,7 @@ fn pretty(ast: &ast::Expr) -> String {
         A::Function(function) => function_text(function),
         A::Struct { values, .. } => format!("struct({})", joined(values)),
         A::Tuple(values) => format!("struct({})", joined(values)),
+        A::Lambda(lambda) => lambda::text(lambda),
         A::Named { expr, name } => format!("{} AS {}", pretty(expr), name.value),
         other => syntax_text(other),
     }
@@ -214,6 +217,7 @@ fn function_text(function: &ast::Function) -> String {
             ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Wildcard) => "1".into(),
             other => other.to_string(),
         }));
+        lambda::complete(&name, &list.args, &mut args);
     }
     if let [only] = args.as_slice()
         && CAST_FUNCTIONS.contains(&name.as_str())

@@ -137,7 +137,7 @@ fn duplicate_key() -> Error {
 }
 
 /// A map column from its parts; keys must be neither null nor repeated.
-fn map_from(
+pub(in crate::plan::spark::functions) fn map_from(
     returns: &DataType,
     offsets: Vec<i32>,
     keys: ArrayRef,

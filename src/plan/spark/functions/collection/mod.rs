@@ -62,6 +62,7 @@ mod search;
 mod shape;
 
 pub(in crate::plan::spark) use construct::array_with;
+pub(super) use construct::map_from;
 
 const ARRAY_OR_MAP: Want = Want::OneOf(&[Want::Array, Want::Map]);
 

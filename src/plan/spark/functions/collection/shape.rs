@@ -13,6 +13,8 @@ use super::super::arguments::{
     Want, any_nullable, arity, array_of, coerce, coerce_one, coerce_optional, convert, data_error, expect_one, is_integral,
     item_of, literal, mismatch, unexpected_type,
 };
+use super::super::lambda;
+use super::super::lambda::refuse_elsewhere;
 use super::super::native::{Args, Reader, Returns, call, from_arrow};
 use super::search::array_and_value;
 use super::{Rows, comparable_values, gather, has_map, list_of, ranges, too_long};
@@ -25,8 +27,13 @@ fn orderable(c: &Call<'_>, t: &DataType) -> Result<()> {
     Ok(())
 }
 
-/// `array_sort(a)`: ascending, nulls last.
+/// `array_sort(a)`: ascending, nulls last; or as a comparator says.
 pub(super) fn array_sort(mut c: Call<'_>) -> Result<Typed> {
+    arity(&c, 1, 2)?;
+    if c.args.len() == 2 {
+        return lambda::array_sort(c);
+    }
+    refuse_elsewhere(&c, &[])?;
     let args = coerce(&mut c, &[Want::Array])?;
     orderable(&c, &args[0].data_type)?;
     let returns = Returns::new(args[0].data_type.clone(), args[0].nullable);

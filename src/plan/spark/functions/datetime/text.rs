@@ -104,7 +104,10 @@ pub(super) fn unix_timestamp(mut c: Call<'_>) -> Result<Typed> {
     const WANT: Want = Want::OneOf(&[Want::Text, Want::Date, Want::AnyTimestamp]);
     arity(&c, if c.name == "unix_timestamp" { 0 } else { 1 }, 2)?;
     if c.args.is_empty() {
-        c.args.push(super::now(Call { name: "current_timestamp", args: Vec::new(), filter: None, ..c }, timestamp())?);
+        c.args.push(super::now(
+            Call { name: "current_timestamp", args: Vec::new(), filter: None, lambdas: Vec::new(), ..c },
+            timestamp(),
+        )?);
     }
     let pattern = if c.args.len() == 2 { c.args.remove(1) } else { text(DEFAULT_PATTERN) };
     let value = c.args.remove(0);
