@@ -1,6 +1,7 @@
 # The commands of the README. Everything they need beyond Rust, a C compiler, perl and make they build themselves;
 # the tests start a Kafka broker with Java and Maven, unless KAFKA_BOOTSTRAP names one,
 # and a Redis server of this machine or its distribution's packages, unless REDIS_URL names one,
+# and a Prometheus, of this machine or its distribution's packages too,
 # and a Chromium, of the distribution's packages too, unless CHROMIUM names one.
 .PHONY: demo stack test check bench bench-peers fmt install
 

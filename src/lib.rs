@@ -22,6 +22,7 @@ pub mod engine;
 pub mod maintenance;
 pub mod session;
 pub mod metrics;
+mod procfs;
 pub mod service;
 pub mod shutdown;
 

@@ -1,45 +1,42 @@
 //! Every series there is, each declared once with its unit and help text.
 //!
-//! Labels hold names from the pipeline file only, so their number is bounded by the file.
+//! Labels hold names from the pipeline file, topics that it asks for, and words of ours only, so their number is bounded by the file.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::{
-    CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder, exponential_buckets,
+    Counter, CounterVec, Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, Result as Declared, TextEncoder, core::Collector, exponential_buckets,
 };
 
 use crate::error::{Attempt, ErrorKind, Result};
-use crate::function::CallErrorKind;
-use crate::function::policy::BreakerState;
-use crate::source::SourceStats;
+use crate::procfs;
+
+pub use crate::engine::measures::QueryMetrics;
+pub use crate::function::measures::FunctionMetrics;
 
 const QUERY: &[&str] = &["pipeline", "query"];
+const FUNCTION: &[&str] = &["pipeline", "query", "function"];
+const SOURCE: &[&str] = &["pipeline", "source"];
+const PARTITION: &[&str] = &["pipeline", "query", "source", "topic", "partition"];
 
 /// The process's series.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
-    rows_read: IntCounterVec,
-    rows_written: IntCounterVec,
-    rows_malformed: IntCounterVec,
-    rows_dropped: IntCounterVec,
-    event_time: EventTimeSeries,
-    batches: IntCounterVec,
-    retries: IntCounterVec,
-    time: BatchTimes,
-    last_batch_id: IntGaugeVec,
-    last_commit: GaugeVec,
-    state_rows: IntGaugeVec,
-    operator_rows: IntGaugeVec,
-    state_bytes: IntGaugeVec,
-    state_limit: IntGaugeVec,
-    running: IntGaugeVec,
-    sources: SourceSeries,
-    functions: FunctionSeries,
-    tables_refreshed: IntCounterVec,
-    tables_refused: IntCounterVec,
+    build_info: IntGaugeVec,
+    pub(crate) disk_free: IntGaugeVec,
+    pub(crate) disk_size: IntGaugeVec,
+    pub(crate) rows: RowSeries,
+    pub(crate) event_time: EventTimeSeries,
+    pub(crate) queries: QuerySeries,
+    pub(crate) batches: BatchSeries,
+    pub(crate) state: StateSeries,
+    pub(crate) sources: SourceSeries,
+    pub(crate) functions: FunctionSeries,
+    pub(crate) tables_refreshed: IntCounterVec,
+    pub(crate) tables_refused: IntCounterVec,
     series_refused: IntCounterVec,
     /// Brings series up to date whose values live elsewhere.
     refresh: Arc<Mutex<Vec<Refresh>>>,
@@ -54,106 +51,259 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// Series of sources that receive, labelled with pipeline and source.
-#[derive(Debug, Clone)]
-struct SourceSeries {
-    connections: IntGaugeVec,
-    refused: IntGaugeVec,
-    bytes: IntGaugeVec,
-    lines: IntGaugeVec,
-    truncated: IntGaugeVec,
-    lost: IntGaugeVec,
-    log_bytes: IntGaugeVec,
-    lag: IntGaugeVec,
-}
+/// Makes series, and registers each.
+struct Declare<'a>(&'a Registry);
 
-impl SourceSeries {
-    fn new() -> prometheus::Result<Self> {
-        let gauge = |name: &str, help: &str| IntGaugeVec::new(Opts::new(name, help), &["pipeline", "source"]);
-        Ok(Self {
-            connections: gauge("tidemill_source_connections", "Connections open just now.")?,
-            refused: gauge("tidemill_source_connections_refused", "Connections turned away since the start.")?,
-            bytes: gauge("tidemill_source_received_bytes", "Bytes received since the start.")?,
-            lines: gauge("tidemill_source_received_lines", "Lines received since the start.")?,
-            truncated: gauge("tidemill_source_truncated_lines", "Lines cut off by a broken connection since the start.")?,
-            lost: gauge("tidemill_source_lost_rows", "Rows of planned ranges that were gone after a restart (durable: false).")?,
-            log_bytes: gauge("tidemill_ingest_log_bytes", "Bytes that the ingest log holds.")?,
-            lag: IntGaugeVec::new(
-                Opts::new("tidemill_source_lag_offsets", "Offsets of a partition that the last planned batch left to be read."),
-                &["pipeline", "query", "source", "topic", "partition"],
-            )?,
-        })
+impl Declare<'_> {
+    fn add<C: Collector + Clone + 'static>(&self, series: Declared<C>) -> Declared<C> {
+        let series = series?;
+        self.0.register(Box::new(series.clone()))?;
+        Ok(series)
     }
 
-    fn all(&self) -> [&IntGaugeVec; 7] {
-        [&self.connections, &self.refused, &self.bytes, &self.lines, &self.truncated, &self.lost, &self.log_bytes]
+    fn counter(&self, name: &str, help: &str, labels: &[&str]) -> Declared<IntCounterVec> {
+        self.add(IntCounterVec::new(Opts::new(name, help), labels))
+    }
+
+    fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> Declared<IntGaugeVec> {
+        self.add(IntGaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    fn seconds(&self, name: &str, help: &str, labels: &[&str]) -> Declared<GaugeVec> {
+        self.add(GaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    /// From `first` seconds, each bucket twice as wide as the one before.
+    fn durations(&self, name: &str, help: &str, labels: &[&str], (first, count): (f64, usize)) -> Declared<HistogramVec> {
+        let opts = HistogramOpts::new(name, help).buckets(exponential_buckets(first, 2.0, count)?);
+        self.add(HistogramVec::new(opts, labels))
     }
 }
 
-/// Series of event time, labelled with pipeline and query.
-#[derive(Debug, Clone)]
-struct EventTimeSeries {
-    rows_late: IntCounterVec,
-    rows_future: IntCounterVec,
-    watermark: GaugeVec,
-    lag: GaugeVec,
-    jumps: IntCounterVec,
-    far_ahead: IntCounterVec,
+/// Series of rows by what became of them.
+#[derive(Clone)]
+pub(crate) struct RowSeries {
+    pub(crate) read: IntCounterVec,
+    pub(crate) written: IntCounterVec,
+    pub(crate) malformed: IntCounterVec,
+    pub(crate) dropped: IntCounterVec,
+    pub(crate) lost: IntCounterVec,
+    pub(crate) emitted: IntCounterVec,
+    pub(crate) dead_lettered: IntCounterVec,
+    pub(crate) late: IntCounterVec,
+    pub(crate) future: IntCounterVec,
 }
 
-impl EventTimeSeries {
-    fn new() -> prometheus::Result<Self> {
-        let counter = |name: &str, help: &str| IntCounterVec::new(Opts::new(name, help), QUERY);
-        let gauge = |name: &str, help: &str| GaugeVec::new(Opts::new(name, help), QUERY);
+impl RowSeries {
+    fn new(declare: &Declare<'_>) -> Declared<Self> {
+        let with = |name, help, label| declare.counter(name, help, &["pipeline", "query", label]);
+        let of_query = |name, help| declare.counter(name, help, QUERY);
         Ok(Self {
-            rows_late: counter("tidemill_rows_late_total", "Rows that a stateful operator judged late.")?,
-            rows_future: counter(
+            read: with("tidemill_rows_read_total", "Rows read from a source.", "source")?,
+            written: with("tidemill_rows_written_total", "Rows committed to a sink.", "sink")?,
+            malformed: of_query("tidemill_rows_malformed_total", "Rows that were malformed, kept or dropped.")?,
+            dropped: with("tidemill_rows_dropped_total", "Rows that did not reach the plan.", "reason")?,
+            lost: of_query("tidemill_rows_lost_total", "Rows of planned batches that their source did not have any more.")?,
+            emitted: of_query("tidemill_rows_emitted_total", "Rows of the result.")?,
+            dead_lettered: of_query("tidemill_rows_dead_lettered_total", "Rows given to the dead letter.")?,
+            late: of_query("tidemill_rows_late_total", "Rows that a stateful operator judged late.")?,
+            future: of_query(
                 "tidemill_rows_future_total",
                 "Rows set aside because their event time lies too far in the future.",
             )?,
-            watermark: gauge("tidemill_watermark_timestamp_seconds", "The query's watermark, seconds since 1970.")?,
-            lag: gauge("tidemill_watermark_lag_seconds", "How far the watermark was behind the last batch's time.")?,
-            jumps: counter("tidemill_watermark_jumps_total", "Batches that moved the watermark by more than a day.")?,
-            far_ahead: counter(
-                "tidemill_watermark_far_ahead_total",
-                "Batches whose event times lie centuries ahead, like milliseconds read as seconds.",
+        })
+    }
+}
+
+/// Series of event time.
+#[derive(Clone)]
+pub(crate) struct EventTimeSeries {
+    pub(crate) watermark: GaugeVec,
+    pub(crate) lag: GaugeVec,
+    pub(crate) jumps: IntCounterVec,
+    pub(crate) far_ahead: IntCounterVec,
+}
+
+impl EventTimeSeries {
+    fn new(declare: &Declare<'_>) -> Declared<Self> {
+        let (watermark, lag) =
+            ("The query's watermark, seconds since 1970.", "How far the watermark was behind the last batch's time.");
+        let far_ahead = "Batches whose event times lie centuries ahead, like milliseconds read as seconds.";
+        Ok(Self {
+            watermark: declare.seconds("tidemill_watermark_timestamp_seconds", watermark, QUERY)?,
+            lag: declare.seconds("tidemill_watermark_lag_seconds", lag, QUERY)?,
+            jumps: declare.counter(
+                "tidemill_watermark_jumps_total",
+                "Batches that moved the watermark by more than a day.",
+                QUERY,
+            )?,
+            far_ahead: declare.counter("tidemill_watermark_far_ahead_total", far_ahead, QUERY)?,
+        })
+    }
+}
+
+/// Series of how queries are.
+#[derive(Clone)]
+pub(crate) struct QuerySeries {
+    pub(crate) running: IntGaugeVec,
+    pub(crate) state: IntGaugeVec,
+    pub(crate) failures: IntCounterVec,
+    pub(crate) retries: IntCounterVec,
+    pub(crate) failed_tries: IntGaugeVec,
+}
+
+impl QuerySeries {
+    fn new(declare: &Declare<'_>) -> Declared<Self> {
+        let failed_tries = "How often in a row the step that a query is at has failed for a reason outside.";
+        Ok(Self {
+            running: declare.gauge("tidemill_query_running", "1 while a query runs, 0 once it has stopped or failed.", QUERY)?,
+            state: declare.gauge(
+                "tidemill_query_state",
+                "1 for the state that a query is in, 0 for the others.",
+                &["pipeline", "query", "state"],
+            )?,
+            failures: declare.counter(
+                "tidemill_query_failures_total",
+                "Times that a query has failed, by the condition of its error.",
+                &["pipeline", "query", "condition"],
+            )?,
+            retries: declare.counter(
+                "tidemill_retries_total",
+                "Steps that failed for a reason outside and were tried again.",
+                QUERY,
+            )?,
+            failed_tries: declare.gauge("tidemill_query_failed_tries", failed_tries, QUERY)?,
+        })
+    }
+}
+
+/// Series of batches, and what their time went to.
+#[derive(Clone)]
+pub(crate) struct BatchSeries {
+    pub(crate) count: IntCounterVec,
+    pub(crate) duration: HistogramVec,
+    pub(crate) phases: CounterVec,
+    pub(crate) sink_commits: HistogramVec,
+    pub(crate) started: GaugeVec,
+    pub(crate) trigger_lag: GaugeVec,
+    pub(crate) last_id: IntGaugeVec,
+    pub(crate) last_commit: GaugeVec,
+}
+
+impl BatchSeries {
+    fn new(declare: &Declare<'_>) -> Declared<Self> {
+        let phases = Opts::new("tidemill_batch_phase_seconds_total", "Time that batches spent in each phase.");
+        let seconds = |name, help| declare.seconds(name, help, QUERY);
+        let from_quarter_ms = (0.000_25, 20);
+        Ok(Self {
+            count: declare.counter("tidemill_batches_total", "Micro-batches committed.", QUERY)?,
+            duration: declare.durations(
+                "tidemill_batch_duration_seconds",
+                "Time from a batch's trigger to its commit.",
+                QUERY,
+                from_quarter_ms,
+            )?,
+            phases: declare.add(CounterVec::new(phases, &["pipeline", "query", "phase"]))?,
+            sink_commits: declare.durations(
+                "tidemill_sink_commit_duration_seconds",
+                "Time that giving a batch to a sink took, whether that went well or not.",
+                &["pipeline", "query", "sink"],
+                from_quarter_ms,
+            )?,
+            started: seconds(
+                "tidemill_batch_started_timestamp_seconds",
+                "When the batch that is being run or committed began, seconds since 1970; 0 between batches.",
+            )?,
+            trigger_lag: seconds("tidemill_trigger_lag_seconds", "How much later than its interval the last trigger fired.")?,
+            last_id: declare.gauge("tidemill_last_batch_id", "Number of the last committed micro-batch.", QUERY)?,
+            last_commit: seconds(
+                "tidemill_last_commit_timestamp_seconds",
+                "When the last micro-batch was committed, seconds since 1970.",
             )?,
         })
     }
+}
 
-    fn register(&self, registry: &Registry) -> prometheus::Result<()> {
-        for counters in [&self.rows_late, &self.rows_future, &self.jumps, &self.far_ahead] {
-            registry.register(Box::new(counters.clone()))?;
-        }
-        for gauges in [&self.watermark, &self.lag] {
-            registry.register(Box::new(gauges.clone()))?;
-        }
-        Ok(())
+/// Series of what stateful operators hold.
+#[derive(Clone)]
+pub(crate) struct StateSeries {
+    pub(crate) rows: IntGaugeVec,
+    pub(crate) operator_rows: IntGaugeVec,
+    pub(crate) bytes: IntGaugeVec,
+    pub(crate) limit: IntGaugeVec,
+}
+
+impl StateSeries {
+    fn new(declare: &Declare<'_>) -> Declared<Self> {
+        let bytes = "Memory that all stateful operators of a query hold, index included.";
+        let limit = "What limits.state_memory allows the stateful operators of a query.";
+        let of_operator = &["pipeline", "query", "operator"];
+        Ok(Self {
+            rows: declare.gauge("tidemill_state_rows", "Rows that all stateful operators of a query hold.", QUERY)?,
+            operator_rows: declare.gauge("tidemill_state_operator_rows", "Rows that a stateful operator holds.", of_operator)?,
+            bytes: declare.gauge("tidemill_state_bytes", bytes, QUERY)?,
+            limit: declare.gauge("tidemill_state_limit_bytes", limit, QUERY)?,
+        })
     }
 }
 
-/// Series of functions, labelled with pipeline, query and function.
-#[derive(Debug, Clone)]
-struct FunctionSeries {
-    calls: IntCounterVec,
-    attempts: IntCounterVec,
-    retries: IntCounterVec,
-    rows_failed: IntCounterVec,
-    cache_hits: IntCounterVec,
-    cache_misses: IntCounterVec,
-    in_flight: IntGaugeVec,
-    duration: HistogramVec,
-    breaker: IntGaugeVec,
+/// Series of sources.
+#[derive(Clone)]
+pub(crate) struct SourceSeries {
+    pub(crate) connections: IntGaugeVec,
+    pub(crate) connections_limit: IntGaugeVec,
+    pub(crate) log_bytes: IntGaugeVec,
+    pub(crate) log_limit: IntGaugeVec,
+    pub(crate) refused: IntCounterVec,
+    pub(crate) bytes: IntCounterVec,
+    pub(crate) lines: IntCounterVec,
+    pub(crate) truncated: IntCounterVec,
+    pub(crate) lag_offsets: IntGaugeVec,
+    pub(crate) lag_seconds: GaugeVec,
+}
+
+impl SourceSeries {
+    fn new(declare: &Declare<'_>) -> Declared<Self> {
+        let gauge = |name, help| declare.gauge(name, help, SOURCE);
+        let counter = |name, help| declare.counter(name, help, SOURCE);
+        let lag_offsets = "Offsets of a partition that are there and in no committed batch, when a batch was last planned.";
+        let lag_seconds = "How long ago what comes next in a partition was written; 0 while nothing is left.";
+        Ok(Self {
+            connections: gauge("tidemill_source_connections", "Connections open just now.")?,
+            connections_limit: gauge("tidemill_source_connections_limit", "Connections there may be at a time.")?,
+            log_bytes: gauge("tidemill_ingest_log_bytes", "Bytes that the ingest log holds.")?,
+            log_limit: gauge("tidemill_ingest_log_limit_bytes", "What limits.ingest_log allows the ingest log.")?,
+            refused: counter("tidemill_source_connections_refused_total", "Connections turned away.")?,
+            bytes: counter("tidemill_source_received_bytes_total", "Bytes received.")?,
+            lines: counter("tidemill_source_received_lines_total", "Lines received.")?,
+            truncated: counter("tidemill_source_truncated_lines_total", "Lines cut off by a broken connection.")?,
+            lag_offsets: declare.gauge("tidemill_source_lag_offsets", lag_offsets, PARTITION)?,
+            lag_seconds: declare.seconds("tidemill_source_lag_seconds", lag_seconds, PARTITION)?,
+        })
+    }
+}
+
+/// Series of functions.
+#[derive(Clone)]
+pub(crate) struct FunctionSeries {
+    pub(crate) calls: IntCounterVec,
+    pub(crate) attempts: IntCounterVec,
+    pub(crate) retries: IntCounterVec,
+    pub(crate) rows_failed: IntCounterVec,
+    pub(crate) cache_hits: IntCounterVec,
+    pub(crate) cache_misses: IntCounterVec,
+    pub(crate) in_flight: IntGaugeVec,
+    pub(crate) duration: HistogramVec,
+    pub(crate) breaker: IntGaugeVec,
 }
 
 impl FunctionSeries {
-    fn new() -> prometheus::Result<Self> {
-        let labels = &["pipeline", "query", "function"];
-        let counter = |name: &str, help: &str| IntCounterVec::new(Opts::new(name, help), labels);
-        let buckets = exponential_buckets(0.001, 2.0, 17)?;
+    fn new(declare: &Declare<'_>) -> Declared<Self> {
+        let counter = |name, help| declare.counter(name, help, FUNCTION);
         Ok(Self {
-            calls: IntCounterVec::new(
-                Opts::new("tidemill_function_calls_total", "Calls by how they ended: ok, cancelled, or the sort of failure."),
+            calls: declare.counter(
+                "tidemill_function_calls_total",
+                "Calls by how they ended: ok, cancelled, or the sort of failure.",
                 &["pipeline", "query", "function", "outcome"],
             )?,
             attempts: counter("tidemill_function_attempts_total", "Attempts of all calls.")?,
@@ -161,287 +311,127 @@ impl FunctionSeries {
             rows_failed: counter("tidemill_function_rows_failed_total", "Rows whose call failed for good.")?,
             cache_hits: counter("tidemill_function_cache_hits_total", "Rows that were answered without a call of their own.")?,
             cache_misses: counter("tidemill_function_cache_misses_total", "Rows that were not in the cache.")?,
-            in_flight: IntGaugeVec::new(Opts::new("tidemill_function_in_flight", "Attempts in flight just now."), labels)?,
-            duration: HistogramVec::new(
-                HistogramOpts::new("tidemill_function_attempt_duration_seconds", "Time that an attempt took.").buckets(buckets),
-                labels,
+            in_flight: declare.gauge("tidemill_function_in_flight", "Attempts in flight just now.", FUNCTION)?,
+            duration: declare.durations(
+                "tidemill_function_attempt_duration_seconds",
+                "Time that an attempt took.",
+                FUNCTION,
+                (0.001, 17),
             )?,
-            breaker: IntGaugeVec::new(
-                Opts::new("tidemill_function_breaker_state", "Whether calls are made: 0 yes, 1 one as a trial, 2 no."),
+            breaker: declare.gauge(
+                "tidemill_function_breaker_state",
+                "Whether calls are made: 0 yes, 1 one as a trial, 2 no.",
                 &["pipeline", "function"],
             )?,
         })
     }
-
-    fn register(&self, registry: &Registry) -> prometheus::Result<()> {
-        let counters = [&self.calls, &self.attempts, &self.retries, &self.rows_failed, &self.cache_hits, &self.cache_misses];
-        for counters in counters {
-            registry.register(Box::new(counters.clone()))?;
-        }
-        registry.register(Box::new(self.in_flight.clone()))?;
-        registry.register(Box::new(self.duration.clone()))?;
-        registry.register(Box::new(self.breaker.clone()))
-    }
 }
 
-/// The series of one function in one query.
-#[derive(Debug, Clone)]
-pub struct FunctionMetrics {
-    calls: IntCounterVec,
-    labels: [String; 3],
-    ok: IntCounter,
-    cancelled: IntCounter,
-    /// Attempts of all calls.
-    pub attempts: IntCounter,
-    /// Attempts after a call's first.
-    pub retries: IntCounter,
-    /// Rows whose call failed for good.
-    pub rows_failed: IntCounter,
-    /// Rows answered without a call of their own.
-    pub cache_hits: IntCounter,
-    /// Rows that were not in the cache.
-    pub cache_misses: IntCounter,
-    /// Attempts in flight.
-    pub in_flight: IntGauge,
-    /// Time of an attempt, in seconds.
-    pub attempt_duration: Histogram,
-    breaker: IntGauge,
-}
-
-impl FunctionMetrics {
-    /// A call was answered.
-    pub fn answered(&self) {
-        self.ok.inc();
-    }
-
-    /// A call was given up before it ended.
-    pub fn cancelled(&self) {
-        self.cancelled.inc();
-    }
-
-    /// A call failed.
-    pub fn failed(&self, kind: CallErrorKind) {
-        let [pipeline, query, function] = self.labels.each_ref().map(String::as_str);
-        self.calls.with_label_values(&[pipeline, query, function, kind.name()]).inc();
-    }
-
-    /// Whether calls are made.
-    pub fn breaker(&self, state: BreakerState) {
-        self.breaker.set(match state {
-            BreakerState::Closed => 0,
-            BreakerState::HalfOpen => 1,
-            BreakerState::Open => 2,
-        });
-    }
-}
-
-/// What batches' time went to.
+/// What Prometheus' own clients tell of every process, under the same names.
 #[derive(Clone)]
-struct BatchTimes {
-    duration: HistogramVec,
-    phases: CounterVec,
-    trigger_lag: GaugeVec,
+struct ProcessSeries {
+    cpu: Counter,
+    resident: IntGauge,
+    virtual_bytes: IntGauge,
+    open_fds: IntGauge,
+    max_fds: IntGauge,
+    threads: IntGauge,
+    started: Gauge,
 }
 
-impl BatchTimes {
-    fn new() -> prometheus::Result<Self> {
-        let duration = HistogramOpts::new("tidemill_batch_duration_seconds", "Time from a batch's trigger to its commit.");
-        let phases = Opts::new("tidemill_batch_phase_seconds_total", "Time that batches spent in each phase.");
-        let lag = Opts::new("tidemill_trigger_lag_seconds", "How much later than its interval the last trigger fired.");
+impl ProcessSeries {
+    fn new(declare: &Declare<'_>) -> Declared<Self> {
+        let gauge = |name: &str, help: &str| declare.add(IntGauge::new(name, help));
         Ok(Self {
-            duration: HistogramVec::new(duration.buckets(exponential_buckets(0.000_25, 2.0, 20)?), QUERY)?,
-            phases: CounterVec::new(phases, &["pipeline", "query", "phase"])?,
-            trigger_lag: GaugeVec::new(lag, QUERY)?,
+            cpu: declare.add(Counter::new("process_cpu_seconds_total", "Processor time used, in user and system mode."))?,
+            resident: gauge("process_resident_memory_bytes", "Memory that is in use.")?,
+            virtual_bytes: gauge("process_virtual_memory_bytes", "Address space that is in use.")?,
+            open_fds: gauge("process_open_fds", "Files and sockets open just now.")?,
+            max_fds: gauge("process_max_fds", "Files and sockets that may be open.")?,
+            threads: gauge("process_threads", "Threads there are.")?,
+            started: declare.add(Gauge::new("process_start_time_seconds", "When the process began, seconds since 1970."))?,
         })
     }
 
-    fn register(&self, registry: &Registry) -> prometheus::Result<()> {
-        registry.register(Box::new(self.duration.clone()))?;
-        registry.register(Box::new(self.phases.clone()))?;
-        registry.register(Box::new(self.trigger_lag.clone()))
+    /// What cannot be found out stays as it was.
+    fn show(&self, now: &procfs::Process) {
+        self.cpu.inc_by((now.cpu_s - self.cpu.get()).max(0.0));
+        let counts = [
+            (&self.resident, now.resident_bytes),
+            (&self.virtual_bytes, now.virtual_bytes),
+            (&self.open_fds, now.fds_open),
+            (&self.max_fds, now.fds_max),
+            (&self.threads, now.threads),
+        ];
+        counts.into_iter().for_each(|(gauge, value)| gauge.set(signed(value)));
+        self.started.set(now.started_s);
     }
 }
 
-fn operator_rows() -> prometheus::Result<IntGaugeVec> {
-    let opts = Opts::new("tidemill_state_operator_rows", "Rows that a stateful operator holds.");
-    IntGaugeVec::new(opts, &["pipeline", "query", "operator"])
-}
-
-fn series_refused() -> prometheus::Result<IntCounterVec> {
-    let opts = Opts::new("tidemill_metric_series_refused_total", "Rows whose series was over the limit of a metric sink.");
-    IntCounterVec::new(opts, &["pipeline", "query", "metric"])
+/// As the value of a gauge.
+pub(crate) fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 impl Metrics {
     /// Declares every series.
     pub fn new() -> Result<Self> {
-        let counter = |name: &str, help: &str, labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
-        let gauge = |name: &str, help: &str| IntGaugeVec::new(Opts::new(name, help), QUERY);
-        let declare = || -> prometheus::Result<Self> {
-            Ok(Self {
-                registry: Registry::new(),
-                rows_read: counter("tidemill_rows_read_total", "Rows read from a source.", &["pipeline", "query", "source"])?,
-                rows_written: counter(
-                    "tidemill_rows_written_total",
-                    "Rows committed to a sink.",
-                    &["pipeline", "query", "sink"],
-                )?,
-                rows_malformed: counter("tidemill_rows_malformed_total", "Rows that were malformed, kept or dropped.", QUERY)?,
-                rows_dropped: counter(
-                    "tidemill_rows_dropped_total",
-                    "Rows that did not reach the plan.",
-                    &["pipeline", "query", "reason"],
-                )?,
-                event_time: EventTimeSeries::new()?,
-                batches: counter("tidemill_batches_total", "Micro-batches committed.", QUERY)?,
-                retries: counter(
-                    "tidemill_retries_total",
-                    "Steps that failed for a reason outside and were tried again.",
-                    QUERY,
-                )?,
-                time: BatchTimes::new()?,
-                last_batch_id: gauge("tidemill_last_batch_id", "Number of the last committed micro-batch.")?,
-                last_commit: GaugeVec::new(
-                    Opts::new(
-                        "tidemill_last_commit_timestamp_seconds",
-                        "When the last micro-batch was committed, seconds since 1970.",
-                    ),
-                    QUERY,
-                )?,
-                state_rows: gauge("tidemill_state_rows", "Rows that all stateful operators of a query hold.")?,
-                operator_rows: operator_rows()?,
-                state_bytes: gauge(
-                    "tidemill_state_bytes",
-                    "Memory that all stateful operators of a query hold, index included.",
-                )?,
-                state_limit: gauge(
-                    "tidemill_state_limit_bytes",
-                    "What limits.state_memory allows the stateful operators of a query.",
-                )?,
-                sources: SourceSeries::new()?,
-                functions: FunctionSeries::new()?,
-                tables_refreshed: counter(
-                    "tidemill_table_refreshes_total",
-                    "Times that a static table was read again.",
-                    &["pipeline", "table"],
-                )?,
-                tables_refused: counter(
-                    "tidemill_table_refresh_failures_total",
-                    "Times that the changed files of a static table could not be used.",
-                    &["pipeline", "table"],
-                )?,
-                series_refused: series_refused()?,
-                refresh: Arc::default(),
-                running: gauge("tidemill_query_running", "1 while a query runs, 0 once it has stopped or failed.")?,
-            })
+        Self::declare(Registry::new()).attempting(ErrorKind::Internal, || "declare metrics".to_owned())
+    }
+
+    fn declare(registry: Registry) -> Declared<Self> {
+        let declare = Declare(&registry);
+        let of_table = &["pipeline", "table"];
+        let metrics = Self {
+            build_info: declare.gauge("tidemill_build_info", "1, with the version that runs.", &["pipeline", "version"])?,
+            disk_free: declare.gauge(
+                "tidemill_checkpoint_disk_free_bytes",
+                "Space left where the checkpoint is kept.",
+                &["pipeline"],
+            )?,
+            disk_size: declare.gauge(
+                "tidemill_checkpoint_disk_size_bytes",
+                "Space used and left where the checkpoint is kept.",
+                &["pipeline"],
+            )?,
+            rows: RowSeries::new(&declare)?,
+            event_time: EventTimeSeries::new(&declare)?,
+            queries: QuerySeries::new(&declare)?,
+            batches: BatchSeries::new(&declare)?,
+            state: StateSeries::new(&declare)?,
+            sources: SourceSeries::new(&declare)?,
+            functions: FunctionSeries::new(&declare)?,
+            tables_refreshed: declare.counter(
+                "tidemill_table_refreshes_total",
+                "Times that a static table was read again.",
+                of_table,
+            )?,
+            tables_refused: declare.counter(
+                "tidemill_table_refresh_failures_total",
+                "Times that the changed files of a static table could not be used.",
+                of_table,
+            )?,
+            series_refused: declare.counter(
+                "tidemill_metric_series_refused_total",
+                "Rows whose series was over the limit of a metric sink.",
+                &["pipeline", "query", "metric"],
+            )?,
+            refresh: Arc::default(),
+            registry: registry.clone(),
         };
-        let metrics = declare().attempting(ErrorKind::Internal, || "declare metrics".to_owned())?;
-        metrics.register().attempting(ErrorKind::Internal, || "register metrics".to_owned())?;
+        if procfs::read().is_some() {
+            let process = ProcessSeries::new(&declare)?;
+            metrics.before_each_scrape(move || {
+                procfs::read().iter().for_each(|now| process.show(now));
+                true
+            });
+        }
         Ok(metrics)
     }
 
-    fn register(&self) -> prometheus::Result<()> {
-        let registry = &self.registry;
-        registry.register(Box::new(self.rows_read.clone()))?;
-        registry.register(Box::new(self.rows_written.clone()))?;
-        registry.register(Box::new(self.rows_malformed.clone()))?;
-        registry.register(Box::new(self.rows_dropped.clone()))?;
-        self.event_time.register(registry)?;
-        self.functions.register(registry)?;
-        registry.register(Box::new(self.batches.clone()))?;
-        registry.register(Box::new(self.retries.clone()))?;
-        self.time.register(registry)?;
-        registry.register(Box::new(self.last_batch_id.clone()))?;
-        registry.register(Box::new(self.last_commit.clone()))?;
-        registry.register(Box::new(self.state_rows.clone()))?;
-        registry.register(Box::new(self.operator_rows.clone()))?;
-        registry.register(Box::new(self.state_bytes.clone()))?;
-        registry.register(Box::new(self.state_limit.clone()))?;
-        registry.register(Box::new(self.series_refused.clone()))?;
-        registry.register(Box::new(self.tables_refreshed.clone()))?;
-        registry.register(Box::new(self.tables_refused.clone()))?;
-        for series in self.sources.all() {
-            registry.register(Box::new(series.clone()))?;
-        }
-        registry.register(Box::new(self.sources.lag.clone()))?;
-        registry.register(Box::new(self.running.clone()))
-    }
-
-    /// The series of one query, from its start at zero.
-    pub fn query(&self, pipeline: &str, query: &str) -> QueryMetrics {
-        let labels = &[pipeline, query];
-        QueryMetrics {
-            all: self.clone(),
-            pipeline: pipeline.to_owned(),
-            query: query.to_owned(),
-            rows_malformed: self.rows_malformed.with_label_values(labels),
-            rows_late: self.event_time.rows_late.with_label_values(labels),
-            rows_future: self.event_time.rows_future.with_label_values(labels),
-            watermark_jumps: self.event_time.jumps.with_label_values(labels),
-            watermark_far_ahead: self.event_time.far_ahead.with_label_values(labels),
-            batches: self.batches.with_label_values(labels),
-            retries: self.retries.with_label_values(labels),
-            batch_duration: self.time.duration.with_label_values(labels),
-            last_batch_id: self.last_batch_id.with_label_values(labels),
-            last_commit: self.last_commit.with_label_values(labels),
-            state_rows: self.state_rows.with_label_values(labels),
-            state_bytes: self.state_bytes.with_label_values(labels),
-            state_limit: self.state_limit.with_label_values(labels),
-            running: self.running.with_label_values(labels),
-        }
-    }
-
-    /// The series of one function in one query, from its start at zero.
-    pub fn function(&self, pipeline: &str, query: &str, function: &str) -> FunctionMetrics {
-        let (all, labels) = (&self.functions, &[pipeline, query, function]);
-        FunctionMetrics {
-            calls: all.calls.clone(),
-            labels: labels.map(str::to_owned),
-            ok: all.calls.with_label_values(&[pipeline, query, function, "ok"]),
-            cancelled: all.calls.with_label_values(&[pipeline, query, function, "cancelled"]),
-            attempts: all.attempts.with_label_values(labels),
-            retries: all.retries.with_label_values(labels),
-            rows_failed: all.rows_failed.with_label_values(labels),
-            cache_hits: all.cache_hits.with_label_values(labels),
-            cache_misses: all.cache_misses.with_label_values(labels),
-            in_flight: all.in_flight.with_label_values(labels),
-            attempt_duration: all.duration.with_label_values(labels),
-            breaker: all.breaker.with_label_values(&[pipeline, function]),
-        }
-    }
-
-    /// Shows the counters of a source that receives, as they are whenever metrics are asked for.
-    pub fn add_source(&self, pipeline: &str, source: &str, stats: Arc<SourceStats>) {
-        let labels = [pipeline, source];
-        let [connections, refused, bytes, lines, truncated, lost, log_bytes] =
-            self.sources.all().map(|series| series.with_label_values(&labels));
-        let refresh = move || {
-            let value = |counter| i64::try_from(SourceStats::get(counter)).unwrap_or(i64::MAX);
-            connections.set(value(&stats.connections_open));
-            refused.set(value(&stats.connections_refused));
-            bytes.set(value(&stats.bytes_received));
-            lines.set(value(&stats.lines_received));
-            truncated.set(value(&stats.lines_truncated));
-            lost.set(value(&stats.rows_lost));
-            log_bytes.set(value(&stats.log_bytes));
-            true
-        };
-        self.before_each_scrape(refresh);
-    }
-
-    /// Shows how far a query is behind the partitions that a source reads.
-    pub fn add_lag(&self, pipeline: &str, query: &str, source: &str, stats: Arc<SourceStats>) {
-        let lag = self.sources.lag.clone();
-        let [pipeline, query, source] = [pipeline, query, source].map(str::to_owned);
-        let refresh = move || {
-            for (topic, partition, offsets) in stats.lag() {
-                let partition = partition.to_string();
-                let labels = [pipeline.as_str(), &query, &source, &topic, &partition];
-                lag.with_label_values(&labels).set(i64::try_from(offsets).unwrap_or(i64::MAX));
-            }
-            true
-        };
-        self.before_each_scrape(refresh);
+    /// Says which version runs `pipeline`.
+    pub fn runs(&self, pipeline: &str) {
+        self.build_info.with_label_values(&[pipeline, env!("CARGO_PKG_VERSION")]).set(1);
     }
 
     /// Everything in Prometheus' text format.
@@ -466,92 +456,5 @@ impl Metrics {
     /// The registry, for series of other parts of the process.
     pub fn registry(&self) -> &Registry {
         &self.registry
-    }
-}
-
-/// The series of one query.
-#[derive(Debug, Clone)]
-pub struct QueryMetrics {
-    all: Metrics,
-    pipeline: String,
-    query: String,
-    /// Rows that were malformed, kept or dropped.
-    pub rows_malformed: IntCounter,
-    /// Rows that a stateful operator judged late.
-    pub rows_late: IntCounter,
-    /// Rows set aside because their event time lies too far in the future.
-    pub rows_future: IntCounter,
-    /// Batches that moved the watermark by more than a day.
-    pub watermark_jumps: IntCounter,
-    /// Batches whose event times lie centuries ahead.
-    pub watermark_far_ahead: IntCounter,
-    /// Micro-batches committed.
-    pub batches: IntCounter,
-    /// Steps tried again.
-    pub retries: IntCounter,
-    /// Trigger to commit, in seconds.
-    pub batch_duration: Histogram,
-    /// Number of the last committed batch.
-    pub last_batch_id: IntGauge,
-    /// When it was committed, seconds since 1970.
-    pub last_commit: Gauge,
-    /// Rows held in state.
-    pub state_rows: IntGauge,
-    /// Bytes held in state.
-    pub state_bytes: IntGauge,
-    /// `limits.state_memory`.
-    pub state_limit: IntGauge,
-    /// 1 while the query runs.
-    pub running: IntGauge,
-}
-
-impl QueryMetrics {
-    /// Adds rows read from `source`.
-    pub fn rows_read(&self, source: &str, rows: u64) {
-        self.all.rows_read.with_label_values(&[self.pipeline.as_str(), &self.query, source]).inc_by(rows);
-    }
-
-    /// Sets the watermark, in seconds since 1970, and how far it is behind the batch's time, in seconds. A query without a watermark
-    /// has neither series.
-    pub fn watermark(&self, at_s: f64, lag_s: f64) {
-        let labels = &[self.pipeline.as_str(), &self.query];
-        self.all.event_time.watermark.with_label_values(labels).set(at_s);
-        self.all.event_time.lag.with_label_values(labels).set(lag_s);
-    }
-
-    /// Adds the time that a batch spent in a phase.
-    pub fn batch_phase(&self, phase: &str, time_s: f64) {
-        self.all.time.phases.with_label_values(&[self.pipeline.as_str(), &self.query, phase]).inc_by(time_s);
-    }
-
-    /// Sets how much later than its interval the last trigger fired; a query without an interval has no such series.
-    pub fn trigger_lag(&self, lag_s: f64) {
-        self.all.time.trigger_lag.with_label_values(&[self.pipeline.as_str(), &self.query]).set(lag_s);
-    }
-
-    /// Sets the rows that `operator` holds.
-    pub fn operator_rows(&self, operator: &str, rows: u64) {
-        let series = self.all.operator_rows.with_label_values(&[self.pipeline.as_str(), &self.query, operator]);
-        series.set(i64::try_from(rows).unwrap_or(i64::MAX));
-    }
-
-    /// Adds rows committed to `sink`.
-    pub fn rows_written(&self, sink: &str, rows: u64) {
-        self.all.rows_written.with_label_values(&[self.pipeline.as_str(), &self.query, sink]).inc_by(rows);
-    }
-
-    /// A static table was read again.
-    pub fn table_refreshed(&self, table: &str) {
-        self.all.tables_refreshed.with_label_values(&[self.pipeline.as_str(), table]).inc();
-    }
-
-    /// The changed files of a static table could not be used.
-    pub fn table_refused(&self, table: &str) {
-        self.all.tables_refused.with_label_values(&[self.pipeline.as_str(), table]).inc();
-    }
-
-    /// Adds rows dropped for `reason`.
-    pub fn rows_dropped(&self, reason: &str, rows: u64) {
-        self.all.rows_dropped.with_label_values(&[self.pipeline.as_str(), &self.query, reason]).inc_by(rows);
     }
 }

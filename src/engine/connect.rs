@@ -177,7 +177,8 @@ impl Connector {
             Receiving::Http(settings) => http::open(&spec.name, http_settings(settings, pipeline)?, keep, queries, host).await?,
         };
         let inlet = Arc::new(opened);
-        self.resources.metrics.add_source(&pipeline.name, &spec.name, inlet.stats());
+        let limits = (pipeline.limits.connections_max, pipeline.limits.ingest_log_bytes_max);
+        self.resources.metrics.add_source(&pipeline.name, &spec.name, inlet.stats(), limits);
         if let Some(address) = inlet.local_addr() {
             tracing::info!(source = spec.name, %address, "listening");
         }

@@ -88,6 +88,7 @@ impl Query {
         self.after(planned, prepared.next_watermark_ms);
         self.batches_run += 1;
         self.is_settled = false;
+        self.parts.metrics.batch_started.set(0.0);
         self.publish(planned, started);
         Ok(Next::Close(Box::new(planned.clone())))
     }
@@ -128,6 +129,9 @@ impl Query {
         if ask && sink.sink.contains(id).await?.is_in(id)? {
             return Ok(());
         }
-        sink.sink.commit(id, staged).await
+        let started = Instant::now();
+        let outcome = sink.sink.commit(id, staged).await;
+        self.parts.metrics.sink_commit(&id.sink, started.elapsed().as_secs_f64());
+        outcome
     }
 }

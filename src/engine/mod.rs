@@ -24,6 +24,7 @@ pub mod phases;
 pub mod progress;
 pub mod summary;
 pub mod status;
+pub(crate) mod measures;
 
 use std::fmt;
 use std::sync::Arc;

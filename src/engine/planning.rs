@@ -38,6 +38,8 @@ impl Query {
             let now_us = self.parts.clock.now_us();
             let looked = Instant::now();
             let sources = self.ranges(batch).await?;
+            // The sources answer, though there may be nothing to do for a while.
+            self.parts.metrics.failed_tries.set(0);
             let is_first_and_empty = batch == BatchId::FIRST && self.parts.sources.iter().any(|source| source.starts_empty);
             let batch_time_us = now_us.max(self.last_batch_time_us);
             // What is decided here about sources that are silent goes to the log with the plan.

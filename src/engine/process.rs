@@ -48,9 +48,10 @@ impl Process {
 
     /// The same with the monitors of [`monitors_of`], which the outside may look at already.
     pub async fn start_watched(pipeline: Pipeline, monitors: Vec<QueryMonitor>, resources: Resources) -> Result<Self> {
+        monitors.iter().for_each(|monitor| resources.metrics.watch_query(&pipeline.name, monitor));
         let planned = plan_all(&pipeline).await?;
         let stop = resources.stop.clone();
-        let host = Host::open(&pipeline.checkpoint, resources)?;
+        let host = Host::open(&pipeline.name, &pipeline.checkpoint, resources)?;
         for query in &planned {
             host.announce(query);
         }
@@ -134,7 +135,10 @@ impl Process {
                     let task = AbortOnDropHandle::new(running.task);
                     task.await.unwrap_or_else(|end| Err(Error::internal("a query's task was ended").because(end)))
                 }
-                Err(error) => Err(failed(&pipeline.queries[at].name, &monitor, error)),
+                Err(error) => {
+                    let name = &pipeline.queries[at].name;
+                    Err(failed(name, &monitor, &host.metrics().query(&pipeline.name, name), error))
+                }
             };
             (at, outcome)
         });

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::StopAfter;
 use super::feed::Decoders;
+use super::phases::Phases;
 use super::report::BatchReport;
 use super::snapshots::Snapshots;
 use super::status::QueryMonitor;
@@ -202,11 +203,20 @@ impl Query {
             }
         }
         query.open_sinks().await?;
+        query.begin_metrics();
         let first = query.parts.recovered.first_step.clone();
         if matches!(first, FirstStep::Plan(_) | FirstStep::Run(_)) {
             query.check_marks().await?;
         }
         Ok((query, first))
+    }
+
+    fn begin_metrics(&self) {
+        let parts = &self.parts;
+        let sinks = parts.sinks.iter().chain(&parts.dead_letter).map(|sink| sink.name.as_str());
+        let sources = parts.sources.iter().map(|source| source.name.as_str());
+        parts.metrics.begin(sources, sinks, parts.tables.iter().map(|table| table.name()));
+        Phases::default().named().iter().for_each(|(phase, _)| parts.metrics.batch_phase(phase, 0.0));
     }
 
     /// Runs until the trigger has no more batches, `stop` is cancelled, or a batch fails.
@@ -247,6 +257,9 @@ impl Query {
             if stop.is_cancelled() && !matches!(next, Next::Commit { .. } | Next::Close(_)) {
                 break;
             }
+            if matches!(next, Next::Run(_) | Next::Commit { .. }) && self.parts.metrics.batch_started.get() == 0.0 {
+                self.parts.metrics.batch_started.set(self.parts.clock.now_us() as f64 / 1e6);
+            }
             let outcome = match &next {
                 Next::Plan(batch) => self.plan_batch(*batch, stop).await,
                 Next::Run(planned) => self.run_batch(planned.clone()).await,
@@ -258,6 +271,7 @@ impl Query {
                 Ok(step) => {
                     next = step;
                     delay = RETRY_DELAYS.0;
+                    self.parts.metrics.failed_tries.set(0);
                 }
                 Err(error) => {
                     self.parts.plan.abort();
@@ -293,6 +307,7 @@ impl Query {
         warn!(query = self.parts.name, code = error.code(), error = text, retry_in_s = delay.as_secs(), "query paused");
         self.parts.monitor.paused(text);
         self.parts.metrics.retries.inc();
+        self.parts.metrics.failed_tries.inc();
         let _ = tokio::time::timeout(delay, stop.cancelled()).await;
         Ok(())
     }

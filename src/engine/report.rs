@@ -141,6 +141,7 @@ impl Query {
         let (phases, leaves) = (report.phases, std::mem::take(&mut report.leaves));
         let progress = Progress { phases: Some(phases), ..self.progress(planned, report, elapsed_ms, since_previous_ms) };
         self.count(&progress);
+        self.parts.sources.iter().filter_map(|source| source.stats.as_ref()).for_each(|stats| stats.committed());
         if let Some(lag_ms) = progress.watermark_lag_ms {
             self.parts.metrics.watermark(planned.watermark_ms as f64 / 1e3, lag_ms as f64 / 1e3);
         }
@@ -280,6 +281,9 @@ impl Query {
         metrics.rows_malformed.inc_by(progress.ledger.rows_malformed);
         metrics.rows_late.inc_by(progress.ledger.rows_late);
         metrics.rows_future.inc_by(progress.ledger.rows_future);
+        metrics.rows_lost.inc_by(progress.ledger.rows_lost);
+        metrics.rows_emitted.inc_by(progress.ledger.rows_emitted);
+        metrics.rows_dead_lettered.inc_by(progress.ledger.rows_dead_lettered);
         for (reason, rows) in &progress.ledger.rows_dropped {
             metrics.rows_dropped(reason, *rows);
         }

@@ -27,7 +27,7 @@ use crate::checkpoint::{self, Checkpoint, CheckpointRoot, Identity};
 use crate::clock::Clock;
 use crate::error::{Attempt, Error, ErrorKind, Result, from_datafusion};
 use crate::function::QueryCalls;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, QueryMetrics};
 use crate::pipeline::{self, Pipeline, QuerySpec, SourceConnector, SourceSpec};
 use crate::plan::catalog::StreamScan;
 use crate::plan::event_time;
@@ -290,12 +290,14 @@ pub struct Running {
 }
 
 impl Host {
-    /// Claims the checkpoint root.
-    pub fn open(root: &pipeline::CheckpointRoot, resources: Resources) -> Result<Self> {
+    /// Claims the checkpoint root of the pipeline called `name`.
+    pub fn open(name: &str, root: &pipeline::CheckpointRoot, resources: Resources) -> Result<Self> {
         let root = match root {
             pipeline::CheckpointRoot::At(path) => CheckpointRoot::open(resources.files.clone(), path)?,
             pipeline::CheckpointRoot::Temporary => CheckpointRoot::temporary()?,
         };
+        resources.metrics.runs(name);
+        resources.metrics.watch_disk(name, root.path().to_owned());
         let connector = Arc::new(Connector::new(root.clone(), resources.clone()));
         Ok(Self { root, connector, resources, queries: TaskTracker::new() })
     }
@@ -303,6 +305,7 @@ impl Host {
     /// Starts a query of `pipeline` on the current runtime, to be watched through `monitor`. What goes wrong from here on is its
     /// task's outcome.
     pub fn start(&self, pipeline: &Arc<Pipeline>, query: PlannedQuery, monitor: QueryMonitor) -> Running {
+        self.resources.metrics.watch_query(&pipeline.name, &monitor);
         self.start_until(pipeline, query, monitor, self.resources.stop.child_token())
     }
 
@@ -322,6 +325,11 @@ impl Host {
     /// Says what a query is going to read, before any query opens it.
     pub(super) fn announce(&self, query: &PlannedQuery) {
         self.connector.announce(query.name(), query.plan());
+    }
+
+    /// The process's series.
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.resources.metrics
     }
 
     /// The runtime that sockets live on.
@@ -367,21 +375,24 @@ async fn watched(
     let inner = AbortOnDropHandle::new(tokio::spawn(run_one(pipeline, host, query, monitor.clone(), stop)));
     let outcome = inner.await.unwrap_or_else(|panic| Err(Error::internal(format!("query {name:?} panicked")).because(panic)));
     metrics.running.set(0);
+    metrics.failed_tries.set(0);
+    metrics.batch_started.set(0.0);
     let outcome = match outcome {
         Err(error) if error.condition() == Some(OUTPUT_CLOSED) => {
             info!(query = name, "standard output was closed; the query is stopped");
             Ok(())
         }
-        Err(error) => return Err(failed(&name, &monitor, error)),
+        Err(error) => return Err(failed(&name, &monitor, &metrics, error)),
         Ok(()) => Ok(()),
     };
     monitor.ended(None);
     outcome
 }
 
-/// Tells logs and monitor that a query has failed.
-pub(super) fn failed(name: &str, monitor: &QueryMonitor, error: Error) -> Error {
+/// Tells logs, metrics and monitor that a query has failed.
+pub(super) fn failed(name: &str, monitor: &QueryMonitor, metrics: &QueryMetrics, error: Error) -> Error {
     log_failure(name, monitor.batch(), &error);
+    metrics.failed(&error);
     monitor.ended(Some(error.chain()));
     error
 }

@@ -1,7 +1,7 @@
 //! What the outside may know of a running query: shared with the service, the status line and the metrics.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use serde::Serialize;
 use tokio::sync::watch;
@@ -24,6 +24,9 @@ pub enum QueryState {
     /// Ended by an error.
     Failed,
 }
+
+/// The names of what [`QueryMonitor::state_name`] tells apart.
+pub(super) const STATES: [&str; 6] = ["starting", "running", "paused", "held", "stopped", "failed"];
 
 /// A query's status as the service shows it.
 #[derive(Debug, Clone, Serialize)]
@@ -72,6 +75,17 @@ struct Inner {
     has_run: AtomicBool,
 }
 
+/// A monitor that does not keep what it looks at.
+#[derive(Debug)]
+pub(super) struct WeakMonitor(Weak<Inner>);
+
+impl WeakMonitor {
+    /// The monitor, if anyone still has it.
+    pub(super) fn upgrade(&self) -> Option<QueryMonitor> {
+        self.0.upgrade().map(QueryMonitor)
+    }
+}
+
 impl QueryMonitor {
     /// A query that has not started yet.
     pub fn new(name: &str) -> Self {
@@ -100,6 +114,25 @@ impl QueryMonitor {
         let mut status = self.lock().clone();
         status.is_held = self.is_held();
         status
+    }
+
+    /// Its state in one word: `held` is paused by request, `paused` waits for something outside.
+    pub(super) fn state_name(&self) -> &'static str {
+        let [starting, running, paused, held, stopped, failed] = STATES;
+        let status = self.lock();
+        match status.state {
+            QueryState::Starting => starting,
+            QueryState::Running => running,
+            QueryState::Paused if status.error.is_some() => paused,
+            QueryState::Paused => held,
+            QueryState::Stopped => stopped,
+            QueryState::Failed => failed,
+        }
+    }
+
+    /// Looks at it for as long as anyone else does.
+    pub(super) fn downgrade(&self) -> WeakMonitor {
+        WeakMonitor(Arc::downgrade(&self.0))
     }
 
     /// The last batches' progress.

@@ -21,6 +21,7 @@ mod plain;
 mod cache;
 mod window;
 mod batch;
+pub(crate) mod measures;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -180,6 +181,10 @@ pub enum CallErrorKind {
 }
 
 impl CallErrorKind {
+    /// Every one of them.
+    pub const ALL: [Self; 7] =
+        [Self::Timeout, Self::Unavailable, Self::Rejected, Self::BadAnswer, Self::CircuitOpen, Self::Config, Self::Defect];
+
     /// Whether another attempt may help.
     pub fn is_transient(self) -> bool {
         matches!(self, Self::Timeout | Self::Unavailable)

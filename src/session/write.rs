@@ -229,7 +229,7 @@ impl WriteQuery {
             }
             let host = match &state.host {
                 Some(host) => host.clone(),
-                None => state.host.insert(Host::open(&pipeline.checkpoint, session.0.resources.clone())?).clone(),
+                None => state.host.insert(Host::open(&pipeline.name, &pipeline.checkpoint, session.0.resources.clone())?).clone(),
             };
             state.pipeline.queries.push(self.query.clone());
             host

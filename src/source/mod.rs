@@ -18,7 +18,7 @@ mod contract;
 
 pub use lines::ReadBuffer;
 pub use records::Records;
-pub use stats::SourceStats;
+pub use stats::{PartitionAhead, PartitionLag, PartitionTimes, SourceStats};
 
 use std::sync::Arc;
 

@@ -82,8 +82,8 @@ fn what_was_acknowledged_is_counted_and_survives_a_clean_stop() {
     let sample = |name: &str| {
         metrics.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {metrics}")).to_owned()
     };
-    assert!(sample("tidemill_source_received_lines").ends_with(" 3"), "{metrics}");
-    assert!(sample("tidemill_source_received_bytes").ends_with(" 27"), "{metrics}");
+    assert!(sample("tidemill_source_received_lines_total").ends_with(" 3"), "{metrics}");
+    assert!(sample("tidemill_source_received_bytes_total").ends_with(" 27"), "{metrics}");
     process.stop();
     let ended = folder.start_pipeline(&["--set", "queries.pass.trigger=once", "--set", "queries.other.trigger=once"]).end();
     assert_eq!((ended.code, folder.lines("out/pass").len()), (0, 3), "{ended:?}");

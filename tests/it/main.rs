@@ -34,3 +34,4 @@ mod objects;
 mod bounded_jobs;
 mod python;
 mod deploy;
+mod monitoring;

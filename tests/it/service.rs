@@ -70,7 +70,7 @@ fn samples(text: &str) -> BTreeMap<String, f64> {
                 .find_map(|end| name.strip_suffix(end))
                 .filter(|base| declared.contains_key(base));
             assert!(declared.contains_key(base.unwrap_or(name)), "{line} is not declared");
-            assert!(name.starts_with("tidemill_"), "{line}");
+            assert!(name.starts_with("tidemill_") || name.starts_with("process_"), "{line}");
             for label in labels.strip_suffix('}').unwrap().split(',').filter(|label| !label.is_empty()) {
                 let (key, value) = label.split_once('=').unwrap_or_else(|| panic!("{line}"));
                 assert!(key.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{line}");

@@ -19,7 +19,8 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use tokio::sync::{Notify, mpsc};
 
-use super::{Chunk, Extent, Offset, OffsetRange, ReadLimit, Replay, Source, SourceSpec, SourceStats};
+use super::{Chunk, Extent, Offset, OffsetRange, PartitionAhead, ReadLimit, Replay, Source, SourceSpec, SourceStats};
+use crate::clock::{Clock, SystemClock};
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::format::MetadataColumn;
 use cluster::Cluster;
@@ -258,9 +259,19 @@ impl KafkaSource {
         }
     }
 
-    /// Tells how far a batch that ends at `end` is behind what is there.
-    fn publish_lag(&self, end: &Position) {
-        self.stats.set_ahead(Offset::encode(&self.latest).as_json().clone(), self.latest.ahead_of(end));
+    /// Tells how far what is there is ahead of `start`, which is committed, and of a batch that ends at `end`.
+    fn publish_lag(&self, start: &Position, end: &Position) {
+        let now_ms = SystemClock.now_us() / 1000;
+        let ahead =
+            self.latest.ahead_of(start).zip(self.latest.ahead_of(end)).map(|((topic, partition, offsets), (.., left))| {
+                let key = (topic, partition);
+                let times = self.partitions.get(&key).map(|partition| partition.times.clone());
+                if let Some(times) = times.as_ref().filter(|_| offsets == 0) {
+                    times.caught_up(now_ms);
+                }
+                PartitionAhead { topic: key.0, partition, offsets, left, times }
+            });
+        self.stats.set_ahead(Offset::encode(&self.latest).as_json().clone(), ahead.collect());
     }
 }
 
@@ -298,13 +309,13 @@ impl Source for KafkaSource {
         let rows = end.since(&from).iter().map(Span::len).sum();
         self.is_held_back = self.holds_back(rows);
         if self.is_held_back {
-            self.publish_lag(&from);
+            self.publish_lag(&from, &from);
             return Ok(start.clone());
         }
         if let Some(rows_max) = self.rows_max(limit) {
             end.limit(&from, rows_max);
         }
-        self.publish_lag(&end);
+        self.publish_lag(&from, &end);
         Ok(if end.is_still(&from) { start.clone() } else { Offset::encode(&end) })
     }
 

@@ -12,6 +12,7 @@ use tidemill_librdkafka::Code;
 use tokio::sync::Notify;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::source::PartitionTimes;
 use tidemill_librdkafka::{At, Client, Failure, Flow, Message, PartitionQueue};
 
 /// How long one look into an empty queue waits: what was cancelled ends so fast.
@@ -115,6 +116,8 @@ pub(super) struct Partition {
     client: Arc<Client>,
     /// Silence after which reading gives up for now.
     patience: Duration,
+    /// When what was read was written.
+    pub(super) times: Arc<PartitionTimes>,
     state: Mutex<State>,
     /// A span has ended.
     turn: Condvar,
@@ -145,6 +148,8 @@ struct Look {
     is_full: bool,
     records: u64,
     bytes: u64,
+    /// When the last record was written, in milliseconds since 1970.
+    written_ms: Option<i64>,
 }
 
 impl Partition {
@@ -157,7 +162,8 @@ impl Partition {
     ) -> Result<Self, Failure> {
         let queue = Queue(PartitionQueue::new(client.clone(), topic, partition, wake.clone())?);
         let state = Mutex::new(State { queue, position: None, carried: None });
-        Ok(Self { topic: topic.clone(), partition, client: client.clone(), patience, state, turn: Condvar::new() })
+        let (topic, client, times) = (topic.clone(), client.clone(), Arc::default());
+        Ok(Self { topic, partition, client, patience, times, state, turn: Condvar::new() })
     }
 
     /// `topic[partition]`, as messages name it.
@@ -258,6 +264,7 @@ impl Partition {
                     return Ok(());
                 }
                 state.position = Some(carried.offset + 1);
+                self.times.read(carried.timestamp.0);
                 if records.add(&Record::Kept(&carried)) == Flow::Enough {
                     records.flush()?;
                 }
@@ -268,6 +275,7 @@ impl Partition {
                 (state.position, heard) = (Some(next), Instant::now());
             }
             state.carried = look.carried;
+            look.written_ms.iter().for_each(|ms| self.times.read(*ms));
             run.read.records.fetch_add(look.records, Ordering::Relaxed);
             run.read.bytes.fetch_add(look.bytes, Ordering::Relaxed);
             if let Some(failure) = look.failure {
@@ -339,6 +347,7 @@ fn look(queue: &mut PartitionQueue, position: i64, to: i64, records: &mut impl C
         look.next = Some(offset + 1);
         look.records += 1;
         look.bytes += message.value().map_or(0, <[u8]>::len) as u64;
+        look.written_ms = Some(message.timestamp().0);
         look.is_full = records.add(&Record::Lent(message)) == Flow::Enough;
         if look.is_full || offset + 1 >= to { Flow::Enough } else { Flow::Next }
     });
