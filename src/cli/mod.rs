@@ -4,6 +4,7 @@ mod check;
 mod checkpoint;
 mod demo;
 mod explain;
+mod functions;
 mod health;
 mod init;
 mod inspect;
@@ -39,6 +40,8 @@ enum Command {
     Explain(FileArguments),
     /// Prints the JSON Schema of the pipeline file.
     Schema,
+    /// Lists the functions that SQL may call, or tells of one.
+    Functions(functions::Functions),
     /// Writes a commented starter file that runs.
     Init(init::Init),
     /// Shows what a checkpoint root holds: log, offsets, and the contents of state.
@@ -78,6 +81,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Check(file) => check::execute(&file),
         Command::Explain(file) => explain::execute(&file),
         Command::Schema => schema::execute(),
+        Command::Functions(functions) => functions.execute(),
         Command::Init(init) => init.execute(),
         Command::Inspect(inspect) => inspect.execute(),
         Command::Checkpoint(checkpoint) => checkpoint.execute(),

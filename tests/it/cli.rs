@@ -119,6 +119,17 @@ fn schema_is_a_json_schema_of_the_file() {
 }
 
 #[test]
+fn functions_lists_them_and_tells_of_one() {
+    let folder = Folder::with(COUNTS);
+    let all = folder.run(&["functions"]);
+    assert_eq!(all.code, 0, "{all:#?}");
+    assert!(all.stdout.contains("Numbers\n") && all.stdout.contains("\n  upper(text): "), "{}", all.stdout);
+    let one = folder.run(&["functions", "Count"]);
+    assert!(one.stdout.starts_with("count(") && one.stdout.contains("count(*) → 3"), "{one:#?}");
+    assert_ends(&folder.run(&["functions", "uper"]), 2, "did you mean upper");
+}
+
+#[test]
 fn init_writes_a_file_that_runs() {
     let folder = Folder::new();
     assert_ends(&folder.run(&["init"]), 0, "");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tidemill::engine::start;
 use tidemill::pipeline;
-use tidemill::plan::spark::functions::{FUNCTIONS, FunctionKind};
+use tidemill::plan::spark::functions::{FAMILIES, Family, FunctionSpec};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -99,8 +99,7 @@ fn anchors(page: &Path) -> Vec<String> {
 fn the_guide_lists_every_function() {
     let path = root().join("docs/functions.md");
     let text = fs::read_to_string(&path).unwrap();
-    let scalar = fill(&text, "<!-- scalar functions", &names(FunctionKind::Scalar));
-    let filled = fill(&scalar, "<!-- aggregate functions", &names(FunctionKind::Aggregate));
+    let filled = fill(&text, "<!-- functions", &FAMILIES.iter().map(family).collect::<String>());
     if std::env::var_os("UPDATE_DOCS").is_some() {
         fs::write(&path, &filled).unwrap();
     } else {
@@ -108,16 +107,15 @@ fn the_guide_lists_every_function() {
     }
 }
 
-/// All functions of a kind, a line per first letter.
-fn names(kind: FunctionKind) -> String {
-    let mut names: Vec<&str> = FUNCTIONS.iter().filter(|spec| spec.kind == kind).map(|spec| spec.name).collect();
-    names.sort_unstable();
-    let mut text = String::new();
-    for letter in names.chunk_by(|one, other| one.as_bytes()[0] == other.as_bytes()[0]) {
-        let quoted: Vec<String> = letter.iter().map(|name| format!("`{name}`")).collect();
-        text.push_str(&format!("- {}\n", quoted.join(" ")));
+/// A heading and a table, a line per function.
+fn family(family: &Family) -> String {
+    let mut text = format!("## {}\n\n| | | |\n|---|---|---|\n", family.title);
+    for FunctionSpec { signature, doc, example, .. } in family.functions {
+        let example = example.split_once(" → ").map(|(call, result)| format!("`{call}` → `{result}`")).unwrap_or_default();
+        let cells = [&format!("`{signature}`"), *doc, &example].map(|cell| cell.replace('|', "\\|"));
+        text.push_str(&format!("| {} |\n", cells.join(" | ")));
     }
-    text
+    text + "\n"
 }
 
 /// `text` with `list` between the line that begins with `mark` and the next `<!-- end -->`.

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tidemill::error::{Error, ErrorKind, Result, from_datafusion};
 use tidemill::format::json::{ValueOptions, decode_values};
 use tidemill::plan::batch_time::BatchTime;
+use tidemill::plan::spark::functions::{FUNCTIONS, FunctionSpec};
 use tidemill::plan::spark::relation::{optimise, plan_query};
 use tidemill::plan::spark::types::{parse_schema, spark_name};
 use tidemill::plan::{Catalog, OutputMode, PlanSettings, Scope, StaticTable};
@@ -48,6 +49,30 @@ async fn higher_order_functions_agree_too() {
 #[tokio::test]
 async fn aggregates_agree_too() {
     judge(&own_folder().join("aggregates.json"), "aggregates-refused.txt").await;
+}
+
+/// What the list of functions shows is so.
+#[tokio::test]
+async fn every_function_has_a_doc_and_an_example_that_is_true() {
+    let document = json!({
+        "schema": "x INT, y STRING, z INT",
+        "rows": [{"x": 1, "y": "a", "z": 2}, {"x": 2, "y": "b", "z": 4}, {"x": 3, "y": "c", "z": 5}],
+    });
+    let catalog = Catalog { tables: vec![table(&document)], ..Catalog::default() };
+    let mut wrong = String::new();
+    for spec in FUNCTIONS.iter() {
+        let FunctionSpec { name, signature, doc, example, .. } = spec;
+        assert!(signature.starts_with(&format!("{name}(")) && signature.ends_with(')') && !doc.is_empty(), "{signature}: {doc}");
+        let Some((call, result)) = example.split_once(" → ") else { continue };
+        let found = match evaluate(&format!("CAST({call} AS STRING)"), &catalog).await {
+            Ok((_, values)) => values[0].as_str().unwrap_or("NULL").to_owned(),
+            Err(error) => error.chain(),
+        };
+        if found != result || !call.contains(name) {
+            writeln!(wrong, "{call} → {found}, not {result}").unwrap();
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
 }
 
 fn own_folder() -> PathBuf {

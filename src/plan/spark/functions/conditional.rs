@@ -24,31 +24,23 @@ use crate::error::Result;
 use crate::plan::spark::cast::computed;
 
 /// The functions of this family.
+#[rustfmt::skip]
 pub(super) const FUNCTIONS: &[FunctionSpec] = &[
-    scalar("coalesce", |c| {
-        arity(&c, 1, None)?;
-        coalesce(c)
-    }),
-    scalar("nvl", |c| {
-        arity(&c, 2, 2)?;
-        coalesce(c)
-    }),
-    scalar("ifnull", |c| {
-        arity(&c, 2, 2)?;
-        coalesce(c)
-    }),
-    scalar("nvl2", nvl2),
-    scalar("if", if_then_else),
-    scalar("nullif", nullif),
-    scalar("nullifzero", nullifzero),
-    scalar("zeroifnull", zeroifnull),
-    scalar("nanvl", nanvl),
-    scalar("isnull", |c| is_null(c, false)),
-    scalar("isnotnull", |c| is_null(c, true)),
-    scalar("isnan", isnan),
-    scalar("equal_null", equal_null),
-    scalar("greatest", |c| extreme(c, true)),
-    scalar("least", |c| extreme(c, false)),
+    scalar("coalesce(value, …)", "The first value that is not null", "coalesce(NULL, 1, 2) → 1", coalesce),
+    scalar("nvl(value, other)", "`value`, or `other` where it is null", "nvl(NULL, 'none') → none", nvl),
+    scalar("ifnull(value, other)", "As `nvl`", "ifnull(1, 2) → 1", nvl),
+    scalar("nvl2(value, if_not_null, if_null)", "One of two values, by whether a third is null", "nvl2(NULL, 'yes', 'no') → no", nvl2),
+    scalar("if(condition, then, else)", "`then` where the condition holds, else `else`", "if(1 < 2, 'a', 'b') → a", if_then_else),
+    scalar("nullif(a, b)", "`a`, but null where it equals `b`", "nullif(2, 2) → NULL", nullif),
+    scalar("nullifzero(n)", "`n`, but null where it is 0", "nullifzero(0) → NULL", nullifzero),
+    scalar("zeroifnull(n)", "`n`, but 0 where it is null", "zeroifnull(NULL) → 0", zeroifnull),
+    scalar("nanvl(x, y)", "`x`, but `y` where it is NaN", "nanvl(double('NaN'), 1.5) → 1.5", nanvl),
+    scalar("isnull(value)", "Whether a value is null", "isnull(NULL) → true", |c| is_null(c, false)),
+    scalar("isnotnull(value)", "Whether a value is not null", "isnotnull(1) → true", |c| is_null(c, true)),
+    scalar("isnan(x)", "Whether a number is NaN; false for null", "isnan(double('NaN')) → true", isnan),
+    scalar("equal_null(a, b)", "`a <=> b`: equal, or both null", "equal_null(NULL, NULL) → true", equal_null),
+    scalar("greatest(value, …)", "The greatest of the values that are not null", "greatest(10, 9, NULL) → 10", |c| extreme(c, true)),
+    scalar("least(value, …)", "The least of the values that are not null", "least(10, 9, NULL) → 9", |c| extreme(c, false)),
 ];
 
 /// The type that all `args` share, or Spark's refusal.
@@ -74,6 +66,7 @@ fn case(when: Vec<(Expr, Expr)>, otherwise: Expr) -> Expr {
 }
 
 fn coalesce(mut c: Call<'_>) -> Result<Typed> {
+    arity(&c, 1, None)?;
     let args = std::mem::take(&mut c.args);
     let (mut args, data_type) = unify(&c, args)?;
     let nullable = args.iter().all(|a| a.nullable);
@@ -117,6 +110,11 @@ fn if_then_else(mut c: Call<'_>) -> Result<Typed> {
     let nullable = any_nullable(&branches);
     let [then, otherwise] = <[Typed; 2]>::try_from(branches).map_err(|_| crate::Error::internal("two branches"))?;
     Ok(Typed { expr: case(vec![(test.expr, then.expr)], otherwise.expr), data_type, nullable })
+}
+
+fn nvl(c: Call<'_>) -> Result<Typed> {
+    arity(&c, 2, 2)?;
+    coalesce(c)
 }
 
 fn nvl2(mut c: Call<'_>) -> Result<Typed> {

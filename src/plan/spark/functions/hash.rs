@@ -17,14 +17,15 @@ use super::{FunctionSpec, scalar};
 use crate::error::{Error, Result};
 
 /// The functions of this family.
+#[rustfmt::skip]
 pub(super) const FUNCTIONS: &[FunctionSpec] = &[
-    scalar("hash", |c| row_hash::<Murmur3>(c, DataType::Int32)),
-    scalar("xxhash64", |c| row_hash::<Xxh64>(c, DataType::Int64)),
-    scalar("md5", |c| digest(c, |b| md5::Md5::digest(b).to_vec())),
-    scalar("sha1", |c| digest(c, |b| sha1::Sha1::digest(b).to_vec())),
-    scalar("sha", |c| digest(c, |b| sha1::Sha1::digest(b).to_vec())),
-    scalar("sha2", sha2_of),
-    scalar("crc32", crc32),
+    scalar("hash(value, …)", "Murmur3 hash of the values, an INT", "hash('Spark', 1) → 205329825", |c| row_hash::<Murmur3>(c, DataType::Int32)),
+    scalar("xxhash64(value, …)", "xxHash of the values, a BIGINT", "xxhash64('Spark', 1) → -4449867541325528513", |c| row_hash::<Xxh64>(c, DataType::Int64)),
+    scalar("md5(bytes)", "MD5 checksum in hexadecimal", "md5('Spark') → 8cde774d6f7333752ed72cacddb05126", |c| digest(c, |b| md5::Md5::digest(b).to_vec())),
+    scalar("sha1(bytes)", "SHA-1 checksum in hexadecimal", "sha1('Spark') → 85f5955f4b27a9a4c2aab6ffe5d7189fc298b92c", |c| digest(c, |b| sha1::Sha1::digest(b).to_vec())),
+    scalar("sha(bytes)", "As `sha1`", "sha('') → da39a3ee5e6b4b0d3255bfef95601890afd80709", |c| digest(c, |b| sha1::Sha1::digest(b).to_vec())),
+    scalar("sha2(bytes, bits)", "SHA-224, -256 (also as 0), -384 or -512 in hexadecimal, null for other `bits`", "sha2('Spark', 256) → 529bc3b07127ecb7e53a4dcf1991d9152c24537d919178022b2c42657f79a26b", sha2_of),
+    scalar("crc32(bytes)", "CRC-32 checksum as a BIGINT", "crc32('Spark') → 1557323817", crc32),
 ];
 
 /// A hash of values, each with the hash so far as its seed.

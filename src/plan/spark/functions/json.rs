@@ -17,7 +17,11 @@ use crate::format::json::write::{WriteOptions, to_json as written};
 use crate::format::json::{CORRUPT_RECORD, ValueOptions, decode_values};
 
 /// The functions of this family.
-pub(super) const FUNCTIONS: &[FunctionSpec] = &[scalar("from_json", from_json), scalar("to_json", to_json)];
+#[rustfmt::skip]
+pub(super) const FUNCTIONS: &[FunctionSpec] = &[
+    scalar("from_json(text, schema[, options])", "A struct, array or map read from JSON; null fields where it does not fit", r#"from_json('{"a":1, "b":0.8}', 'a INT, b DOUBLE') → {1, 0.8}"#, from_json),
+    scalar("to_json(value[, options])", "A struct, array or map as JSON", r#"to_json(named_struct('a', 1, 'b', 2)) → {"a":1,"b":2}"#, to_json),
+];
 
 /// The options argument: a constant map of texts, keys in lower case. Options that would change the result and that we do not have
 /// are refused.

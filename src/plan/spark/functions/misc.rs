@@ -17,37 +17,40 @@ use crate::error::{Error, Result};
 use crate::plan::spark::cast::computed;
 
 /// The functions of this family.
+#[rustfmt::skip]
 pub(super) const FUNCTIONS: &[FunctionSpec] = &[
-    scalar("typeof", type_of),
-    scalar("boolean", |c| cast_to(c, DataType::Boolean)),
-    scalar("tinyint", |c| cast_to(c, DataType::Int8)),
-    scalar("smallint", |c| cast_to(c, DataType::Int16)),
-    scalar("int", |c| cast_to(c, DataType::Int32)),
-    scalar("bigint", |c| cast_to(c, DataType::Int64)),
-    scalar("float", |c| cast_to(c, DataType::Float32)),
-    scalar("double", |c| cast_to(c, DataType::Float64)),
-    scalar("decimal", |c| cast_to(c, DataType::Decimal128(10, 0))),
-    scalar("date", |c| cast_to(c, DataType::Date32)),
-    scalar("timestamp", |c| cast_to(c, timestamp())),
-    scalar("binary", |c| cast_to(c, DataType::Binary)),
-    scalar("string", |c| cast_to(c, DataType::Utf8)),
-    scalar("decode", decode),
-    scalar("encode", encode),
-    scalar("base64", to_base64),
-    scalar("unbase64", from_base64),
-    scalar("url_encode", url_encode),
-    scalar("url_decode", |c| url_decode(c, false)),
-    scalar("try_url_decode", |c| url_decode(c, true)),
-    scalar("assert_true", assert_true),
-    scalar("raise_error", raise_error),
-    scalar("uuid", uuid),
-    scalar("bitmap_bit_position", |c| bitmap(c, |n| if n > 0 { (n - 1) % 32768 } else { -n % 32768 })),
-    scalar("bitmap_bucket_number", |c| bitmap(c, |n| if n > 0 { 1 + (n - 1) / 32768 } else { n / 32768 })),
-    scalar("current_timezone", |c| {
-        arity(&c, 0, 0)?;
-        Ok(text(c.context.settings.time_zone.as_ref()))
-    }),
+    scalar("typeof(value)", "The name of the value's type", "typeof(array(1L)) → array<bigint>", type_of),
+    scalar("boolean(value)", "As `CAST(value AS BOOLEAN)`", "boolean('yes') → true", |c| cast_to(c, DataType::Boolean)),
+    scalar("tinyint(value)", "As `CAST(value AS TINYINT)`", "tinyint('12') → 12", |c| cast_to(c, DataType::Int8)),
+    scalar("smallint(value)", "As `CAST(value AS SMALLINT)`", "smallint(12.9) → 12", |c| cast_to(c, DataType::Int16)),
+    scalar("int(value)", "As `CAST(value AS INT)`", "int('12') → 12", |c| cast_to(c, DataType::Int32)),
+    scalar("bigint(value)", "As `CAST(value AS BIGINT)`", "bigint(true) → 1", |c| cast_to(c, DataType::Int64)),
+    scalar("float(value)", "As `CAST(value AS FLOAT)`", "float('1.5') → 1.5", |c| cast_to(c, DataType::Float32)),
+    scalar("double(value)", "As `CAST(value AS DOUBLE)`", "double('1e3') → 1000.0", |c| cast_to(c, DataType::Float64)),
+    scalar("decimal(value)", "As `CAST(value AS DECIMAL(10, 0))`", "decimal('12.5') → 13", |c| cast_to(c, DataType::Decimal128(10, 0))),
+    scalar("date(value)", "As `CAST(value AS DATE)`", "date('2026-01-31') → 2026-01-31", |c| cast_to(c, DataType::Date32)),
+    scalar("timestamp(value)", "As `CAST(value AS TIMESTAMP)`", "timestamp('2026-01-31 10:00:00') → 2026-01-31 10:00:00", |c| cast_to(c, timestamp())),
+    scalar("binary(value)", "As `CAST(value AS BINARY)`", "binary('ab') → ab", |c| cast_to(c, DataType::Binary)),
+    scalar("string(value)", "As `CAST(value AS STRING)`", "string(1.50) → 1.50", |c| cast_to(c, DataType::Utf8)),
+    scalar("decode(bytes, charset)", "Bytes as text; with more arguments `decode(value, search1, result1, …[, default])` picks a result", "decode(2, 1, 'one', 2, 'two', 'many') → two", decode),
+    scalar("encode(text, charset)", "Text as bytes of US-ASCII, ISO-8859-1, UTF-8, UTF-16, UTF-16BE, UTF-16LE or UTF-32", "encode('abc', 'UTF-8') → abc", encode),
+    scalar("base64(bytes)", "Bytes in base64", "base64('Spark SQL') → U3BhcmsgU1FM", to_base64),
+    scalar("unbase64(text)", "The bytes that base64 stands for", "unbase64('U3BhcmsgU1FM') → Spark SQL", from_base64),
+    scalar("url_encode(text)", "Text as a part of a URL", "url_encode('a b&c') → a+b%26c", url_encode),
+    scalar("url_decode(text)", "Text from a part of a URL; an error where it is none", "url_decode('a+b%26c') → a b&c", |c| url_decode(c, false)),
+    scalar("try_url_decode(text)", "As `url_decode`, null where it is none", "try_url_decode('%ZZ') → NULL", |c| url_decode(c, true)),
+    scalar("assert_true(condition[, message])", "Null if the condition holds, else an error", "assert_true(1 < 2) → NULL", assert_true),
+    scalar("raise_error(message)", "Fails with this message", "", raise_error),
+    scalar("uuid()", "A random UUID for each row", "length(uuid()) → 36", uuid),
+    scalar("bitmap_bit_position(n)", "At which bit of its bucket a number lies", "bitmap_bit_position(32769) → 0", |c| bitmap(c, |n| if n > 0 { (n - 1) % 32768 } else { -n % 32768 })),
+    scalar("bitmap_bucket_number(n)", "In which bucket of 32,768 a number lies", "bitmap_bucket_number(32769) → 2", |c| bitmap(c, |n| if n > 0 { 1 + (n - 1) / 32768 } else { n / 32768 })),
+    scalar("current_timezone()", "The query's time zone", "", current_timezone),
 ];
+
+fn current_timezone(c: Call<'_>) -> Result<Typed> {
+    arity(&c, 0, 0)?;
+    Ok(text(c.context.settings.time_zone.as_ref()))
+}
 
 fn type_of(c: Call<'_>) -> Result<Typed> {
     arity(&c, 1, 1)?;

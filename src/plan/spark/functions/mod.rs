@@ -37,44 +37,91 @@ pub enum FunctionKind {
     Aggregate,
 }
 
+/// Whose code computes a function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Ours, by Spark's rules.
+    Tidemill,
+    /// DataFusion's, behind our check of the arguments.
+    DataFusion,
+}
+
 /// A function of the allow-list.
 pub struct FunctionSpec {
     /// Spark's name, lower case.
     pub name: &'static str,
+    /// The name with its arguments: `[…]` may be left out, `…` repeats.
+    pub signature: &'static str,
+    /// What it gives, in a phrase of Markdown.
+    pub doc: &'static str,
+    /// A call and what it gives as text, with `→` between; empty where that differs from run to run. Aggregates see the rows
+    /// (1, a, 2), (2, b, 4), (3, c, 5) of columns `x`, `y`, `z`.
+    pub example: &'static str,
     /// Scalar or aggregate.
     pub kind: FunctionKind,
+    /// Whose code it is.
+    pub origin: Origin,
     /// Checks the arguments, coerces them as Spark does and builds the expression.
     pub build: fn(Call<'_>) -> Result<Typed>,
 }
 
-const fn scalar(name: &'static str, build: fn(Call<'_>) -> Result<Typed>) -> FunctionSpec {
-    FunctionSpec { name, kind: FunctionKind::Scalar, build }
+type Build = fn(Call<'_>) -> Result<Typed>;
+
+/// A scalar function: signature, doc, example (see [`FunctionSpec`]), builder.
+pub(super) const fn scalar(signature: &'static str, doc: &'static str, example: &'static str, build: Build) -> FunctionSpec {
+    let (name, kind, origin) = (name_of(signature), FunctionKind::Scalar, Origin::Tidemill);
+    FunctionSpec { name, signature, doc, example, kind, origin, build }
 }
 
-const fn aggregate(name: &'static str, build: fn(Call<'_>) -> Result<Typed>) -> FunctionSpec {
-    FunctionSpec { name, kind: FunctionKind::Aggregate, build }
+/// An aggregate function, as [`scalar`].
+const fn aggregate(signature: &'static str, doc: &'static str, example: &'static str, build: Build) -> FunctionSpec {
+    FunctionSpec { kind: FunctionKind::Aggregate, ..scalar(signature, doc, example, build) }
 }
 
-/// Every family's table. A new function is a line in its family's.
-static FAMILIES: &[&[FunctionSpec]] = &[
-    math::FUNCTIONS,
-    misc::FUNCTIONS,
-    hash::FUNCTIONS,
-    conditional::FUNCTIONS,
-    string::FUNCTIONS,
-    regex::FUNCTIONS,
-    datetime::FUNCTIONS,
-    collection::FUNCTIONS,
-    lambda::FUNCTIONS,
-    json::FUNCTIONS,
-    aggregate::FUNCTIONS,
-    time_window::FUNCTIONS,
-    session_window::FUNCTIONS,
-    super::relation::FUNCTIONS,
+impl FunctionSpec {
+    const fn of_datafusion(self) -> Self {
+        Self { origin: Origin::DataFusion, ..self }
+    }
+}
+
+/// What stands before the parenthesis.
+const fn name_of(signature: &'static str) -> &'static str {
+    let mut length = 0;
+    while length < signature.len() && signature.as_bytes()[length] != b'(' {
+        length += 1;
+    }
+    signature.split_at(length).0
+}
+
+/// Functions of one kind, under a heading of the guide.
+pub struct Family {
+    /// The heading.
+    pub title: &'static str,
+    /// Its table. A new function is a line there.
+    pub functions: &'static [FunctionSpec],
+}
+
+/// Every family's table.
+pub static FAMILIES: &[Family] = &[
+    Family { title: "Numbers", functions: math::FUNCTIONS },
+    Family { title: "Text", functions: string::FUNCTIONS },
+    Family { title: "Regular expressions", functions: regex::FUNCTIONS },
+    Family { title: "Dates and times", functions: datetime::FUNCTIONS },
+    Family { title: "Conditions and nulls", functions: conditional::FUNCTIONS },
+    Family { title: "Arrays, maps and structs", functions: collection::FUNCTIONS },
+    Family { title: "Functions of functions", functions: lambda::FUNCTIONS },
+    Family { title: "JSON", functions: json::FUNCTIONS },
+    Family { title: "Hashes", functions: hash::FUNCTIONS },
+    Family { title: "Types, encodings, errors", functions: misc::FUNCTIONS },
+    Family { title: "Aggregates", functions: aggregate::FUNCTIONS },
+    Family { title: "Grouping sets", functions: super::relation::FUNCTIONS },
+    Family { title: "Windows", functions: time_window::FUNCTIONS },
+    Family { title: "Sessions", functions: session_window::FUNCTIONS },
 ];
 
 /// Every function there is.
-pub static FUNCTIONS: LazyLock<Vec<&'static FunctionSpec>> = LazyLock::new(|| FAMILIES.iter().copied().flatten().collect());
+pub static FUNCTIONS: LazyLock<Vec<&'static FunctionSpec>> =
+    LazyLock::new(|| FAMILIES.iter().flat_map(|family| family.functions).collect());
 
 static BY_NAME: LazyLock<HashMap<&'static str, &'static FunctionSpec>> =
     LazyLock::new(|| FUNCTIONS.iter().map(|spec| (spec.name, *spec)).collect());

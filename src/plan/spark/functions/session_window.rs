@@ -26,7 +26,10 @@ use super::{FunctionSpec, scalar};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The functions of this family.
-pub(super) const FUNCTIONS: &[FunctionSpec] = &[scalar("session_window", session_window)];
+#[rustfmt::skip]
+pub(super) const FUNCTIONS: &[FunctionSpec] = &[
+    scalar("session_window(time, gap)", "The session that a time is in: a struct of `start` and `end`", "", session_window),
+];
 
 /// How long after its last row a session ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

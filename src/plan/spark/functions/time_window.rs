@@ -22,7 +22,11 @@ use super::{FunctionSpec, scalar};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The functions of this family.
-pub(super) const FUNCTIONS: &[FunctionSpec] = &[scalar("window", window), scalar("window_time", window_time)];
+#[rustfmt::skip]
+pub(super) const FUNCTIONS: &[FunctionSpec] = &[
+    scalar("window(time, size[, slide[, start]])", "The window that a time is in, or the windows if they overlap: a struct of `start` and `end`", "", window),
+    scalar("window_time(window)", "The last instant in a window, its event time", "", window_time),
+];
 
 /// How windows lie, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -8,7 +8,7 @@ use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::logical_expr::{ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use sqlparser::ast::{self, GroupByExpr, GroupByWithModifier};
 
-use super::super::functions::{FunctionKind, FunctionSpec};
+use super::super::functions::{FunctionSpec, scalar};
 use super::super::{Call, Typed, expression};
 use super::aggregate::has_aggregate;
 use super::columns::{Attribute, Relation};
@@ -40,9 +40,10 @@ pub(super) struct Grouping {
 }
 
 /// `grouping(column)` and `grouping_id(columns…)`, which only mean something beside grouping sets.
+#[rustfmt::skip]
 pub const FUNCTIONS: &[FunctionSpec] = &[
-    FunctionSpec { name: "grouping", kind: FunctionKind::Scalar, build: grouping },
-    FunctionSpec { name: "grouping_id", kind: FunctionKind::Scalar, build: grouping_id },
+    scalar("grouping(column)", "1 where the column is not grouped by in this row of GROUPING SETS, CUBE or ROLLUP, else 0", "", grouping),
+    scalar("grouping_id([column, …])", "The bits of `grouping` of the columns as one number", "", grouping_id),
 ];
 
 /// A place in a list, if `expr` is an integer literal.

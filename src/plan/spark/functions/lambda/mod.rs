@@ -28,18 +28,19 @@ use bind::{Bound, bind, parameters};
 use call::{HigherOrder, build};
 
 /// The functions of this family; `array_sort`, which takes a lambda function too, is among those of arrays.
+#[rustfmt::skip]
 pub(super) const FUNCTIONS: &[FunctionSpec] = &[
-    scalar("transform", transform),
-    scalar("filter", filter),
-    scalar("exists", |c| test(c, HigherOrder::Exists)),
-    scalar("forall", |c| test(c, HigherOrder::ForAll)),
-    scalar("aggregate", aggregate),
-    scalar("reduce", aggregate),
-    scalar("zip_with", zip_with),
-    scalar("map_filter", map_filter),
-    scalar("transform_keys", |c| transform_map(c, HigherOrder::TransformKeys)),
-    scalar("transform_values", |c| transform_map(c, HigherOrder::TransformValues)),
-    scalar("map_zip_with", map_zip_with),
+    scalar("transform(array, x -> …)", "Each item through the lambda function; `(x, i)` also has its index from 0 on", "transform(array(1, 2, 3), x -> x + 1) → [2, 3, 4]", transform),
+    scalar("filter(array, x -> …)", "The items for which it holds; `(x, i)` also has the index from 0 on", "filter(array(1, 2, 3), x -> x % 2 = 1) → [1, 3]", filter),
+    scalar("exists(array, x -> …)", "Whether it holds for an item; null if for none, but is null for one", "exists(array(1, 2, 3), x -> x > 2) → true", |c| test(c, HigherOrder::Exists)),
+    scalar("forall(array, x -> …)", "Whether it holds for every item; null if it fails for none, but is null for one", "forall(array(1, 2, 3), x -> x > 0) → true", |c| test(c, HigherOrder::ForAll)),
+    scalar("aggregate(array, start, (acc, x) -> …[, acc -> …])", "The items folded into one value, from `start` on, and that through the last lambda function", "aggregate(array(1, 2, 3), 0, (acc, x) -> acc + x, acc -> acc * 10) → 60", aggregate),
+    scalar("reduce(array, start, (acc, x) -> …[, acc -> …])", "As `aggregate`", "reduce(array(1, 2, 3), 0, (acc, x) -> acc + x) → 6", aggregate),
+    scalar("zip_with(a, b, (x, y) -> …)", "Items at the same places of two arrays made one; the shorter one has nulls at its end", "zip_with(array('a', 'b'), array(1, 2), (x, y) -> concat(x, y)) → [a1, b2]", zip_with),
+    scalar("map_filter(map, (k, v) -> …)", "The entries for which it holds", "map_filter(map(1, 0, 2, 2), (k, v) -> k = v) → {2 -> 2}", map_filter),
+    scalar("transform_keys(map, (k, v) -> …)", "The entries under other keys", "transform_keys(map(1, 'a'), (k, v) -> k + 1) → {2 -> a}", |c| transform_map(c, HigherOrder::TransformKeys)),
+    scalar("transform_values(map, (k, v) -> …)", "The entries with other values", "transform_values(map(1, 10), (k, v) -> k + v) → {1 -> 11}", |c| transform_map(c, HigherOrder::TransformValues)),
+    scalar("map_zip_with(a, b, (k, v1, v2) -> …)", "The values of each key in two maps made one, null for a key that one of them lacks", "map_zip_with(map(1, 'a'), map(1, 'b'), (k, v1, v2) -> concat(v1, v2)) → {1 -> ab}", map_zip_with),
 ];
 
 /// Whether the function of this name (in lower case) takes lambda functions.

@@ -18,17 +18,18 @@ mod pattern;
 use pattern::{Groups, Pattern, next_start};
 
 /// The functions of this family.
+#[rustfmt::skip]
 pub(super) const FUNCTIONS: &[FunctionSpec] = &[
-    scalar("regexp_replace", replace),
-    scalar("regexp_extract", extract),
-    scalar("regexp_extract_all", extract_all),
-    scalar("regexp_like", like),
-    scalar("regexp", like),
-    scalar("rlike", like),
-    scalar("regexp_count", count),
-    scalar("regexp_instr", instr),
-    scalar("regexp_substr", substr),
-    scalar("split", split),
+    scalar("regexp_replace(text, pattern, with[, position])", "Every match replaced; `$1` stands for a group", r"regexp_replace('100-200', '(\\d+)', 'num') → num-num", replace),
+    scalar("regexp_extract(text, pattern[, group])", "A group of the first match (1 unless given, 0 for all of it), empty if nothing matches", r"regexp_extract('100-200', '(\\d+)-(\\d+)', 2) → 200", extract),
+    scalar("regexp_extract_all(text, pattern[, group])", "A group of every match", r"regexp_extract_all('100-200, 300-400', '(\\d+)-(\\d+)', 1) → [100, 300]", extract_all),
+    scalar("regexp_like(text, pattern)", "Whether the pattern matches somewhere", "regexp_like('Spark', '^S.*k$') → true", like),
+    scalar("regexp(text, pattern)", "As `regexp_like`", "regexp('Spark', 'x') → false", like),
+    scalar("rlike(text, pattern)", "As `regexp_like`; also `text RLIKE pattern`", "rlike('Spark', 'p.r') → true", like),
+    scalar("regexp_count(text, pattern)", "How many matches there are", "regexp_count('Steven Jones and Stephen Smith', 'Ste(v|ph)en') → 2", count),
+    scalar("regexp_instr(text, pattern)", "Where the first match begins, from 1 on; 0 if there is none", "regexp_instr('user@spark.org', '@') → 5", instr),
+    scalar("regexp_substr(text, pattern)", "The first match, null if there is none", "regexp_substr('Steven Jones', 'J[a-z]+') → Jones", substr),
+    scalar("split(text, pattern[, limit])", "The pieces between matches, at most `limit` if that is positive", "split('oneAtwoBthree', '[AB]') → [one, two, three]", split),
 ];
 
 /// Patterns of one invocation, each compiled once. Bounded: a column of distinct patterns does not pile up.
