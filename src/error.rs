@@ -33,6 +33,21 @@ pub enum ErrorKind {
     Internal,
 }
 
+impl ErrorKind {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Config,
+        Self::Unavailable,
+        Self::NoSpace,
+        Self::Data,
+        Self::Corrupt,
+        Self::Fenced,
+        Self::Storage,
+        Self::Limit,
+        Self::Internal,
+    ];
+}
+
 /// What went wrong, in the library's own words; the cause chain has the rest.
 #[derive(Debug, thiserror::Error)]
 #[error("{}{message}", self.prefix())]
@@ -42,12 +57,20 @@ pub struct Error {
     message: String,
     #[source]
     cause: Option<BoxError>,
+    more: Option<Box<More>>,
+}
+
+/// What few errors have.
+#[derive(Debug, Default)]
+struct More {
+    facts: Vec<(&'static str, String)>,
+    way_out: Option<String>,
 }
 
 impl Error {
     /// An error without a cause. The message is lower case and has no full stop.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, condition: None, message: message.into(), cause: None }
+        Self { kind, condition: None, message: message.into(), cause: None, more: None }
     }
 
     /// Shorthand for [`ErrorKind::Config`].
@@ -62,7 +85,7 @@ impl Error {
 
     /// An error that Spark raises too: `condition` is Spark's name for it, `message` Spark's sentence or a better one.
     pub fn spark(kind: ErrorKind, condition: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self { kind, condition: Some(condition.into()), message: message.into(), cause: None }
+        Self { kind, condition: Some(condition.into()), message: message.into(), cause: None, more: None }
     }
 
     /// Adds why it failed.
@@ -72,6 +95,39 @@ impl Error {
         self
     }
 
+    /// Adds what a way out of the error needs to know, such as the sink that it is about.
+    #[must_use]
+    pub fn with_fact(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.more.get_or_insert_default().facts.push((name, value.into()));
+        self
+    }
+
+    /// Ends what a person is shown with what can be done about it.
+    #[must_use]
+    pub fn with_way_out(mut self, way_out: impl Into<String>) -> Self {
+        self.more.get_or_insert_default().way_out = Some(way_out.into());
+        self
+    }
+
+    /// A fact, here or in the nearest cause that has it.
+    pub fn fact(&self, name: &str) -> Option<&str> {
+        self.ours().find_map(|error| {
+            let facts = &error.more.as_ref()?.facts;
+            facts.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
+        })
+    }
+
+    /// What can be done about it, if somebody has said so.
+    pub fn way_out(&self) -> Option<&str> {
+        self.ours().find_map(|error| error.more.as_ref()?.way_out.as_deref())
+    }
+
+    /// This error and its causes that are ours.
+    fn ours(&self) -> impl Iterator<Item = &Self> {
+        let causes = std::iter::successors(std::error::Error::source(self), |error| error.source());
+        std::iter::once(self).chain(causes.filter_map(|cause| cause.downcast_ref::<Self>()))
+    }
+
     /// What to do about it.
     pub fn kind(&self) -> ErrorKind {
         self.kind
@@ -79,22 +135,17 @@ impl Error {
 
     /// Spark's condition name, here or in the nearest cause that is ours.
     pub fn condition(&self) -> Option<&str> {
-        if let Some(condition) = &self.condition {
-            return Some(condition);
-        }
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            if let Some(condition) = error.downcast_ref::<Error>().and_then(|e| e.condition.as_deref()) {
-                return Some(condition);
-            }
-            cause = error.source();
-        }
-        None
+        self.ours().find_map(|error| error.condition.as_deref())
     }
 
     /// What logs tell it by: Spark's condition name, or the kind (`UNAVAILABLE`).
     pub fn code(&self) -> &str {
-        self.condition().unwrap_or(match self.kind {
+        self.condition().unwrap_or(self.kind_code())
+    }
+
+    /// The kind as [`Error::code`] tells it (`UNAVAILABLE`).
+    pub fn kind_code(&self) -> &'static str {
+        match self.kind {
             ErrorKind::Config => "CONFIG",
             ErrorKind::Unavailable => "UNAVAILABLE",
             ErrorKind::NoSpace => "NO_SPACE",
@@ -104,7 +155,7 @@ impl Error {
             ErrorKind::Storage => "STORAGE",
             ErrorKind::Limit => "LIMIT",
             ErrorKind::Internal => "INTERNAL",
-        })
+        }
     }
 
     /// The message without the condition and without the cause chain.
@@ -112,7 +163,7 @@ impl Error {
         &self.message
     }
 
-    /// The message followed by every cause, `: ` between them: what a person is shown.
+    /// The message followed by every cause, `: ` between them, and by the way out: what a person is shown.
     pub fn chain(&self) -> String {
         let mut text = self.to_string();
         let mut cause = std::error::Error::source(self);
@@ -123,6 +174,10 @@ impl Error {
                 text.push_str(&next);
             }
             cause = error.source();
+        }
+        if let Some(way_out) = self.way_out() {
+            text.push_str("; to go on: ");
+            text.push_str(way_out);
         }
         text
     }
@@ -164,7 +219,11 @@ pub fn from_datafusion(error: datafusion::error::DataFusionError, kind: ErrorKin
             Ok(inner) => from_datafusion(inner, kind),
             Err(shared) => match find_ours(shared.as_ref()) {
                 Some(ours) => {
-                    Error { kind: ours.kind, condition: ours.condition.clone(), message: ours.message.clone(), cause: None }
+                    let more = ours
+                        .more
+                        .as_ref()
+                        .map(|more| Box::new(More { facts: more.facts.clone(), way_out: more.way_out.clone() }));
+                    Error { kind: ours.kind, condition: ours.condition.clone(), message: ours.message.clone(), cause: None, more }
                 }
                 None => Error::new(kind, shared.strip_backtrace()),
             },

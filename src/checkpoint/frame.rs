@@ -18,11 +18,21 @@ pub(super) enum Kind {
     Retained = 6,
     /// Another segment follows.
     Sealed = 7,
+    /// A person has said where a sink stands.
+    Accepted = 8,
 }
 
 impl Kind {
-    const ALL: [Self; 7] =
-        [Self::Epoch, Self::Planned, Self::Prepared, Self::Committed, Self::Snapshot, Self::Retained, Self::Sealed];
+    const ALL: [Self; 8] = [
+        Self::Epoch,
+        Self::Planned,
+        Self::Prepared,
+        Self::Committed,
+        Self::Snapshot,
+        Self::Retained,
+        Self::Sealed,
+        Self::Accepted,
+    ];
 
     fn from_code(code: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| *kind as u32 == code)
@@ -38,6 +48,7 @@ impl Kind {
             Self::Snapshot => "snapshot",
             Self::Retained => "retained",
             Self::Sealed => "sealed",
+            Self::Accepted => "accepted",
         }
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::chain::Chain;
 use super::log::FrameAt;
 use super::segment::SegmentName;
-use super::step::{Place, PreparedHead, RetainedHead, Step};
+use super::step::{AcceptedHead, Place, PreparedHead, RetainedHead, Step};
 use super::{BatchId, PlannedBatch};
 
 /// The fold of a log's frames.
@@ -24,6 +24,8 @@ pub(super) struct History {
     pub(super) operators: BTreeMap<String, Chain>,
     /// The next commit number per sink.
     pub(super) sink_numbers: BTreeMap<String, u64>,
+    /// Sinks that have not committed since a person said where they stand, with the number that comes next.
+    pub(super) accepted: BTreeMap<String, u64>,
     /// Committed batches by the end of their frame, until that is known to be durable.
     commits: VecDeque<(BatchId, u64)>,
     /// Files of staged output.
@@ -79,7 +81,10 @@ impl History {
             Step::Snapshot(head) if self.operators.get(&head.operator).is_some_and(|chain| !chain.knows(head.root)) => {
                 Err(format!("the snapshot of {} after batch {} is of a state that never was", head.operator, head.batch))
             }
-            Step::Snapshot(_) | Step::Epoch(_) | Step::Retained(_) | Step::Sealed => Ok(()),
+            Step::Accepted(head) if head.number < self.first_open(&head.sink) => {
+                Err(format!("sink {} is said to stand before commit {}", head.sink, self.first_open(&head.sink)))
+            }
+            Step::Snapshot(_) | Step::Epoch(_) | Step::Retained(_) | Step::Sealed | Step::Accepted(_) => Ok(()),
         }
     }
 
@@ -98,18 +103,37 @@ impl History {
             Step::Committed(head) => {
                 *newest = Some(head.batch);
                 self.committed = Some(head.batch);
+                let next = &self.sink_numbers;
+                self.accepted.retain(|sink, number| next.get(sink).is_none_or(|next| *next <= *number));
                 self.commits.push_back((head.batch, at.end));
             }
             Step::Snapshot(head) => self.operators.entry(head.operator.clone()).or_default().push_snapshot(head, at),
             Step::Retained(head) => {
                 self.retained = Some((head.first_segment, at.end));
                 for (sink, number) in head.sink_numbers {
-                    let next = self.sink_numbers.entry(sink).or_default();
-                    *next = number.max(*next);
+                    self.raise(sink, number);
                 }
+                self.accepted = head.accepted;
+            }
+            Step::Accepted(AcceptedHead { sink, number }) => {
+                self.raise(sink.clone(), number);
+                self.accepted.insert(sink, number);
             }
             Step::Epoch(_) | Step::Sealed => {}
         }
+    }
+
+    fn raise(&mut self, sink: String, number: u64) {
+        let next = self.sink_numbers.entry(sink).or_default();
+        *next = number.max(*next);
+    }
+
+    /// The sink's first commit that is not known to be in.
+    pub(super) fn first_open(&self, sink: &str) -> u64 {
+        let next = self.sink_numbers.get(sink).copied().unwrap_or(0);
+        let open = self.prepared.iter().filter(|decided| self.committed != Some(decided.head.batch));
+        let open = open.flat_map(|decided| &decided.head.outputs).find(|output| output.sink == sink);
+        open.map_or(next, |output| output.number)
     }
 
     fn apply_prepared(&mut self, head: PreparedHead, at: FrameAt) {
@@ -163,7 +187,7 @@ impl History {
         let first_segment = pinned.min(newest).min(in_use.unwrap_or(newest));
         let has_more =
             first_segment > *self.segments.first_key_value()?.0 && self.retained.is_none_or(|(first, _)| first < first_segment);
-        has_more.then(|| RetainedHead { first_segment, sink_numbers: self.sink_numbers.clone() })
+        has_more.then(|| RetainedHead { first_segment, sink_numbers: self.sink_numbers.clone(), accepted: self.accepted.clone() })
     }
 
     /// The segments that a durable frame says are not needed, which are then forgotten.

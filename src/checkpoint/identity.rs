@@ -37,10 +37,7 @@ impl Identity {
         Err(Error::spark(
             ErrorKind::Config,
             condition,
-            format!(
-                "query {query} does not fit its checkpoint: {}; undo the change or start over with `run --fresh`",
-                texts.join("; ")
-            ),
+            format!("query {query} does not fit its checkpoint: {}", texts.join("; ")),
         ))
     }
 

@@ -28,7 +28,7 @@ pub struct Inspection {
 /// One frame of the log.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FrameInfo {
-    /// `epoch`, `planned`, `prepared`, `committed`, `snapshot`, `retained` or `sealed`.
+    /// `epoch`, `planned`, `prepared`, `committed`, `snapshot`, `retained`, `sealed` or `accepted`.
     pub kind: &'static str,
     /// The batch it is about.
     pub batch: Option<BatchId>,
@@ -72,7 +72,7 @@ fn read(vfs: &SharedVfs, dir: &Path, query: &str) -> Result<Inspection> {
     };
     let mut frames = Vec::new();
     let (history, tail) = read_log(vfs, dir, meta.query_id_bytes(), |visited| {
-        let has_batch = !matches!(visited.found.head.kind, Kind::Epoch | Kind::Retained | Kind::Sealed);
+        let has_batch = !matches!(visited.found.head.kind, Kind::Epoch | Kind::Retained | Kind::Sealed | Kind::Accepted);
         frames.push(FrameInfo {
             kind: visited.found.head.kind.name(),
             batch: has_batch.then_some(BatchId(visited.found.head.batch)),

@@ -5,6 +5,7 @@
 //! The checkpoint never interprets an offset, a state page or a staged output: they are bytes with a length and a checksum.
 
 mod root;
+mod asked;
 mod query;
 mod snapshot;
 mod recovery;
@@ -22,6 +23,7 @@ mod step;
 mod blob;
 pub mod storage;
 
+pub use asked::Asked;
 pub use identity::Identity;
 pub use inspect::{FrameInfo, Inspection, inspect, list_queries};
 pub use query::{Checkpoint, compare};

@@ -15,7 +15,7 @@ use super::meta::{self, Meta};
 use super::reader::{Tail, load, log_dir, read_log};
 use super::root::{Claim, query_dir};
 use super::snapshot::{SnapshotWriter, WrittenSnapshot};
-use super::step::{CommittedHead, EpochHead, OutputHead, Place, PreparedHead, StateHead, Step};
+use super::step::{AcceptedHead, CommittedHead, EpochHead, OutputHead, Place, PreparedHead, StateHead, Step};
 use super::storage::{Open, Publish, SharedVfs, absolute, file_name, preallocate, publish};
 use super::{BatchId, CheckpointRoot, Identity, PlannedBatch, PreparedBatch, Recovered};
 use crate::error::{Error, ErrorKind, Result};
@@ -178,6 +178,13 @@ impl Checkpoint {
             }
             outcome => outcome,
         }
+    }
+
+    /// Logs that a person says where a sink stands: commits below `number` count as in whatever its mark is, and that one comes next.
+    /// Durable when it returns. A number below a commit that is known to be in is refused.
+    pub fn accept(&mut self, sink: &str, number: u64) -> Result<()> {
+        self.append(Step::Accepted(AcceptedHead { sink: sink.to_owned(), number }), &[])?;
+        self.log.sync()
     }
 
     /// The newest batch known to be committed even after a power cut: sources may forget what it read.

@@ -164,6 +164,7 @@ pub(super) fn load(vfs: &SharedVfs, dir: &Path, history: &History, bytes_truncat
         last,
         state,
         sink_numbers: history.sink_numbers.clone(),
+        accepted: history.accepted.clone(),
         bytes_truncated,
     })
 }

@@ -65,6 +65,8 @@ pub struct Recovered {
     pub state: BTreeMap<String, Vec<Bytes>>,
     /// The next commit number per sink; a sink that is not here starts at 0.
     pub sink_numbers: BTreeMap<String, u64>,
+    /// Sinks that have not committed since a person said where they stand: commits below that number count as in.
+    pub accepted: BTreeMap<String, u64>,
     /// Bytes at the end of the log that a crash had left unfinished.
     pub bytes_truncated: u64,
 }

@@ -20,6 +20,7 @@ pub(super) enum Step {
     Snapshot(SnapshotHead),
     Retained(RetainedHead),
     Sealed,
+    Accepted(AcceptedHead),
 }
 
 /// An opening of the checkpoint.
@@ -99,6 +100,17 @@ pub(super) struct RetainedHead {
     pub(super) first_segment: u64,
     /// The next commit number per sink.
     pub(super) sink_numbers: BTreeMap<String, u64>,
+    /// What a person has said about sinks that have not committed since.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) accepted: BTreeMap<String, u64>,
+}
+
+/// A person says where a sink stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct AcceptedHead {
+    pub(super) sink: String,
+    /// Commits below this one count as in, whatever the sink's mark is; it comes next.
+    pub(super) number: u64,
 }
 
 impl Step {
@@ -111,6 +123,7 @@ impl Step {
             Self::Snapshot(_) => Kind::Snapshot,
             Self::Retained(_) => Kind::Retained,
             Self::Sealed => Kind::Sealed,
+            Self::Accepted(_) => Kind::Accepted,
         }
     }
 
@@ -121,7 +134,7 @@ impl Step {
             Self::Prepared(head) => head.batch.0,
             Self::Committed(head) => head.batch.0,
             Self::Snapshot(head) => head.batch.0,
-            Self::Epoch(_) | Self::Retained(_) | Self::Sealed => 0,
+            Self::Epoch(_) | Self::Retained(_) | Self::Sealed | Self::Accepted(_) => 0,
         }
     }
 
@@ -135,6 +148,7 @@ impl Step {
             Self::Snapshot(head) => serde_json::to_value(head),
             Self::Retained(head) => serde_json::to_value(head),
             Self::Sealed => Ok(Value::Null),
+            Self::Accepted(head) => serde_json::to_value(head),
         };
         json.expect("a step is plain data")
     }
@@ -160,6 +174,7 @@ impl Step {
             Kind::Snapshot => serde_json::from_slice(json).map(Self::Snapshot),
             Kind::Retained => serde_json::from_slice(json).map(Self::Retained),
             Kind::Sealed => Ok(Self::Sealed),
+            Kind::Accepted => serde_json::from_slice(json).map(Self::Accepted),
         };
         Some((step.ok()?, end))
     }

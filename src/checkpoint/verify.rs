@@ -113,7 +113,9 @@ fn blobs_of(step: &Step) -> impl Iterator<Item = &Blob> {
     let (prepared, snapshot) = match step {
         Step::Prepared(head) => (Some(head), None),
         Step::Snapshot(head) => (None, Some(&head.blob)),
-        Step::Epoch(_) | Step::Planned(_) | Step::Committed(_) | Step::Retained(_) | Step::Sealed => (None, None),
+        Step::Epoch(_) | Step::Planned(_) | Step::Committed(_) | Step::Retained(_) | Step::Sealed | Step::Accepted(_) => {
+            (None, None)
+        }
     };
     let outputs = prepared.into_iter().flat_map(|head| head.outputs.iter().map(|output| &output.blob));
     let changes = prepared.into_iter().flat_map(|head| head.state.iter().map(|change| &change.blob));

@@ -10,11 +10,12 @@ mod init;
 mod inspect;
 mod logging;
 mod offsets;
+mod redrive;
 mod run;
 mod schema;
 mod status_line;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -54,6 +55,8 @@ enum Command {
     Offsets(offsets::Offsets),
     /// Asks a running process whether it is well; ends with 0 if it is, with 1 if not.
     Health(health::Health),
+    /// Feeds dead letters back into the source that they came from, each line once.
+    Redrive(redrive::Redrive),
     /// Runs a producer of card transactions and the fraud query on it, in one process.
     Demo(demo::Demo),
 }
@@ -87,6 +90,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Checkpoint(checkpoint) => checkpoint.execute(),
         Command::Offsets(offsets) => offsets.execute(),
         Command::Health(health) => health.execute(),
+        Command::Redrive(redrive) => redrive.execute(),
         Command::Demo(demo) => demo.execute(),
     };
     match outcome {
@@ -107,14 +111,21 @@ fn exit_code(kind: ErrorKind) -> u8 {
     }
 }
 
-/// Asks on standard error whether to go on; anything but `y` or `yes`, and a standard input that is at its end, is no.
-fn confirmed(question: &str) -> Result<bool> {
+/// Asks on standard error whether to go on, unless `yes` was said before; anything but `y` or `yes` is no, which is
+/// [`ErrorKind::Config`], as is a standard input that nobody can answer at.
+fn confirm(question: &str, yes: bool) -> Result<()> {
+    if yes {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(Error::config("nothing was changed: standard input is no terminal to ask at, so that --yes is needed"));
+    }
     let failed = |cause| Error::new(ErrorKind::Data, "could not ask").because(cause);
     let mut err = std::io::stderr().lock();
     write!(err, "{question} [y/N] ").and_then(|()| err.flush()).map_err(failed)?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer).map_err(failed)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(Error::config("nothing was changed")) }
 }
 
 /// Prints to standard output; a closed pipe (`| head`) is not an error.
@@ -125,5 +136,64 @@ fn print(text: &str) -> Result<()> {
             Err(Error::new(ErrorKind::Data, "could not print to standard output").because(error))
         }
         Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tidemill::Error;
+    use tidemill::engine::way_out::{About, WAYS_OUT};
+
+    use super::*;
+
+    /// Every command between backticks, as arguments.
+    fn commands(text: &str) -> Vec<Vec<String>> {
+        let quoted = text.split('`').skip(1).step_by(2);
+        let commands = quoted.filter(|text| text.starts_with("tidemill "));
+        // What stands in brackets may be left out.
+        let words = |command: &str| command.split_whitespace().filter(|word| !word.starts_with('[')).map(example).collect();
+        commands.map(words).collect()
+    }
+
+    /// What might stand for a word in capitals.
+    fn example(word: &str) -> String {
+        match word {
+            "N" => "7".to_owned(),
+            "JSON" => "{}".to_owned(),
+            "TIME" => "2026-01-31T12:00:00Z".to_owned(),
+            _ => word.to_owned(),
+        }
+    }
+
+    #[test]
+    fn each_command_that_a_person_is_told_to_run_exists() {
+        let nothing = Error::internal("");
+        let mut told: Vec<_> = WAYS_OUT.iter().flat_map(|way| commands(&way.text_for(&nothing, &About::default()))).collect();
+        assert!(told.len() > 10, "{told:?}");
+        for page in ["failures.md", "command-line.md", "checkpoint.md"] {
+            let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(page)).unwrap();
+            // Blocks between fences hold examples of other kinds.
+            told.extend(text.split("```").step_by(2).flat_map(commands));
+        }
+        for command in told {
+            if let Err(refused) = Arguments::try_parse_from(&command) {
+                assert!(is_prefix(&command), "{}: {refused}", command.join(" "));
+            }
+        }
+    }
+
+    /// `tidemill offsets`, `tidemill-producer`: named without what has to follow.
+    fn is_prefix(command: &[String]) -> bool {
+        use clap::CommandFactory;
+        let mut known = Arguments::command();
+        command.iter().skip(1).all(|word| match known.find_subcommand(word).cloned() {
+            Some(found) => {
+                known = found;
+                true
+            }
+            None => false,
+        })
     }
 }

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use tidemill::checkpoint::CheckpointRoot;
 use tidemill::checkpoint::storage::LocalVfs;
-use tidemill::maintenance::{Target, offsets, plan_move};
+use tidemill::maintenance::{Target, ask_kafka, offsets, plan_move};
+use tidemill::pipeline::{self, Pipeline, SourceConnector};
 use tidemill::{Error, Result};
 
 /// The commands on offsets.
@@ -41,6 +42,9 @@ pub(super) struct Set {
     source: String,
     #[command(flatten)]
     to: To,
+    /// The pipeline file, whose source says how to ask Kafka.
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
     /// Does not ask.
     #[arg(long)]
     yes: bool,
@@ -55,7 +59,7 @@ struct To {
     /// Behind all that is kept.
     #[arg(long)]
     latest: bool,
-    /// What was received at this time or later, such as `2026-01-31T12:00:00Z`; of an ingest log.
+    /// What was received at this time or later, such as `2026-01-31T12:00:00Z`; of an ingest log, or Kafka.
     #[arg(long, value_name = "TIME")]
     time: Option<chrono::DateTime<chrono::Utc>>,
     /// An offset as `offsets show` prints it; of Kafka `{"topic":{"0":120}}`.
@@ -101,14 +105,29 @@ impl Show {
 }
 
 impl Set {
+    /// Where the cluster of the source says that `target` is.
+    fn ask(&self, pipeline: &Pipeline, target: &Target) -> Result<Target> {
+        let source = pipeline.sources.iter().find(|source| source.name == self.source);
+        let source = source.ok_or_else(|| Error::config(format!("there is no source {} in {}", self.source, pipeline.name)))?;
+        let SourceConnector::Kafka(settings) = &source.connector else {
+            return Err(Error::config(format!("source {} is not Kafka's: leave --file out", self.source)));
+        };
+        let client = format!("tidemill.{}.{}.{}", pipeline.name, self.query, self.source);
+        super::run::compute_runtime()?.block_on(ask_kafka(settings, &client, target))
+    }
+
     fn execute(self) -> Result<()> {
         let root = CheckpointRoot::open_existing(LocalVfs::shared(), &self.root)?;
-        let target = match self.to {
+        let target = match &self.to {
             To { earliest: true, .. } => Target::Earliest,
             To { latest: true, .. } => Target::Latest,
             To { time: Some(time), .. } => Target::Time(time.timestamp_micros()),
-            To { offset: Some(offset), .. } => Target::Offset(offset),
+            To { offset: Some(offset), .. } => Target::Offset(offset.clone()),
             To { .. } => return Err(Error::config("where to is missing: --earliest, --latest, --time or --offset")),
+        };
+        let target = match &self.file {
+            Some(file) => self.ask(&pipeline::load(file, &[])?, &target)?,
+            None => target,
         };
         let planned = plan_move(&root, &self.query, &self.source, &target)?;
         let (query, source, from, to) = (&self.query, &self.source, planned.from.as_json(), planned.to.as_json());
@@ -123,9 +142,7 @@ impl Set {
             let _ = writeln!(text, "batch {batch}, which is planned and not decided, is planned anew");
         }
         super::print(&text)?;
-        if !self.yes && !super::confirmed("move it?")? {
-            return Err(Error::config("nothing was changed"));
-        }
+        super::confirm("move it?", self.yes)?;
         planned.apply(&root)?;
         super::print("done\n")
     }

@@ -72,15 +72,18 @@ impl Query {
         self.parts.monitor.set_batch(batch.0);
         let started = Instant::now();
         for (position, output) in prepared.outputs.iter().enumerate() {
-            let id = self.commit_id(planned, &output.sink, output.number, crc32c::crc32c(&output.bytes));
-            self.commit_to_sink(&id, &output.bytes, ask).await?;
+            if self.accepted.get(&output.sink).is_none_or(|next| output.number >= *next) {
+                let id = self.commit_id(planned, &output.sink, output.number, crc32c::crc32c(&output.bytes));
+                self.commit_to_sink(&id, &output.bytes, ask).await?;
+            }
             if position == 0 {
                 self.parts.stop_after.check(batch, Step::FirstSinkCommitted)?;
             }
         }
         self.parts.stop_after.check(batch, Step::SinksCommitted)?;
         for output in &prepared.outputs {
-            self.sink_numbers.insert(output.sink.clone(), output.number + 1);
+            let next = self.sink_numbers.entry(output.sink.clone()).or_default();
+            *next = (output.number + 1).max(*next);
         }
         self.parts.checkpoint.committed(batch, serde_json::Value::Null)?;
         self.parts.stop_after.check(batch, Step::Committed)?;
@@ -112,6 +115,7 @@ impl Query {
             batch_id: planned.batch.0,
             batch_time_us: planned.batch_time_us,
             crc32c,
+            is_accepted: self.accepted.get(sink) == Some(&number),
         }
     }
 

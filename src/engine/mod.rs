@@ -25,6 +25,7 @@ pub mod progress;
 pub mod summary;
 pub mod status;
 pub(crate) mod measures;
+pub mod way_out;
 
 use std::fmt;
 use std::sync::Arc;

@@ -7,11 +7,13 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::control::{Action, Answer, Request, Requests, channel};
 use super::start::{Host, PlannedQuery, Resources, declared, failed, monitors_of, plan_all, plan_one};
 use super::status::{QueryMonitor, QueryState};
+use super::way_out::{self, About};
+use crate::checkpoint::Asked;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pipeline::Pipeline;
 
@@ -51,7 +53,9 @@ impl Process {
         monitors.iter().for_each(|monitor| resources.metrics.watch_query(&pipeline.name, monitor));
         let planned = plan_all(&pipeline).await?;
         let stop = resources.stop.clone();
-        let host = Host::open(&pipeline.name, &pipeline.checkpoint, resources)?;
+        let root = pipeline.checkpoint_path();
+        let host = Host::open(&pipeline.name, &pipeline.checkpoint, resources)
+            .map_err(|error| way_out::complete(error, &About { root, ..About::default() }))?;
         for query in &planned {
             host.announce(query);
         }
@@ -66,9 +70,30 @@ impl Process {
         let queries = queries.collect();
         let mut process = Self { host, pipeline: Arc::new(pipeline), queries, tasks: JoinSet::new(), stop };
         for (at, query) in planned.into_iter().enumerate() {
-            process.launch(at, Some(query));
+            process.begin(at, query)?;
         }
         Ok(process)
+    }
+
+    /// Starts a query, unless it was asked not to run before this process began.
+    fn begin(&mut self, at: usize, planned: PlannedQuery) -> Result<()> {
+        let asked = self.host.root().asked(planned.name())?;
+        let name = planned.name().to_owned();
+        match asked {
+            None => self.launch(at, Some(planned)),
+            Some(Asked::Paused) => {
+                warn!(query = name, "the query was paused by request, and stays so until it is resumed");
+                self.launch(at, Some(planned));
+                self.queries[at].monitor.hold(true);
+            }
+            Some(Asked::Stopped) => {
+                warn!(query = name, "the query was stopped by request, and stays so until it is restarted");
+                let query = &mut self.queries[at];
+                query.is_stopped = true;
+                query.monitor.ended(None);
+            }
+        }
+        Ok(())
     }
 
     /// What each query lets the outside know, in file order.
@@ -76,7 +101,7 @@ impl Process {
         self.queries.iter().map(|query| query.monitor.clone()).collect()
     }
 
-    /// [`Process::supervise`] for a process of which nothing is asked.
+    /// [`Process::supervise`] for a process of which nothing is asked. A query that another process was asked to stop stays stopped.
     pub async fn wait(self, grace: Duration) -> Result<()> {
         let (_nobody, requests) = channel();
         self.supervise(grace, requests).await
@@ -137,7 +162,8 @@ impl Process {
                 }
                 Err(error) => {
                     let name = &pipeline.queries[at].name;
-                    Err(failed(name, &monitor, &host.metrics().query(&pipeline.name, name), error))
+                    let about = About { root: Some(host.root().path()), query: Some(name), source: None };
+                    Err(failed(&monitor, &host.metrics().query(&pipeline.name, name), error, &about))
                 }
             };
             (at, outcome)
@@ -163,7 +189,7 @@ impl Process {
         let found = self.queries.iter().position(|query| query.monitor.status().name == request.query);
         let answer = match found {
             Some(_) if self.stop.is_cancelled() => Answer::Refused("the process is ending".to_owned()),
-            Some(at) => self.act(at, request.action),
+            Some(at) => self.note_and_act(at, request.action),
             None => Answer::Refused(format!("there is no query {:?}", request.query)),
         };
         if answer == Answer::Accepted {
@@ -173,8 +199,26 @@ impl Process {
         let _ = request.answer.send(answer);
     }
 
-    fn act(&mut self, at: usize, action: Action) -> Answer {
-        let query = &mut self.queries[at];
+    /// Does what is asked once it is noted, so that the next process keeps to it.
+    fn note_and_act(&mut self, at: usize, action: Action) -> Answer {
+        if let Some(refused) = self.refusal(at, action) {
+            return refused;
+        }
+        let asked = match action {
+            Action::Pause => Some(Asked::Paused),
+            Action::Stop => Some(Asked::Stopped),
+            Action::Resume | Action::Restart => None,
+        };
+        match self.host.root().note_asked(&self.pipeline.queries[at].name, asked) {
+            Ok(()) => self.act(at, action),
+            Err(error) => return Answer::Refused(format!("it could not be noted: {}", error.chain())),
+        }
+        Answer::Accepted
+    }
+
+    /// Why the query cannot be asked that just now.
+    fn refusal(&self, at: usize, action: Action) -> Option<Answer> {
+        let query = &self.queries[at];
         let is_ending = query.stop.is_cancelled();
         match action {
             Action::Pause | Action::Resume if !query.is_running || is_ending => {
@@ -183,8 +227,15 @@ impl Process {
                     QueryState::Stopped => "is stopped",
                     QueryState::Starting | QueryState::Running | QueryState::Paused => "is being stopped",
                 };
-                return Answer::Refused(format!("the query {state}: it can be restarted"));
+                Some(Answer::Refused(format!("the query {state}: it can be restarted")))
             }
+            Action::Pause | Action::Resume | Action::Stop | Action::Restart => None,
+        }
+    }
+
+    fn act(&mut self, at: usize, action: Action) {
+        let query = &mut self.queries[at];
+        match action {
             Action::Pause => query.monitor.hold(true),
             Action::Resume => query.monitor.hold(false),
             Action::Stop => {
@@ -198,7 +249,6 @@ impl Process {
             }
             Action::Restart => self.launch(at, None),
         }
-        Answer::Accepted
     }
 }
 

@@ -129,6 +129,8 @@ pub struct Query {
     pub(super) positions: BTreeMap<String, Offset>,
     /// Next commit number per sink.
     pub(super) sink_numbers: BTreeMap<String, u64>,
+    /// Where a person said that sinks stand: commits below that number count as in.
+    pub(super) accepted: BTreeMap<String, u64>,
     pub(super) tracker: Tracker,
     /// How the state of each operator ends.
     pub(super) endings: BTreeMap<String, Ending>,
@@ -178,6 +180,7 @@ impl Query {
             run_id: Uuid::now_v7().to_string(),
             positions: BTreeMap::new(),
             sink_numbers: std::mem::take(&mut parts.recovered.sink_numbers),
+            accepted: std::mem::take(&mut parts.recovered.accepted),
             tracker,
             endings: parts.plan.endings(),
             watermark_ms: 0,
@@ -339,7 +342,7 @@ impl Query {
             let sinks = self.parts.sinks.iter_mut().chain(&mut self.parts.dead_letter);
             for sink in sinks.filter(|sink| sink.name == name) {
                 if sink.sink.contains(&id).await?.is_in(&id)? {
-                    return Err(sink_ahead(&id));
+                    return Err(sink_ahead(&id, number));
                 }
             }
         }

@@ -22,6 +22,7 @@ pub use super::process::Process;
 use super::query::{Query, QueryParts};
 use super::status::QueryMonitor;
 use super::tables::{self, WatchedTable};
+use super::way_out::{self, About};
 use crate::checkpoint::storage::{LocalVfs, SharedVfs};
 use crate::checkpoint::{self, Checkpoint, CheckpointRoot, Identity};
 use crate::clock::Clock;
@@ -126,6 +127,12 @@ impl PlannedQuery {
     /// The query's name.
     pub fn name(&self) -> &str {
         &self.spec.name
+    }
+
+    /// The name of its source, if it has only one.
+    fn only_source(&self) -> Option<String> {
+        let sources: BTreeSet<_> = self.plan.scans().iter().map(|scan| &scan.source).collect();
+        sources.first().filter(|_| sources.len() == 1).map(|source| (*source).clone())
     }
 
     /// What its batches run.
@@ -332,6 +339,11 @@ impl Host {
         &self.resources.metrics
     }
 
+    /// The checkpoint root.
+    pub(super) fn root(&self) -> &CheckpointRoot {
+        &self.root
+    }
+
     /// The runtime that sockets live on.
     pub(super) fn io(&self) -> &Handle {
         &self.resources.io
@@ -357,7 +369,11 @@ pub fn monitors_of(pipeline: &Pipeline) -> Vec<QueryMonitor> {
 
 /// What a row did wrong is told without the row: Spark's messages quote values, and logs hold none.
 fn log_failure(query: &str, batch: Option<u64>, error: &Error) {
-    let text = if error.kind() == ErrorKind::Data { error.message().to_owned() } else { error.chain() };
+    let way_out = error.way_out();
+    let text = match error.kind() {
+        ErrorKind::Data => error.message().to_owned() + &way_out.map(|way| format!("; to go on: {way}")).unwrap_or_default(),
+        _ => error.chain(),
+    };
     error!(query, batch, code = error.code(), error = text, "query failed");
 }
 
@@ -370,6 +386,7 @@ async fn watched(
     stop: CancellationToken,
 ) -> Result<()> {
     let name = query.name().to_owned();
+    let (root, source) = (host.root.path().to_owned(), query.only_source());
     let metrics = host.resources.metrics.query(&pipeline.name, &name);
     metrics.running.set(1);
     let inner = AbortOnDropHandle::new(tokio::spawn(run_one(pipeline, host, query, monitor.clone(), stop)));
@@ -382,16 +399,20 @@ async fn watched(
             info!(query = name, "standard output was closed; the query is stopped");
             Ok(())
         }
-        Err(error) => return Err(failed(&name, &monitor, &metrics, error)),
+        Err(error) => {
+            let about = About { root: Some(&root), query: Some(&name), source: source.as_deref() };
+            return Err(failed(&monitor, &metrics, error, &about));
+        }
         Ok(()) => Ok(()),
     };
     monitor.ended(None);
     outcome
 }
 
-/// Tells logs, metrics and monitor that a query has failed.
-pub(super) fn failed(name: &str, monitor: &QueryMonitor, metrics: &QueryMetrics, error: Error) -> Error {
-    log_failure(name, monitor.batch(), &error);
+/// Tells logs, metrics and monitor that a query has failed, and what can be done about it.
+pub(super) fn failed(monitor: &QueryMonitor, metrics: &QueryMetrics, error: Error, about: &About<'_>) -> Error {
+    let error = way_out::complete(error, about);
+    log_failure(about.query.unwrap_or_default(), monitor.batch(), &error);
     metrics.failed(&error);
     monitor.ended(Some(error.chain()));
     error

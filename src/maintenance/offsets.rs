@@ -12,7 +12,8 @@ use crate::checkpoint::{
     BatchId, Checkpoint, CheckpointRoot, FirstStep, Inspection, LastBatch, PlannedBatch, PreparedBatch, inspect,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::source::{Offset, OffsetRange, file, ingest, kafka};
+use crate::source::kafka::{KafkaSettings, KafkaSource, KafkaStart, NoneSince, Wanted};
+use crate::source::{Extent, Offset, OffsetRange, Source, file, ingest, kafka};
 
 /// From where a query reads a source on.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,10 +33,12 @@ pub enum Target {
     Earliest,
     /// Behind all that is kept.
     Latest,
-    /// The first line of an ingest log that was received then or later, in microseconds since 1970.
+    /// The first line of an ingest log that was received then or later, or message of Kafka, in microseconds since 1970.
     Time(i64),
     /// An offset as [`offsets`] shows it; of Kafka `{topic: {partition: offset}}`, the others stay.
     Offset(Value),
+    /// Where a cluster said that it is: [`ask_kafka`].
+    Asked(Offset),
 }
 
 /// A move that was checked and not done yet.
@@ -95,8 +98,11 @@ pub fn plan_move(root: &CheckpointRoot, query: &str, source: &str, target: &Targ
     let to = match (Kept::of(root, query, source)?, target) {
         (Some(kept), target) => kept.place(target)?,
         (None, Target::Offset(wanted)) => elsewhere(&from, wanted)?,
+        (None, Target::Asked(at)) if kafka::moved(&from, &Value::Object(serde_json::Map::new())).is_some() => at.clone(),
         (None, _) => {
-            let message = format!("nothing of source {source} is kept under the root, so that only an offset can be set");
+            let message = format!(
+                "nothing of source {source} is kept under the root: set an offset, or name the pipeline by --file, so that its cluster is asked"
+            );
             return Err(Error::config(message));
         }
     };
@@ -190,6 +196,7 @@ impl<'a> Kept<'a> {
                     Target::Latest => Ok(log.latest()),
                     Target::Time(at_us) => log.at_time(*at_us),
                     Target::Offset(offset) => log.at(offset),
+                    Target::Asked(_) => Err(asked_in_vain()),
                 }
             }
             Self::List(root, dir) => {
@@ -199,10 +206,34 @@ impl<'a> Kept<'a> {
                     Target::Latest => Ok(latest),
                     Target::Time(_) => Err(Error::config("files are taken by name, so that no time can be set")),
                     Target::Offset(wanted) => file::place_between(&earliest, &latest, wanted),
+                    Target::Asked(_) => Err(asked_in_vain()),
                 }
             }
         }
     }
+}
+
+fn asked_in_vain() -> Error {
+    Error::config("what the root keeps of the source tells where it is: --file is for Kafka")
+}
+
+/// Asks the cluster of a Kafka source where `target` is in each partition that it reads: [`Target::Earliest`], [`Target::Latest`], or a time,
+/// which is the end of a partition that has nothing since. `client` names us where the settings name no group.
+///
+/// # Errors
+/// [`ErrorKind::Config`] for another target, wrong credentials or topics, [`ErrorKind::Unavailable`] when nobody answers.
+pub async fn ask_kafka(settings: &KafkaSettings, client: &str, target: &Target) -> Result<Target> {
+    let start = match target {
+        Target::Earliest => KafkaStart::Earliest,
+        Target::Latest => KafkaStart::Latest,
+        Target::Time(at_us) => {
+            KafkaStart::Timestamp(at_us.div_euclid(1000) + i64::from(at_us.rem_euclid(1000) > 0), NoneSince::Latest)
+        }
+        Target::Offset(_) | Target::Asked(_) => return Err(Error::config("a cluster is not asked for an offset")),
+    };
+    let settings = KafkaSettings { start, ..settings.clone() };
+    let mut source = KafkaSource::open(settings, client, Wanted::default(), Extent::Endless).await?;
+    Ok(Target::Asked(source.initial_offset().await?))
 }
 
 /// An offset of a source of which the root keeps nothing.

@@ -62,10 +62,11 @@ pub(super) fn contains(id: &CommitId, mark: Option<&Mark>) -> Contains {
     match mark.filter(|mark| mark.query_id == id.query_id) {
         Some(mark) if mark.number == id.number && mark.crc32c == id.crc32c => Contains::Yes,
         // Of the same number, but of other rows: a copy of the checkpoint went another way.
-        Some(mark) if mark.number >= id.number => Contains::Ahead,
+        Some(mark) if mark.number >= id.number => Contains::Ahead(mark.number),
         Some(mark) if mark.number + 1 == id.number => Contains::No,
         // A new checkpoint begins its own count, whatever another one left.
         None if id.number == 0 => Contains::No,
+        Some(_) | None if id.is_accepted => Contains::No,
         Some(_) | None => Contains::MarkerLost,
     }
 }
@@ -76,7 +77,15 @@ mod tests {
 
     fn commit(number: u64) -> CommitId {
         let crc32c = 0xfee1 + u32::try_from(number).unwrap();
-        CommitId { query_id: "a".repeat(32), sink: "kafka".into(), number, batch_id: 9, batch_time_us: 0, crc32c }
+        CommitId {
+            query_id: "a".repeat(32),
+            sink: "kafka".into(),
+            number,
+            batch_id: 9,
+            batch_time_us: 0,
+            crc32c,
+            is_accepted: false,
+        }
     }
 
     #[test]
@@ -89,12 +98,23 @@ mod tests {
         }
         assert!(mark.is_ours() && !Mark { owner: "pid 0 on x".into(), ..mark.clone() }.is_ours());
         let verdict = |number| contains(&commit(number), Some(&mark));
-        assert_eq!([3, 4, 5, 6].map(verdict), [Contains::Ahead, Contains::Yes, Contains::No, Contains::MarkerLost]);
-        assert_eq!(contains(&CommitId { crc32c: 1, ..commit(4) }, Some(&mark)), Contains::Ahead, "other rows of the same number");
+        assert_eq!([3, 4, 5, 6].map(verdict), [Contains::Ahead(4), Contains::Yes, Contains::No, Contains::MarkerLost]);
+        assert_eq!(
+            contains(&CommitId { crc32c: 1, ..commit(4) }, Some(&mark)),
+            Contains::Ahead(4),
+            "other rows of the same number"
+        );
         assert_eq!(contains(&commit(1), None), Contains::MarkerLost);
         assert_eq!(contains(&commit(0), None), Contains::No);
         let other = CommitId { query_id: "b".repeat(32), ..commit(0) };
         assert_eq!(contains(&other, Some(&mark)), Contains::No, "another checkpoint's");
-        assert_eq!(contains(&CommitId { number: 5, ..other }, Some(&mark)), Contains::MarkerLost);
+        assert_eq!(contains(&CommitId { number: 5, ..other.clone() }, Some(&mark)), Contains::MarkerLost);
+        let accepted = |id: CommitId, mark| contains(&CommitId { is_accepted: true, ..id }, mark);
+        assert_eq!(
+            [3, 4, 5, 9].map(|number| accepted(commit(number), Some(&mark))),
+            [Contains::Ahead(4), Contains::Yes, Contains::No, Contains::No]
+        );
+        assert_eq!(accepted(commit(9), None), Contains::No);
+        assert_eq!(accepted(CommitId { number: 9, ..other }, Some(&mark)), Contains::No);
     }
 }

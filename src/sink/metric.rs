@@ -349,6 +349,7 @@ mod tests {
                 batch_id: self.commits,
                 batch_time_us: 0,
                 crc32c: 0,
+                is_accepted: false,
             };
             self.commits += 1;
             self.sink.commit(&id, &staged).await.unwrap();

@@ -58,6 +58,8 @@ pub struct CommitId {
     pub batch_time_us: i64,
     /// CRC-32C of the staged bytes: a copy of the checkpoint may count the same number for other rows. 0 while there are none.
     pub crc32c: u32,
+    /// A person has said that this commit comes next: the mark before it may be gone, older, or another query's.
+    pub is_accepted: bool,
 }
 
 /// What a sink knows about a commit.
@@ -67,8 +69,8 @@ pub enum Contains {
     Yes,
     /// It is not; the one before it is the last.
     No,
-    /// The sink holds a later commit than the log knows of (`SINK_AHEAD`).
-    Ahead,
+    /// The sink holds a later commit than the log knows of (`SINK_AHEAD`): its last one.
+    Ahead(u64),
     /// The sink's mark is gone or is another query's (`MARKER_LOST`).
     MarkerLost,
 }
@@ -82,21 +84,28 @@ impl Contains {
         match self {
             Self::Yes => Ok(true),
             Self::No => Ok(false),
-            Self::Ahead => Err(sink_ahead(id)),
+            Self::Ahead(last) => Err(sink_ahead(id, last)),
             Self::MarkerLost => {
                 let message =
                     format!("sink {:?} has no or another query's mark where commit {} should follow", id.sink, id.number);
-                Err(Error::spark(ErrorKind::Corrupt, "MARKER_LOST", message))
+                Err(marker_lost(message, &id.sink, id.number))
             }
         }
     }
 }
 
 /// The sink's output is newer than the checkpoint: an old checkpoint was restored. Skipping numbers would lose rows in silence.
-pub(crate) fn sink_ahead(id: &CommitId) -> Error {
-    let message =
-        format!("sink {:?} already holds commit {} or a later one: the checkpoint is older than the output", id.sink, id.number);
-    Error::spark(ErrorKind::Corrupt, "SINK_AHEAD", message)
+pub(crate) fn sink_ahead(id: &CommitId, last: u64) -> Error {
+    let message = format!(
+        "sink {:?} already holds commit {last} where commit {} should follow: the checkpoint is older than the output",
+        id.sink, id.number
+    );
+    Error::spark(ErrorKind::Corrupt, "SINK_AHEAD", message).with_fact("sink", &id.sink).with_fact("at", (last + 1).to_string())
+}
+
+/// What the sink says of its commits does not fit; it would after commit `next` if a person said so.
+pub(crate) fn marker_lost(message: String, sink: &str, next: u64) -> Error {
+    Error::spark(ErrorKind::Corrupt, "MARKER_LOST", message).with_fact("sink", sink).with_fact("at", next.to_string())
 }
 
 /// A place that takes a batch's output.

@@ -144,6 +144,34 @@ fn a_query_that_failed_is_restarted_and_the_process_waits_for_those_that_were_st
 }
 
 #[test]
+fn a_pause_and_a_stop_hold_through_restarts_of_the_process() {
+    let (folder, running) = start();
+    running.until("the first row is out", || (folder.lines("quotients").len() == 1).then_some(()));
+    for (query, action, state) in [("sums", "pause", "paused"), ("files", "stop", "stopped")] {
+        assert_eq!(ask(&running, query, action), 202);
+        running.becomes(query, state);
+    }
+    running.stop();
+    folder.write("in/b.json", "{\"v\":50}\n");
+    let running = folder.start_pipeline(&[]);
+    running.says(r#"the query was paused by request, and stays so until it is resumed query="sums""#);
+    running.says(r#"the query was stopped by request, and stays so until it is restarted query="files""#);
+    running.becomes("sums", "paused");
+    assert_eq!(running.state_of("files"), "stopped");
+    running.client().write_all(b"{\"v\":1}\n").unwrap();
+    running.until("the other query goes on", || (folder.lines("out").len() == 1).then_some(()));
+    assert_eq!((running.stdout.all().len(), folder.lines("quotients").len()), (0, 1));
+    assert_eq!((ask(&running, "sums", "resume"), ask(&running, "files", "restart")), (202, 202));
+    running.prints(r#"{"total":1,"n":1}"#);
+    running.until("the file is read", || folder.lines("quotients").contains_key(r#"{"q":10}"#).then_some(()));
+    running.stop();
+    let running = folder.start_pipeline(&[]);
+    running.until("it is ready", || (running.get("/readyz").0 == 200).then_some(()));
+    let ended = running.stop();
+    assert!(!ended.stderr.contains("by request"), "{ended:?}");
+}
+
+#[test]
 fn what_another_site_may_have_sent_changes_nothing() {
     let (_folder, running) = start();
     let address = running.http();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use super::binary::{Ended, Folder};
 
@@ -158,10 +159,8 @@ fn a_query_reads_its_socket_lines_again_or_leaves_them_out() {
         assert!(shown.stdout.contains(part), "no {part:?} in:\n{}", shown.stdout);
     }
     let asked = set(&folder, "pass", "lines", &["--earliest"]);
-    assert!(
-        asked.code == 2 && asked.stderr.contains("move it? [y/N]") && asked.stderr.contains("nothing was changed"),
-        "{asked:?}"
-    );
+    assert!(asked.code == 2 && asked.stdout.contains("pass will read lines from"), "{asked:?}");
+    assert!(asked.stderr.contains("nothing was changed: standard input is no terminal"), "{asked:?}");
     assert_eq!(folder.run(&["offsets", "show", "checkpoint"]).stdout, shown.stdout);
 
     let moved = set(&folder, "pass", "lines", &["--earliest", "--yes"]);
@@ -242,4 +241,193 @@ fn offsets_of_a_running_process_and_of_unknown_names_are_refused() {
         assert!(ended.code == 75 && ended.stderr.contains("[FENCED]"), "{ended:?}");
     }
     running.stop();
+}
+
+/// Rows of files into files.
+const COPIED: &str = r#"
+checkpoint: checkpoint
+sources:
+  rows:
+    from: { file: { path: in } }
+    format: { json: { schema: "n BIGINT" } }
+queries:
+  copy:
+    sql: SELECT n FROM rows
+    trigger: available_now
+    to: { file: { path: out }, format: json }
+"#;
+
+/// Runs the command that an error ends with.
+pub(crate) fn take_the_way_out(folder: &Folder, ended: &Ended) -> Ended {
+    let command = ended.stderr.split('`').find(|text| text.starts_with("tidemill checkpoint accept ")).expect("a command");
+    let arguments: Vec<&str> = command.split_whitespace().skip(1).collect();
+    let refused = folder.run(&arguments);
+    refused.failed(2, &["nothing was changed: standard input is no terminal to ask at, so that --yes is needed"]);
+    folder.run(&[&arguments[..], &["--yes"]].concat())
+}
+
+/// Puts a root back as it was before `folder`'s next run.
+fn with_old_root(folder: &Folder, run: impl FnOnce()) {
+    let copied = Command::new("cp").arg("-r").args([folder.path("checkpoint"), folder.path("old")]).status();
+    assert!(copied.unwrap().success());
+    run();
+    fs::remove_dir_all(folder.path("checkpoint")).unwrap();
+    fs::rename(folder.path("old"), folder.path("checkpoint")).unwrap();
+}
+
+fn once_each(numbers: impl IntoIterator<Item = u64>) -> BTreeMap<String, usize> {
+    numbers.into_iter().map(|n| (format!("{{\"n\":{n}}}"), 1)).collect()
+}
+
+#[test]
+fn an_output_that_is_ahead_of_its_checkpoint_is_gone_on_with() {
+    let folder = Folder::with(COPIED);
+    let run = || assert_eq!(folder.start_pipeline(&[]).end().code, 0);
+    folder.write("in/1.json", "{\"n\":1}\n");
+    run();
+    with_old_root(&folder, || {
+        for n in 2..4 {
+            folder.write(&format!("in/{n}.json"), format!("{{\"n\":{n}}}\n"));
+            run();
+        }
+    });
+    let ended = folder.start_pipeline(&[]).end();
+    ended.failed(1, &["[SINK_AHEAD]", "already holds commit 2 where commit 1 should follow", "--query copy --sink file --at 3`"]);
+    assert_eq!(folder.lines("out"), once_each(1..4));
+    // Less than what is there is not enough, and more than the log knows is.
+    let short = ["checkpoint", "accept", "checkpoint", "--query", "copy", "--sink", "file", "--at"];
+    folder.run(&[&short[..], &["0", "--yes"]].concat()).failed(2, &["--at 1 or more"]);
+    assert_eq!(folder.run(&[&short[..], &["2", "--yes"]].concat()).code, 0);
+    let ended = folder.start_pipeline(&[]).end();
+    ended.failed(1, &["[SINK_AHEAD]", "--at 3`"]);
+    // Of what the old root does not know, one file is there to be read, and its rows are written once more, as the command says.
+    fs::remove_file(folder.path("in/3.json")).unwrap();
+    let accepted = take_the_way_out(&folder, &ended);
+    assert!(accepted.code == 0 && accepted.stdout.contains("is written once more if the sink has it already"), "{accepted:?}");
+    run();
+    let mut expected = once_each(1..4);
+    expected.insert("{\"n\":2}".to_owned(), 2);
+    assert_eq!(folder.lines("out"), expected);
+    folder.write("in/4.json", "{\"n\":4}\n");
+    run();
+    run();
+    expected.insert("{\"n\":4}".to_owned(), 1);
+    assert_eq!(folder.lines("out"), expected);
+    assert_eq!(verify(&folder).code, 0);
+}
+
+#[test]
+fn an_output_without_its_manifests_is_gone_on_with() {
+    let folder = Folder::with(COPIED);
+    let run = || assert_eq!(folder.start_pipeline(&[]).end().code, 0);
+    for n in 1..3 {
+        folder.write(&format!("in/{n}.json"), format!("{{\"n\":{n}}}\n"));
+        run();
+    }
+    fs::remove_dir_all(folder.path("out/_manifest")).unwrap();
+    folder.write("in/3.json", "{\"n\":3}\n");
+    let ended = folder.start_pipeline(&[]).end();
+    ended.failed(1, &["[MARKER_LOST]", "--query copy --sink file --at 2`"]);
+    assert_eq!(take_the_way_out(&folder, &ended).code, 0);
+    for _ in 0..2 {
+        run();
+        assert_eq!(folder.lines("out"), once_each(1..4), "nothing is lost, and nothing there twice");
+    }
+    // What was said was said once.
+    fs::remove_dir_all(folder.path("out/_manifest")).unwrap();
+    folder.start_pipeline(&[]).end().failed(1, &["[MARKER_LOST]", "--at 3`"]);
+}
+
+#[test]
+fn a_copy_goes_on_where_the_root_was_and_two_of_them_are_noticed() {
+    let folder = ran();
+    let copy = |arguments: &[&str]| folder.run(&[&["checkpoint", "copy", "checkpoint"], arguments].concat());
+    let before = contents(&folder.path("checkpoint"));
+    copy(&["backup"]).failed(2, &["nothing was changed: standard input is no terminal"]);
+    assert!(!folder.path("backup").exists());
+    let copied = copy(&["backup", "--yes"]);
+    assert!(copied.code == 0 && copied.stdout.contains("let one of the two go on"), "{copied:?}");
+    assert!(contents(&folder.path("checkpoint")) == before, "the root was changed");
+    copy(&["backup", "--yes"]).failed(2, &["backup is there already: a copy replaces nothing"]);
+    copy(&["checkpoint/backup", "--yes"]).failed(2, &["lie within each other"]);
+    assert!(!folder.path("backup/lock").exists());
+    assert_eq!(
+        folder.run(&["checkpoint", "verify", "backup"]).stdout,
+        verify(&folder).stdout.replace("checkpoint is", "backup is")
+    );
+
+    // The copy is run elsewhere, with new lines; the root that was left behind notices.
+    let running = folder.start_pipeline(&["--set", "checkpoint=backup"]);
+    running.client().write_all(b"{\"n\":3}\n").unwrap();
+    running.until("the new row is written", || (folder.lines("out").len() == 3).then_some(()));
+    let owned = folder.run(&["checkpoint", "copy", "backup", "other", "--yes"]);
+    owned.failed(75, &["[FENCED]", &format!("by process {}", running.id())]);
+    running.stop();
+    assert_eq!(folder.lines("out"), once_each(1..4), "each line once");
+    run_to_end(&folder).failed(1, &["[SINK_AHEAD]"]);
+    assert_eq!(folder.lines("out"), once_each(1..4));
+}
+
+/// The guide's pipeline of dead letters.
+const LETTERS: &str = r#"
+checkpoint: checkpoint
+sources:
+  transactions:
+    from: { file: { path: "in/*.json" } }
+    format: { json: { schema: "name STRING, amount DOUBLE" } }
+    on_malformed: drop
+queries:
+  totals:
+    sql: SELECT name, amount FROM transactions
+    trigger: available_now
+    to: { file: { path: out }, format: json }
+    dead_letter: { file: { path: bad }, format: json }
+"#;
+
+#[test]
+fn dead_letters_are_fed_back_once() {
+    let folder = Folder::with(LETTERS);
+    let run = |arguments: &[&str]| assert_eq!(folder.start_pipeline(arguments).end().code, 0);
+    folder.write("in/1.json", "{\"name\":\"ann\",\"amount\":2}\n{\"name\":\"bob\",\"amount\":\"3\"}\nno JSON at all\n");
+    run(&[]);
+    let redrive = |arguments: &[&str]| folder.run(&[&["redrive", "pipeline.yaml", "--query", "totals"], arguments].concat());
+    let before = folder.names();
+    for dry in [redrive(&["--dry-run"]), redrive(&[])] {
+        assert!(dry.stdout.starts_with("2 lines of the dead letters in "), "{dry:?}");
+        assert_eq!(folder.names(), before);
+    }
+    redrive(&[]).failed(2, &["nothing was changed: standard input is no terminal"]);
+    redrive(&["--source", "x"]).failed(2, &["there is no source x; there are: transactions"]);
+    folder.run(&["redrive", "pipeline.yaml", "--query", "x"]).failed(2, &["there is no query x"]);
+    redrive(&["--to", "bad/again"]).failed(2, &["lie within each other"]);
+
+    // Amounts are texts from now on, which is another query's row.
+    let done = redrive(&["--reason", "expected DOUBLE", "--yes"]);
+    assert!(done.code == 0 && done.stdout.contains("1 dead letters are not asked for\ndone: 1 lines are in "), "{done:?}");
+    let again = redrive(&["--reason", "expected DOUBLE", "--yes"]);
+    assert!(
+        again.code == 0 && again.stdout.starts_with("0 lines") && again.stdout.contains("1 lines were fed back before"),
+        "{again:?}"
+    );
+    run(&["--set", "sources.transactions.format.json.schema=name STRING, amount STRING"]);
+    let expected = [("{\"name\":\"ann\",\"amount\":2.0}", 1), ("{\"name\":\"bob\",\"amount\":\"3\"}", 1)];
+    assert_eq!(folder.lines("out"), expected.map(|(line, times)| (line.to_owned(), times)).into());
+    assert_eq!(redrive(&["--yes"]).code, 0);
+    run(&[]);
+    let letters = folder.lines("bad");
+    assert_eq!(letters.len(), 3, "what is no JSON is a dead letter once more: {letters:?}");
+    assert_eq!(folder.lines("out").len(), 2);
+}
+
+#[test]
+fn lines_of_csv_get_their_header_and_a_folder_that_can_be_named() {
+    let csv = LETTERS.replace("\"in/*.json\"", "in/1.csv").replace("json: { schema", "csv: { header: true, schema");
+    let folder = Folder::with(&csv);
+    folder.write("in/1.csv", "name,amount\nann,2\nbob,x\n");
+    assert_eq!(folder.start_pipeline(&[]).end().code, 0);
+    let redrive =
+        |arguments: &[&str]| folder.run(&[&["redrive", "pipeline.yaml", "--query", "totals", "--yes"], arguments].concat());
+    redrive(&[]).failed(2, &["source transactions reads no single folder: name a folder by --to"]);
+    assert_eq!(redrive(&["--to", "again"]).code, 0);
+    assert_eq!(folder.lines("again"), [("name,amount".to_owned(), 1), ("bob,x".to_owned(), 1)].into());
 }

@@ -11,9 +11,10 @@ use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use tempfile::TempDir;
 use tidemill::checkpoint::storage::LocalVfs;
-use tidemill::checkpoint::{BatchId, inspect};
+use tidemill::checkpoint::{BatchId, CheckpointRoot, inspect};
 use tidemill::engine::start::{Process, Resources};
 use tidemill::engine::{Step, StopAfter};
+use tidemill::maintenance::plan_accept;
 use tidemill::metrics::Metrics;
 use tidemill::state::rows_of_changelogs;
 use tidemill::{Result, pipeline};
@@ -108,6 +109,34 @@ fn every_row_comes_out_once_wherever_a_batch_is_cut_off() {
             assert!(stopped.load(Ordering::SeqCst), "batch {batch} never got to {step}");
             run(folder.path(), StopAfter::default()).unwrap();
             assert_whole(folder.path(), &format!("after a stop at {step} of batch {batch}"));
+        }
+    }
+}
+
+#[test]
+fn the_output_of_a_decided_batch_is_written_unless_a_person_says_that_it_is_in() {
+    for (at, is_written) in [(2, true), (3, false)] {
+        let folder = TempDir::new().unwrap();
+        write_pipeline(folder.path());
+        run(folder.path(), once(2, Step::Prepared).0).expect_err("the run is cut off");
+        fs::remove_dir_all(folder.path().join("out/json/_manifest")).unwrap();
+        let lost = run(folder.path(), StopAfter::default()).unwrap_err();
+        assert_eq!((lost.condition(), lost.fact("at")), (Some("MARKER_LOST"), Some("2")), "{}", lost.chain());
+        let root = CheckpointRoot::open(LocalVfs::shared(), folder.path().join("checkpoint")).unwrap();
+        plan_accept(&root, "pass", lost.fact("sink").unwrap(), at).unwrap().apply(&root).unwrap();
+        drop(root);
+        // What was said holds through a crash before the other sink has the batch.
+        run(folder.path(), once(2, Step::FirstSinkCommitted).0).expect_err("the run is cut off");
+        run(folder.path(), StopAfter::default()).unwrap();
+        if is_written {
+            assert_whole(folder.path(), "after it was accepted");
+        } else {
+            let expected: BTreeMap<_, _> = (0..FILES * 5)
+                .filter(|id| id / 5 != 2)
+                .map(|id| (format!("{{\"id\":{id},\"k\":\"k{}\"}}", id % 5 % 2), 1))
+                .collect();
+            assert_eq!(lines(&folder.path().join("out/json")), expected);
+            assert_eq!(lines(&folder.path().join("out/csv")).len(), FILES * 5);
         }
     }
 }

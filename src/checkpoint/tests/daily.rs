@@ -61,6 +61,42 @@ fn a_sink_that_was_idle_for_long_keeps_its_number() {
 }
 
 #[test]
+fn what_a_person_said_of_a_sink_holds_until_it_commits() {
+    let vfs = FaultVfs::default();
+    let (mut checkpoint, _) = open(&vfs).expect("a new checkpoint");
+    checkpoint.planned(&plan(0)).expect("a plan");
+    checkpoint.prepared(&PreparedBatch { state: Vec::new(), ..prepared(0) }).expect("a batch");
+    checkpoint.committed(BatchId(0), json!(null)).expect("a commit");
+    checkpoint.accept("console", 7).expect("notes it");
+    let refused = checkpoint.accept("console", 6).expect_err("it cannot go back");
+    assert!(refused.message().contains("said to stand before commit 7"), "{refused:?}");
+    for n in 1..60 {
+        checkpoint.planned(&plan(n)).expect("a plan");
+        checkpoint.prepared(&PreparedBatch { outputs: Vec::new(), state: Vec::new(), ..prepared(n) }).expect("a batch");
+        checkpoint.committed(BatchId(n), json!(null)).expect("a commit");
+        checkpoint.retain(3).expect("retention");
+    }
+    drop(checkpoint);
+    let found = inspect(&vfs.shared(), Path::new(ROOT), QUERY).expect("inspects");
+    assert!(found.frames.iter().all(|frame| frame.kind != "accepted"), "its segment is gone");
+    assert_eq!((found.recovered.sink_numbers["console"], found.recovered.accepted["console"]), (7, 7));
+
+    let (mut checkpoint, _) = open(&vfs).expect("reopens");
+    checkpoint.planned(&plan(60)).expect("a plan");
+    let wrong = PreparedBatch { state: Vec::new(), ..prepared(60) };
+    assert!(checkpoint.prepared(&wrong).is_err(), "the numbers of before are over");
+    let output = StagedOutput { sink: "console".to_owned(), number: 7, bytes: "x".into() };
+    checkpoint.prepared(&PreparedBatch { outputs: vec![output], state: Vec::new(), ..prepared(60) }).expect("a batch");
+    drop(checkpoint);
+    let (mut checkpoint, found) = open(&vfs).expect("reopens");
+    assert_eq!(found.accepted["console"], 7, "it is not in yet");
+    checkpoint.committed(BatchId(60), json!(null)).expect("a commit");
+    drop(checkpoint);
+    let (_, found) = open(&vfs).expect("reopens");
+    assert_eq!((found.sink_numbers["console"], found.accepted.len()), (8, 0));
+}
+
+#[test]
 fn many_restarts_keep_little() {
     let vfs = FaultVfs::default();
     let mut progress = Progress::default();

@@ -30,7 +30,15 @@ fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
 fn check(format: ConsoleFormat, rows: &RecordBatch, expected: Expect) {
     let captured = Captured::default();
     let mut console = Console::new("q", format, "UTC", Box::new(captured.clone()));
-    let id = CommitId { query_id: "0".into(), sink: "console".into(), number: 0, batch_id: 7, batch_time_us: 0, crc32c: 0 };
+    let id = CommitId {
+        query_id: "0".into(),
+        sink: "console".into(),
+        number: 0,
+        batch_id: 7,
+        batch_time_us: 0,
+        crc32c: 0,
+        is_accepted: false,
+    };
     futures::executor::block_on(async {
         console.open(&rows.schema()).await.unwrap();
         let staged = console.stage(std::slice::from_ref(rows)).unwrap();

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::container::{Staged, StagedFile};
 use crate::checkpoint::storage::{Publish, Vfs, publish};
-use crate::error::{Error, ErrorKind, Result};
-use crate::sink::{CommitId, Contains};
+use crate::error::{Error, Result};
+use crate::sink::{CommitId, Contains, marker_lost};
 
 const STAGING: &str = ".staging";
 const MANIFESTS: &str = "_manifest";
@@ -51,8 +51,8 @@ pub(super) fn contains(vfs: &dyn Vfs, dir: &Path, id: &CommitId) -> Result<Conta
     let entries = vfs.list(&dir.join(MANIFESTS))?;
     let numbers: BTreeSet<u64> = entries.iter().filter_map(|entry| number(&entry.name)).collect();
     let is_there = numbers.contains(&id.number);
-    if numbers.last().is_some_and(|last| *last > id.number) {
-        return Ok(Contains::Ahead);
+    if let Some(last) = numbers.last().filter(|last| **last > id.number) {
+        return Ok(Contains::Ahead(*last));
     }
     // The newest one vouches for the others.
     let newest = if is_there { Some(id.number) } else { id.number.checked_sub(1) };
@@ -63,6 +63,8 @@ pub(super) fn contains(vfs: &dyn Vfs, dir: &Path, id: &CommitId) -> Result<Conta
         Some(found) if found.query_id == id.query_id && found.sink == id.sink && found.number == newest => {
             Ok(if is_there { Contains::Yes } else { Contains::No })
         }
+        _ if is_there => Err(occupied(&path, id)),
+        _ if id.is_accepted => Ok(Contains::No),
         _ => Ok(Contains::MarkerLost),
     }
 }
@@ -91,7 +93,7 @@ pub(super) fn commit(vfs: &dyn Vfs, dir: &Path, id: &CommitId, staged: &Staged) 
     }
     for (temporary, path, file) in &moves {
         if vfs.move_new(temporary, path)? == Publish::AlreadyThere {
-            check_same(vfs, path, file)?;
+            check_same(vfs, path, file, id)?;
             vfs.remove(temporary)?;
         }
     }
@@ -109,24 +111,21 @@ fn publish_manifest(vfs: &dyn Vfs, dir: &Path, id: &CommitId, manifest: &Manifes
     match publish(vfs, &path, &text)? {
         Publish::Created => Ok(()),
         Publish::AlreadyThere if vfs.read(&path)?.is_some_and(|found| found == text) => vfs.sync_dir(&dir.join(MANIFESTS)),
-        Publish::AlreadyThere => Err(occupied(&path)),
+        Publish::AlreadyThere => Err(occupied(&path, id)),
     }
 }
 
 /// A file that is already there must be the one that the crash before left.
-fn check_same(vfs: &dyn Vfs, path: &Path, file: &StagedFile) -> Result<()> {
+fn check_same(vfs: &dyn Vfs, path: &Path, file: &StagedFile, id: &CommitId) -> Result<()> {
     match vfs.read(path)? {
         Some(found) if found.len() == file.bytes.len() && crc32c::crc32c(&found) == file.crc32c => Ok(()),
-        _ => Err(occupied(path)),
+        _ => Err(occupied(path, id)),
     }
 }
 
-fn occupied(path: &Path) -> Error {
-    Error::spark(
-        ErrorKind::Corrupt,
-        "MARKER_LOST",
-        format!("{} is there with other contents, so this commit was made before with another outcome", path.display()),
-    )
+fn occupied(path: &Path, id: &CommitId) -> Error {
+    let message = format!("{} is there with other contents, so this commit was made before with another outcome", path.display());
+    marker_lost(message, &id.sink, id.number + 1)
 }
 
 fn manifest_path(dir: &Path, id: &CommitId) -> PathBuf {

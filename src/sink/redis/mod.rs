@@ -222,7 +222,7 @@ impl Marked {
                 // In part.
                 Contains::Yes => Contains::No,
                 // The one before it was never finished, although the log says so.
-                Contains::No if mark.query_id == id.query_id => Contains::MarkerLost,
+                Contains::No if mark.query_id == id.query_id && !id.is_accepted => Contains::MarkerLost,
                 other => other,
             },
             _ => contains,

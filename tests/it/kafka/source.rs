@@ -127,6 +127,45 @@ fn a_query_begins_where_it_is_told_to() {
 }
 
 #[test]
+fn a_query_is_moved_to_where_the_cluster_says() {
+    let broker = Broker::shared();
+    let topic = broker.topic(2);
+    for (at, time) in [1000, 2000, 3000].into_iter().enumerate() {
+        for partition in 0..2 {
+            let value = format!("{{\"id\":{}}}", at * 10 + partition);
+            broker.tell(&["send", "-", &topic, &partition.to_string(), &time.to_string(), "-", &value]);
+        }
+    }
+    let all = [0u64, 1, 10, 11, 20, 21];
+    let folder = printing(&earliest(broker, &format!("subscribe: {topic}")), "SELECT id FROM t", AVAILABLE);
+    assert_eq!(ids(&run(&folder).stdout), all);
+    let set =
+        |to: &[&str]| folder.run(&[&["offsets", "set", "checkpoint", "--query", "q", "--source", "t", "--yes"], to].concat());
+    set(&["--earliest"]).failed(2, &["nothing of source t is kept under the root", "name the pipeline by --file"]);
+    set(&["--offset", "{}", "--file", "pipeline.yaml"]).failed(2, &["a cluster is not asked for an offset"]);
+    let then_reads = |to: &[&str]| {
+        let ended = set(&[to, &["--file", "pipeline.yaml"]].concat());
+        assert_eq!(ended.code, 0, "{ended:?}");
+        ids(&run(&folder).stdout)
+    };
+    assert_eq!(then_reads(&["--time", "1970-01-01T00:00:01.500Z"]), all[2..]);
+    assert_eq!(then_reads(&["--time", "1970-01-01T00:00:02Z"]), all[2..]);
+    assert_eq!(then_reads(&["--time", "1970-01-01T00:00:02.000001Z"]), all[4..]);
+    assert_eq!(then_reads(&["--time", "1970-01-01T00:00:09Z"]), [0u64; 0]);
+    assert_eq!(set(&["--earliest", "--file", "pipeline.yaml"]).code, 0);
+    assert_eq!(then_reads(&["--latest"]), [0u64; 0]);
+    assert_eq!(then_reads(&["--earliest"]), all);
+
+    // A topic that was made again: the error's command goes on with the new one.
+    broker.tell(&["delete", &topic]);
+    broker.tell(&["create", &topic, "1"]);
+    broker.fill(&topic, 1, 30, 3);
+    let ended = folder.start_pipeline(&[]).end();
+    ended.failed(1, &["TOPIC_RECREATED", "--query q --source t --earliest --file FILE`"]);
+    assert_eq!(then_reads(&["--earliest"]), [30, 31, 32]);
+}
+
+#[test]
 fn a_restart_goes_on_exactly_where_the_last_run_ended() {
     let broker = Broker::shared();
     let topic = broker.filled(3, 50);

@@ -33,7 +33,8 @@ async fn adding(server: &Server, p: &str, chunk_size: usize, count: usize) -> (R
 
 fn commit(query: char, number: u64, staged: &Bytes) -> CommitId {
     let query_id = query.to_string().repeat(32);
-    CommitId { query_id, sink: "redis".into(), number, batch_id: number, batch_time_us: 0, crc32c: crc32c(staged) }
+    let crc32c = crc32c(staged);
+    CommitId { query_id, sink: "redis".into(), number, batch_id: number, batch_time_us: 0, crc32c, is_accepted: false }
 }
 
 /// Any checksum will do.
@@ -60,17 +61,25 @@ async fn a_commit_is_done_once_however_often_and_by_whomever() {
     other.commit(&commit('a', 1, &staged), &staged).await.unwrap();
     assert_eq!(sum(server, &p), 20);
     // Who is behind, has other rows, or has skipped some, is told.
-    assert_eq!(one.contains(&first).await.unwrap(), Contains::Ahead);
+    assert_eq!(one.contains(&first).await.unwrap(), Contains::Ahead(1));
     let late = one.commit(&first, &staged).await.unwrap_err();
     assert_eq!((late.kind(), late.condition()), (ErrorKind::Corrupt, Some("SINK_AHEAD")));
     let other_rows = CommitId { crc32c: 1, ..commit('a', 1, &staged) };
-    assert_eq!(one.contains(&other_rows).await.unwrap(), Contains::Ahead);
+    assert_eq!(one.contains(&other_rows).await.unwrap(), Contains::Ahead(1));
     assert_eq!(one.contains(&commit('a', 3, &staged)).await.unwrap(), Contains::MarkerLost);
     // A new checkpoint takes over, and the old one's process notices.
     other.commit(&commit('b', 0, &staged), &staged).await.unwrap();
     let fenced = one.commit(&commit('a', 2, &staged), &staged).await.unwrap_err();
     assert_eq!((fenced.kind(), fenced.condition()), (ErrorKind::Corrupt, Some("MARKER_LOST")));
     assert_eq!(sum(server, &p), 30);
+    // Unless a person says that it goes on there; the other one is behind then.
+    assert_eq!(fenced.fact("at"), Some("2"));
+    let accepted = CommitId { is_accepted: true, ..commit('a', 2, &staged) };
+    for _ in 0..2 {
+        one.commit(&accepted, &staged).await.unwrap();
+    }
+    assert_eq!((sum(server, &p), one.contains(&commit('a', 3, &staged)).await.unwrap()), (40, Contains::No));
+    assert_eq!(other.contains(&commit('b', 1, &staged)).await.unwrap(), Contains::MarkerLost);
 }
 
 #[tokio::test]

@@ -28,6 +28,7 @@ fn id(number: u64) -> CommitId {
         batch_id: number + 3,
         batch_time_us: 1_700_000,
         crc32c: 0,
+        is_accepted: false,
     }
 }
 
@@ -175,17 +176,25 @@ fn the_manifests_tell_what_is_in() {
     for number in 0..3 {
         commit(&mut sink, number).expect("commits");
     }
-    check(&id(1), Contains::Ahead);
+    check(&id(1), Contains::Ahead(2));
     check(&id(2), Contains::Yes);
     check(&id(3), Contains::No);
     check(&id(4), Contains::MarkerLost);
+    let accepted = |number| CommitId { is_accepted: true, ..id(number) };
+    check(&accepted(1), Contains::Ahead(2));
+    check(&accepted(2), Contains::Yes);
+    check(&accepted(4), Contains::No);
     // A checkpoint that starts over, and a sink under another name, have series of their own.
     check(&CommitId { query_id: "other".to_owned(), ..id(0) }, Contains::No);
     check(&CommitId { sink: "copy".to_owned(), ..id(0) }, Contains::No);
     let newest = vfs.files().into_iter().rfind(|path| path.starts_with("/out/_manifest")).expect("a manifest");
     vfs.damage(&newest, |bytes| bytes.truncate(20)).expect("is there");
-    check(&id(2), Contains::MarkerLost);
     check(&id(3), Contains::MarkerLost);
+    check(&accepted(3), Contains::No);
+    for id in [id(2), accepted(2)] {
+        let error = block_on(opened(&vfs).contains(&id)).expect_err("a manifest that says nothing");
+        assert_eq!((error.condition(), error.fact("at")), (Some("MARKER_LOST"), Some("3")));
+    }
 }
 
 #[test]
