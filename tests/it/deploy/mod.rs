@@ -1,8 +1,10 @@
 //! What Tidemill is deployed with: the image, compose.yaml, the unit of systemd, and the stack without containers.
 
+mod compose;
 mod image;
 mod stack;
 mod unit;
+mod yaml;
 
 use std::fs;
 use std::path::{Path, PathBuf};
