@@ -11,6 +11,7 @@ mod inspect;
 mod logging;
 mod offsets;
 mod redrive;
+mod open_files;
 mod run;
 mod schema;
 mod status_line;

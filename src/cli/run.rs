@@ -19,6 +19,7 @@ use tracing::{info, warn};
 
 use super::FileArguments;
 use super::logging::LogArguments;
+use super::open_files;
 use super::status_line::StatusLine;
 
 /// Arguments of `run`.
@@ -102,6 +103,7 @@ impl ServiceArguments {
         let guard = self.guard(&pipeline)?;
         let status = StatusLine::new(self.quiet);
         self.log.start(&status)?;
+        open_files::allow_many(pipeline.limits.connections_max);
         let (compute, io) = (compute_runtime()?, io_runtime()?);
         let stop = CancellationToken::new();
         prepare(&io, &stop)?;
