@@ -169,7 +169,7 @@ pub async fn plan_all(pipeline: &Pipeline) -> Result<Vec<PlannedQuery>> {
         }
     }
     match (refused.len(), refused.pop()) {
-        (_, None) => Ok(planned),
+        (_, None) => one_reader_where_files_go(pipeline, &planned).map(|()| planned),
         (1, Some(error)) => Err(error),
         // All at once, as with the problems of the file itself.
         (count, Some(last)) => {
@@ -178,6 +178,24 @@ pub async fn plan_all(pipeline: &Pipeline) -> Result<Vec<PlannedQuery>> {
             Err(Error::new(kind, format!("{count} queries cannot run:\n  {}", lines.join("\n  "))))
         }
     }
+}
+
+/// Refuses to clean up files that several queries read: each goes at its own pace, and the first one to be done with a file would take it
+/// away from the others, which would never know of it.
+fn one_reader_where_files_go(pipeline: &Pipeline, planned: &[PlannedQuery]) -> Result<()> {
+    let cleans = |source: &&SourceSpec| matches!(&source.connector, SourceConnector::File(file) if file.clean_source != pipeline::CleanSource::Off);
+    for source in pipeline.sources.iter().filter(cleans) {
+        let reads = |query: &&PlannedQuery| query.plan.scans().iter().any(|scan| scan.source == source.name);
+        let readers: Vec<_> = planned.iter().filter(reads).map(PlannedQuery::name).collect();
+        if readers.len() > 1 {
+            let (name, readers) = (&source.name, readers.join(" and "));
+            return Err(Error::config(format!(
+                "source {name:?} has clean_source and is read by the queries {readers}: the first to be done with a file would take it away from \
+                 the others; leave clean_source off, or let one query write to several sinks"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Everything that the queries of `pipeline` may name; reads its static tables.

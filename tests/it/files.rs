@@ -65,3 +65,24 @@ fn the_row_that_fails_a_batch_is_named_by_its_place_in_the_file() {
         assert!(ended.stderr.contains(&part), "no {part:?} in:\n{}", ended.stderr);
     }
 }
+
+#[test]
+fn files_that_two_queries_read_are_not_cleaned_up() {
+    let file = |clean: &str, second: &str| {
+        Folder::with(&format!(
+            "version: 1\nname: files\ncheckpoint: checkpoint\nsources:\n  t:\n    from: {{ file: {{ path: in, clean_source: {clean} }} }}\n  \
+             other:\n    from: {{ file: {{ path: in }} }}\nviews:\n  lines: {{ sql: SELECT value FROM t }}\nqueries:\n  a:\n    \
+             sql: SELECT value FROM t\n    to: {{ discard: {{}} }}\n  b:\n    sql: SELECT value FROM {second}\n    to: {{ discard: {{}} }}\n"
+        ))
+    };
+    for (clean, second, is_right) in [("delete", "lines", false), ("delete", "other", true), ("off", "t", true)] {
+        let folder = file(clean, second);
+        fs::create_dir(folder.path("in")).unwrap();
+        let ended = folder.run(&["check", "pipeline.yaml"]);
+        if is_right {
+            assert_eq!(ended.code, 0, "{clean}, {second}: {ended:?}");
+        } else {
+            ended.failed(2, &["source \"t\" has clean_source and is read by the queries a and b"]);
+        }
+    }
+}
