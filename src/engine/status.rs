@@ -29,7 +29,7 @@ pub enum QueryState {
 pub(super) const STATES: [&str; 6] = ["starting", "running", "paused", "held", "stopped", "failed"];
 
 /// A query's status as the service shows it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct QueryStatus {
     /// The query's name.
@@ -51,7 +51,7 @@ pub struct QueryStatus {
 }
 
 /// A sink as status shows it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SinkStatus {
     /// The sink's name.
     pub name: String,

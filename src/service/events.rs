@@ -11,14 +11,15 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::Service;
-use crate::engine::progress::Progress;
-use crate::engine::status::QueryMonitor;
+use crate::engine::phases::Phases;
+use crate::engine::progress::{Ledger, Progress};
+use crate::engine::status::{QueryMonitor, QueryStatus};
 
 /// How often is looked for changes.
 const EVERY: Duration = Duration::from_millis(250);
@@ -62,9 +63,46 @@ struct Follower {
 
 /// What a follower knows of a query.
 struct Sent {
-    status: Value,
+    status: QueryStatus,
     pushed: u64,
     glance: u64,
+}
+
+/// What an event says. It is written from these as text at once: with many pages open that is what they cost.
+#[derive(Serialize)]
+struct Event {
+    now: i64,
+    queries: Vec<Change>,
+    #[serde(flatten)]
+    about: Option<About>,
+}
+
+/// What only the first event says.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct About {
+    pipeline: String,
+    version: &'static str,
+    is_insecure: bool,
+}
+
+/// What is new of a query.
+#[derive(Serialize)]
+struct Change {
+    name: String,
+    batches: Vec<Batch>,
+    pushed: u64,
+    totals: Ledger,
+    status: QueryStatus,
+    #[serde(flatten)]
+    rows: Option<Rows>,
+}
+
+/// Newest rows of a query, as text.
+#[derive(Serialize)]
+struct Rows {
+    results: Value,
+    malformed: Value,
 }
 
 impl Follower {
@@ -77,16 +115,17 @@ impl Follower {
             }
             let is_first = self.sent.is_empty();
             let service = self.service.clone();
-            let changed: Vec<Value> = service.inner.queries.iter().filter_map(|query| self.changes(query)).collect();
-            if is_first || !changed.is_empty() {
+            let queries: Vec<Change> = service.inner.queries.iter().filter_map(|query| self.changes(query)).collect();
+            if is_first || !queries.is_empty() {
                 self.silence = 0;
-                let mut event = json!({ "now": chrono::Utc::now().timestamp_millis(), "queries": changed });
-                if is_first {
-                    event["pipeline"] = json!(service.inner.pipeline);
-                    event["version"] = json!(env!("CARGO_PKG_VERSION"));
-                    event["isInsecure"] = json!(service.inner.access.is_insecure());
-                }
-                return Some(format!("data: {event}\n\n"));
+                let about = is_first.then(|| About {
+                    pipeline: service.inner.pipeline.clone(),
+                    version: env!("CARGO_PKG_VERSION"),
+                    is_insecure: service.inner.access.is_insecure(),
+                });
+                let event = Event { now: chrono::Utc::now().timestamp_millis(), queries, about };
+                // Numbers, texts and names only: that always works.
+                return serde_json::to_string(&event).ok().map(|event| format!("data: {event}\n\n"));
             }
             self.silence += 1;
             if self.silence >= SILENCE {
@@ -97,12 +136,10 @@ impl Follower {
     }
 
     /// What is new of a query since the last event.
-    fn changes(&mut self, query: &QueryMonitor) -> Option<Value> {
+    fn changes(&mut self, query: &QueryMonitor) -> Option<Change> {
         let status = query.status();
-        let name = status.name.clone();
-        let is_selected = self.selected.as_ref() == Some(&name);
-        let status = json!(status);
-        let sent = self.sent.get(&name);
+        let is_selected = self.selected.as_ref() == Some(&status.name);
+        let sent = self.sent.get(&status.name);
         let seen = sent.map_or(0, |sent| sent.pushed);
         let most = match (sent, is_selected) {
             (None, _) => BATCHES_FIRST,
@@ -115,33 +152,48 @@ impl Follower {
         if !is_status_new && !is_glance_new && query.progress().pushed() == seen {
             return None;
         }
-        let (batches, pushed, totals) = query.progress().since(seen, most, batch);
-        let mut change = json!({ "name": name, "batches": batches, "pushed": pushed, "totals": totals, "status": status });
-        if is_glance_new {
-            change["results"] = json!(query.glance().results());
-            change["malformed"] = json!(query.glance().malformed());
-        }
-        self.sent.insert(name, Sent { status, pushed, glance });
-        Some(change)
+        let (batches, pushed, totals) = query.progress().since(seen, most, Batch::of);
+        let rows = is_glance_new
+            .then(|| Rows { results: json!(query.glance().results()), malformed: json!(query.glance().malformed()) });
+        let name = status.name.clone();
+        self.sent.insert(name.clone(), Sent { status: status.clone(), pushed, glance });
+        Some(Change { name, batches, pushed, totals, status, rows })
     }
 }
 
 /// One batch, as short as the page needs it.
-fn batch(progress: &Progress) -> Value {
-    let rows: u64 = progress.state_operators.iter().map(|operator| operator.num_rows_total).sum();
-    let bytes: u64 = progress.state_operators.iter().map(|operator| operator.memory_used_bytes).sum();
-    json!({
-        "id": progress.batch_id,
-        "at": progress.timestamp,
-        "ms": progress.batch_duration,
-        "phases": progress.phases,
-        "in": progress.num_input_rows,
-        "out": progress.ledger.rows_emitted,
-        "inPerSecond": progress.input_rows_per_second,
-        "triggerLagMs": progress.trigger_lag_ms,
-        "watermarkLagMs": progress.watermark_lag_ms,
-        "stateRows": rows,
-        "stateBytes": bytes,
-        "isStateful": !progress.state_operators.is_empty(),
-    })
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Batch {
+    id: u64,
+    at: String,
+    ms: u64,
+    phases: Option<Phases>,
+    r#in: u64,
+    out: u64,
+    in_per_second: f64,
+    trigger_lag_ms: Option<u64>,
+    watermark_lag_ms: Option<i64>,
+    state_rows: u64,
+    state_bytes: u64,
+    is_stateful: bool,
+}
+
+impl Batch {
+    fn of(progress: &Progress) -> Self {
+        Self {
+            id: progress.batch_id,
+            at: progress.timestamp.clone(),
+            ms: progress.batch_duration,
+            phases: progress.phases,
+            r#in: progress.num_input_rows,
+            out: progress.ledger.rows_emitted,
+            in_per_second: progress.input_rows_per_second,
+            trigger_lag_ms: progress.trigger_lag_ms,
+            watermark_lag_ms: progress.watermark_lag_ms,
+            state_rows: progress.state_operators.iter().map(|operator| operator.num_rows_total).sum(),
+            state_bytes: progress.state_operators.iter().map(|operator| operator.memory_used_bytes).sum(),
+            is_stateful: !progress.state_operators.is_empty(),
+        }
+    }
 }
