@@ -18,6 +18,12 @@ use tempfile::TempDir;
 /// Longest wait for anything: far beyond what a debug build on a busy machine needs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The binary: ours, or the one that `TIDEMILL_BINARY` names.
+fn program() -> PathBuf {
+    let named = std::env::var_os("TIDEMILL_BINARY").map(|path| Path::new(env!("CARGO_MANIFEST_DIR")).join(path));
+    named.unwrap_or_else(|| env!("CARGO_BIN_EXE_tidemill").into())
+}
+
 /// A temporary folder in which the binary runs.
 pub(crate) struct Folder(TempDir);
 
@@ -108,8 +114,16 @@ impl Folder {
 
     /// Starts a command with these environment variables.
     pub(crate) fn start_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Running {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
+        let mut command = Command::new(program());
         command.args(arguments).envs(environment.iter().copied()).current_dir(self.0.path());
+        Running::of(command)
+    }
+
+    /// Like [`Folder::start_pipeline`], by another program, to whose arguments the command's are added.
+    pub(crate) fn start_pipeline_by(&self, starter: &[&str], arguments: &[&str]) -> Running {
+        let mut command = Command::new(starter[0]);
+        command.args(&starter[1..]).arg(program()).args(["run", "pipeline.yaml", "--http", "127.0.0.1:0"]).args(arguments);
+        command.current_dir(self.0.path());
         Running::of(command)
     }
 }
@@ -233,6 +247,11 @@ impl Running {
     /// Where its socket source listens.
     pub(crate) fn listening(&self) -> SocketAddr {
         address_in(&self.says("listening"), "address")
+    }
+
+    /// The same of one source among several.
+    pub(crate) fn listening_for(&self, source: &str) -> SocketAddr {
+        address_in(&self.says(&format!("listening source=\"{source}\"")), "address")
     }
 
     /// A connection to the socket source.

@@ -35,3 +35,4 @@ mod bounded_jobs;
 mod python;
 mod deploy;
 mod monitoring;
+mod load;
