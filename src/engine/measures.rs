@@ -252,3 +252,105 @@ impl QueryMetrics {
         self.rows_dropped("malformed", 0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::source::{PartitionAhead, PartitionTimes};
+
+    /// The samples whose line holds `part`, without their name.
+    fn samples(metrics: &Metrics, part: &str) -> Vec<String> {
+        let text = metrics.render().unwrap();
+        let lines = text.lines().filter(|line| !line.starts_with('#') && line.contains(part));
+        lines.map(|line| line.split_once('{').map_or(line, |(_, rest)| rest).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_state_is_one_of_all_and_goes_with_the_query() {
+        let (metrics, monitor) = (Metrics::new().unwrap(), QueryMonitor::new("q"));
+        metrics.watch_query("p", &monitor);
+        let now = || {
+            let all = samples(&metrics, "tidemill_query_state");
+            let one: Vec<_> = all.iter().filter(|line| line.ends_with(" 1")).collect();
+            assert_eq!((all.len(), one.len()), (6, 1), "{all:?}");
+            one[0].rsplit('"').nth(1).unwrap().to_owned()
+        };
+        assert_eq!(now(), "starting");
+        monitor.running("Getting offsets", true);
+        assert_eq!(now(), "running");
+        monitor.paused("nobody answers".to_owned());
+        assert_eq!(now(), "paused");
+        monitor.holding();
+        assert_eq!(now(), "held");
+        monitor.ended(Some("division by zero".to_owned()));
+        assert_eq!(now(), "failed");
+        monitor.ended(None);
+        assert_eq!(now(), "stopped");
+        drop(monitor);
+        assert_eq!(samples(&metrics, "tidemill_query_state"), [""; 0]);
+    }
+
+    #[test]
+    fn a_failure_is_counted_by_its_condition_or_its_sort() {
+        let metrics = Metrics::new().unwrap();
+        let query = metrics.query("p", "q");
+        query.failed(&Error::spark(ErrorKind::Data, "DIVIDE_BY_ZERO", "division by zero"));
+        query.failed(&Error::new(ErrorKind::Storage, "a file").because(std::io::Error::other("no")));
+        let of = |condition: &str| format!("condition=\"{condition}\",pipeline=\"p\",query=\"q\"}} 1");
+        assert_eq!(samples(&metrics, "tidemill_query_failures"), [of("DIVIDE_BY_ZERO"), of("STORAGE")]);
+    }
+
+    #[test]
+    fn a_source_that_is_opened_anew_goes_on_counting() {
+        let metrics = Metrics::new().unwrap();
+        let lines = |expected: &str| {
+            let line = format!("pipeline=\"p\",source=\"s\"}} {expected}");
+            assert_eq!(samples(&metrics, "tidemill_source_received_lines_total"), [line]);
+        };
+        let first = Arc::<SourceStats>::default();
+        metrics.add_source("p", "s", first.clone(), (10, 20));
+        first.lines_received.store(5, Ordering::Relaxed);
+        lines("5");
+        first.lines_received.store(7, Ordering::Relaxed);
+        drop(first);
+        lines("7");
+        let second = Arc::<SourceStats>::default();
+        metrics.add_source("p", "s", second.clone(), (10, 20));
+        second.lines_received.store(2, Ordering::Relaxed);
+        lines("9");
+        lines("9");
+        assert!(samples(&metrics, "tidemill_source_connections_limit")[0].ends_with(" 10"));
+        assert!(samples(&metrics, "tidemill_ingest_log_limit_bytes")[0].ends_with(" 20"));
+    }
+
+    #[test]
+    fn lag_goes_with_the_partition_and_with_the_source() {
+        let (metrics, stats, times) = (Metrics::new().unwrap(), Arc::<SourceStats>::default(), Arc::<PartitionTimes>::default());
+        metrics.add_lag("p", "q", "s", stats.clone());
+        let planned = |partitions: std::ops::Range<i32>| {
+            let one = |partition| PartitionAhead {
+                topic: "t".to_owned(),
+                partition,
+                offsets: 3,
+                left: 1,
+                times: (partition == 0).then(|| times.clone()),
+            };
+            stats.set_ahead(serde_json::Value::Null, partitions.map(one).collect());
+        };
+        let counts = |name: &str| {
+            samples(&metrics, name).iter().map(|line| line.rsplit_once(' ').unwrap().1.to_owned()).collect::<Vec<_>>()
+        };
+        planned(0..2);
+        times.read(SystemClock.now_us() / 1000 - 90_000);
+        assert_eq!(counts("tidemill_source_lag_offsets"), ["3", "3"]);
+        let seconds = counts("tidemill_source_lag_seconds");
+        assert!(seconds.len() == 1 && (90.0..1000.0).contains(&seconds[0].parse::<f64>().unwrap()), "{seconds:?}");
+        stats.committed();
+        assert_eq!(counts("tidemill_source_lag_offsets"), ["1", "1"]);
+        planned(1..2);
+        assert_eq!((counts("tidemill_source_lag_offsets").len(), counts("tidemill_source_lag_seconds").len()), (1, 0));
+        drop(stats);
+        assert_eq!(counts("tidemill_source_lag"), [""; 0]);
+    }
+}

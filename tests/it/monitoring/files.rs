@@ -94,6 +94,9 @@ fn promtool_finds_nothing_wrong_and_alerts_fire_on_made_up_series() {
     let rules = root().join("deploy/prometheus/alerts.yml").display().to_string();
     let (is_fine, said) = promtool(&["check", "rules", &rules], "");
     assert!(is_fine && said.contains(&format!("{} rules found", alerts().len())), "{said}");
+    let config = root().join("deploy/prometheus/prometheus.yml").display().to_string();
+    let (is_fine, said) = promtool(&["check", "config", &config], "");
+    assert!(is_fine && said.contains("1 rule files found"), "{said}");
     let tests = root().join("tests/it/monitoring/alerts_test.yml").display().to_string();
     let (is_fine, said) = promtool(&["test", "rules", &tests], "");
     assert!(is_fine, "{said}");

@@ -92,13 +92,14 @@ impl Prometheus {
     fn scraping(target: SocketAddr) -> Self {
         let folder = Folder::new();
         folder.write("alerts.yml", in_seconds(&rules()));
-        folder.write(
-            "prometheus.yml",
-            format!(
-                "global: {{ scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms }}\nrule_files: [ alerts.yml ]\n\
-                 scrape_configs:\n  - job_name: tidemill\n    static_configs: [ {{ targets: [ \"{target}\" ] }} ]\n"
-            ),
-        );
+        // What the guide says, only sooner.
+        let guide = fs::read_to_string(root().join("docs/monitoring.md")).unwrap();
+        let (_, config) = guide.split_once("```\nscrape_configs:").unwrap();
+        let (config, _) = config.split_once("```").unwrap();
+        let config =
+            config.replace("scrape_interval: 15s", "scrape_interval: 500ms").replace("127.0.0.1:9464", &target.to_string());
+        let sooner = "global: { scrape_timeout: 500ms, scrape_interval: 500ms, evaluation_interval: 500ms }";
+        folder.write("prometheus.yml", format!("{sooner}\nscrape_configs:{config}"));
         let mut command = script();
         command
             .args(["serve", "--port", "0", "--data"])
