@@ -199,7 +199,7 @@ impl Process {
         let _ = request.answer.send(answer);
     }
 
-    /// Does what is asked once it is noted, so that the next process keeps to it.
+    /// Notes what is asked, so that the next process keeps to it, and does it.
     fn note_and_act(&mut self, at: usize, action: Action) -> Answer {
         if let Some(refused) = self.refusal(at, action) {
             return refused;
@@ -209,10 +209,12 @@ impl Process {
             Action::Stop => Some(Asked::Stopped),
             Action::Resume | Action::Restart => None,
         };
-        match self.host.root().note_asked(&self.pipeline.queries[at].name, asked) {
-            Ok(()) => self.act(at, action),
-            Err(error) => return Answer::Refused(format!("it could not be noted: {}", error.chain())),
+        let name = &self.pipeline.queries[at].name;
+        // A full disk may be why a query is to be paused.
+        if let Err(error) = self.host.root().note_asked(name, asked) {
+            warn!(query = name, error = error.chain(), "what was asked is not noted, and holds for this process only");
         }
+        self.act(at, action);
         Answer::Accepted
     }
 

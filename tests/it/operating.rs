@@ -362,6 +362,8 @@ fn a_copy_goes_on_where_the_root_was_and_two_of_them_are_noticed() {
     running.until("the new row is written", || (folder.lines("out").len() == 3).then_some(()));
     let owned = folder.run(&["checkpoint", "copy", "backup", "other", "--yes"]);
     owned.failed(75, &["[FENCED]", &format!("by process {}", running.id())]);
+    let accept = ["checkpoint", "accept", "backup", "--query", "pass", "--sink", "file", "--at", "9", "--yes"];
+    folder.run(&accept).failed(75, &["[FENCED]", &format!("by process {}", running.id())]);
     running.stop();
     assert_eq!(folder.lines("out"), once_each(1..4), "each line once");
     run_to_end(&folder).failed(1, &["[SINK_AHEAD]"]);
