@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
 use super::super::binary::{Folder, Running, get};
@@ -17,6 +18,8 @@ const MARK: &str = "TIDEMILL_STACK_OF_TEST";
 fn start(data: &Path) -> Running {
     let mut command = Command::new(root().join("scripts/stack"));
     command.arg("--bin").arg(programs()).arg("--data").arg(data).args(["--ports", "free"]).env(MARK, data);
+    // A group of its own, as a terminal gives to what is started there.
+    command.process_group(0);
     let running = Running::of(command);
     running.prints("Ctrl-C ends all of it");
     running
@@ -71,7 +74,8 @@ fn the_stack_runs_and_leaves_nothing_behind() {
     second.arg("--bin").arg(programs()).arg("--data").arg(&data);
     run(second).failed(1, &["another one runs with"]);
 
-    running.signal(Signal::INT);
+    // Ctrl-C reaches the whole group.
+    kill_process_group(Pid::from_raw(running.id().try_into().unwrap()).unwrap(), Signal::INT).unwrap();
     let ended = running.end();
     assert!(ended.code == 0 && ended.stdout.contains("all of it has ended"), "{ended:?}");
     assert_eq!(processes(&data), Vec::<String>::new());
