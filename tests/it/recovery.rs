@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arrow::array::AsArray;
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{Int32Type, Int64Type};
 use tempfile::TempDir;
 use tidemill::checkpoint::storage::LocalVfs;
 use tidemill::checkpoint::{BatchId, CheckpointRoot, inspect};
@@ -191,6 +191,53 @@ fn state_counts_every_row_once_wherever_a_batch_with_a_snapshot_is_cut_off() {
             batch == 3 || found.frames.iter().any(|frame| frame.kind == "snapshot"),
             "no snapshot after a stop at {step} of batch {batch}"
         );
+    }
+}
+
+/// Counts and sums of what lambda functions make of arrays.
+fn write_folding_pipeline(folder: &Path) {
+    fs::create_dir(folder.join("in")).unwrap();
+    for number in 0..FILES {
+        let lines: String =
+            (0..9).map(|row| format!("{{\"k\": {}, \"a\": [1, {row}, null]}}\n{{\"k\": {0}}}\n", row % 3)).collect();
+        fs::write(folder.join(format!("in/{number}.json")), lines).unwrap();
+    }
+    let text = r#"
+version: 1
+name: recovery
+checkpoint: checkpoint
+sources:
+  rows:
+    from: { file: { path: in, max_files_per_trigger: 1 } }
+    format: { json: { schema: "k INT, a ARRAY<INT>" } }
+queries:
+  folds:
+    sql: |
+      SELECT k, count_if(exists(a, x -> x > k)) AS n, max(aggregate(transform(a, (x, i) -> x * k + i), 0, (s, x) -> s + coalesce(x, 100))) AS m
+      FROM rows GROUP BY k
+    output_mode: update
+    trigger: available_now
+    to: { discard: {} }
+"#;
+    fs::write(folder.join("pipeline.yaml"), text).unwrap();
+}
+
+#[test]
+fn folds_of_lambda_functions_go_on_where_a_batch_is_cut_off() {
+    for (batch, step) in [(1, Step::Planned), (1, Step::Prepared), (2, Step::Committed)] {
+        let folder = TempDir::new().unwrap();
+        write_folding_pipeline(folder.path());
+        run(folder.path(), once(batch, step).0).expect_err("the run is cut off");
+        run(folder.path(), StopAfter::default()).unwrap();
+        let found = inspect(&LocalVfs::shared(), &folder.path().join("checkpoint"), "folds").unwrap();
+        let state = rows_of_changelogs(&found.recovered.state["aggregate-0"], 1).unwrap().unwrap();
+        let keys = state.column(0).as_primitive::<Int32Type>().values();
+        let counts = state.column(1).as_primitive::<Int64Type>().values();
+        let most = state.column(2).as_primitive::<Int32Type>().values();
+        let mut rows: Vec<_> = keys.iter().zip(counts).zip(most).map(|((k, n), m)| (*k, *n, *m)).collect();
+        rows.sort_unstable();
+        // Of the rows 0, 3, 6 of each file, then 1, 4, 7 and 2, 5, 8: how many have an element above the key; the largest fold.
+        assert_eq!(rows, [(0, 12, 101), (1, 8, 109), (2, 8, 119)], "after a stop at {step} of batch {batch}");
     }
 }
 

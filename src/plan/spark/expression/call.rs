@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::function::Function;
 use crate::plan::function::call::{call as call_of, find};
 use crate::plan::spark::cast::{CastMode, cast};
-use crate::plan::spark::functions::{self, FUNCTIONS};
+use crate::plan::spark::functions::{self, FUNCTIONS, FunctionKind};
 use crate::plan::spark::relation::generate::is_generator;
 use crate::plan::spark::suggest::nearest;
 use crate::plan::spark::types::parse_type;
@@ -105,6 +105,10 @@ fn build(mut call: Call<'_>) -> Result<Typed> {
         return like(value, pattern, '\\', call.name == "ilike", call.context.settings);
     }
     match functions::find(call.name) {
+        Some(spec) if spec.kind == FunctionKind::Scalar && (call.distinct || call.filter.is_some() || call.ignore_nulls) => {
+            let message = format!("{} is no aggregate function: DISTINCT, FILTER and IGNORE NULLS are not for it", call.name);
+            Err(Error::spark(ErrorKind::Config, "INVALID_SQL_SYNTAX.FUNCTION_WITH_UNSUPPORTED_SYNTAX", message))
+        }
         Some(spec) => (spec.build)(call),
         None => {
             let functions = call.context.scope.functions();

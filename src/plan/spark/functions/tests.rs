@@ -54,7 +54,7 @@ pub(super) fn resolved(text: &str) -> Result<Typed> {
     resolve(&dialect::parse_expression(text)?, &Context { scope: &NoColumns, settings: &settings })
 }
 
-fn evaluate(expr: &Expr, batch: &RecordBatch) -> Result<ArrayRef> {
+pub(super) fn evaluate(expr: &Expr, batch: &RecordBatch) -> Result<ArrayRef> {
     let ours = |e| from_datafusion(e, ErrorKind::Data);
     let schema = DFSchema::try_from(batch.schema().as_ref().clone()).map_err(ours)?;
     let physical = datafusion::physical_expr::create_physical_expr(expr, &schema, &ExecutionProps::new(), &Default::default())

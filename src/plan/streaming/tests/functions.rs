@@ -184,6 +184,8 @@ async fn calls_nest_and_rows_come_from_the_table_form() {
     let sql = "SELECT name, v FROM t JOIN LATERAL numbers(doubled(flag)) AS k(v)";
     assert_eq!(answers(&functions, sql).await, ["John 0", "John 1", "Zed 0", "Zed 1"]);
     assert_eq!(functions.called("doubled"), ["0.0", "1.0", "1.0"], "an INT is cast");
+    let sql = "SELECT transform(array(amount, doubled(amount)), x -> x + flag) FROM t WHERE flag = 1";
+    assert_eq!(answers(&functions, sql).await, ["[6.0, 11.0]", "[31.0, 61.0]"], "beside a lambda function");
     // Without an input there is one row.
     assert_eq!(answers(&functions, "SELECT t.name FROM t JOIN (SELECT doubled(2) AS d) x ON t.amount > x.d").await.len(), 3);
 }
@@ -238,6 +240,17 @@ async fn other_places_are_refused_by_name() {
         ("SELECT 1 FROM t, LATERAL doubled(1)", "UNRESOLVABLE_TABLE_VALUED_FUNCTION", "doubled yields a value"),
         ("SELECT doubled(DISTINCT amount) FROM t", "INVALID_SQL_SYNTAX.FUNCTION_WITH_UNSUPPORTED_SYNTAX", "no aggregate"),
         ("SELECT dubled(amount) FROM t", "UNRESOLVED_ROUTINE", "did you mean doubled"),
+        (
+            "SELECT transform(array(amount), x -> 1 + doubled(x)) FROM t",
+            "UNSUPPORTED_FEATURE.LAMBDA_FUNCTION_WITH_PYTHON_UDF",
+            "`doubled` asks the outside world",
+        ),
+        (
+            "SELECT transform(array(amount), doubled(amount)) FROM t",
+            "UNSUPPORTED_FEATURE.LAMBDA_FUNCTION_WITH_PYTHON_UDF",
+            "`doubled` asks the outside world",
+        ),
+        ("SELECT doubled(x -> x) FROM t", "INVALID_LAMBDA_FUNCTION_CALL.NON_HIGHER_ORDER_FUNCTION", "doubled"),
     ] {
         let error = functions.plan(sql, OutputMode::Append).await.map(drop).unwrap_err();
         assert_eq!(error.condition(), Some(condition), "{sql}: {}", error.chain());

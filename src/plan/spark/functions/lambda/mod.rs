@@ -230,3 +230,6 @@ pub(in crate::plan::spark) fn not_higher_order(name: &str) -> Error {
     let message = format!("a lambda function is an argument of `{name}`, which is no higher-order function");
     invalid_call("NON_HIGHER_ORDER_FUNCTION", message)
 }
+
+#[cfg(test)]
+mod tests;
