@@ -23,7 +23,7 @@ use crate::pipeline::{
 };
 use crate::plan::catalog::metadata_field;
 use crate::plan::streaming::{ResultPlan, StreamingPlan};
-use crate::plan::{OutputMode, PlanSettings, ScanRequest, StreamTable};
+use crate::plan::{PlanSettings, ScanRequest, StreamTable};
 use crate::service::Tls;
 use crate::sink::console::{self, Console, Truncate};
 use crate::sink::discard::Discard;
@@ -258,9 +258,7 @@ pub(super) async fn check_sinks(query: &QuerySpec, plan: &StreamingPlan, setting
     for spec in &query.sinks {
         let named =
             |error: Error| Error::new(error.kind(), format!("sink {:?} cannot take the result", spec.name)).because(error);
-        if spec.connector.only_appends() && query.output_mode != OutputMode::Append {
-            let message =
-                "operation atomic_add takes output mode append only: any other emits results again, and would add them again";
+        if let Some(message) = spec.connector.refuses(query.output_mode) {
             return Err(named(Error::spark(ErrorKind::Config, "STREAMING_OUTPUT_MODE.UNSUPPORTED_DATASOURCE", message)));
         }
         let select = select_plan(spec, &plan.schema(), settings).await.map_err(named)?;
@@ -413,6 +411,7 @@ fn file_settings(settings: &FileSource, pipeline: &Pipeline) -> FileSettings {
 
 fn file_sink(settings: &pipeline::FileSink, files: SharedVfs, zone: &str) -> FileSink {
     FileSink::new(files, settings.path.to_path_buf(), settings.format.clone(), settings.partition_by.clone(), zone)
+        .rolling(settings.roll.clone())
 }
 
 fn socket_settings(settings: &SocketSource, pipeline: &Pipeline) -> SocketSettings {

@@ -92,6 +92,7 @@ impl Query {
         self.batches_run += 1;
         self.is_settled = false;
         self.parts.metrics.batch_started.set(0.0);
+        self.put_out_at_us = Some(i64::MIN);
         self.publish(planned, started);
         Ok(Next::Close(Box::new(planned.clone())))
     }

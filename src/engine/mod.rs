@@ -12,6 +12,7 @@ mod snapshots;
 mod staging;
 mod planning;
 mod query;
+mod put_out;
 mod report;
 mod connect;
 mod tables;

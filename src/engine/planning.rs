@@ -27,9 +27,10 @@ impl Query {
         if self.parts.trigger == Trigger::Once && self.batches_run > 0 {
             return Ok(Next::End);
         }
-        self.wait_for_tick(stop).await;
+        self.wait_for_tick(stop).await?;
         loop {
             self.wait_while_held(stop).await?;
+            self.put_out_due().await?;
             if stop.is_cancelled() {
                 return Ok(Next::End);
             }
@@ -148,17 +149,24 @@ impl Query {
         self.settle().await?;
         self.parts.monitor.holding();
         info!(query = self.parts.name, "query paused by request");
-        tokio::select! {
-            () = self.parts.monitor.until_held(false) => info!(query = self.parts.name, "query resumed by request"),
-            () = stop.cancelled() => {}
+        loop {
+            self.put_out_due().await?;
+            tokio::select! {
+                () = self.parts.monitor.until_held(false) => info!(query = self.parts.name, "query resumed by request"),
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(self.until_put_out(IDLE_PROGRESS)) => continue,
+            }
+            break;
         }
         self.idle_since_us = None;
         Ok(())
     }
 
     /// With an interval, the next aligned tick after the last batch's start; at once if that is past.
-    async fn wait_for_tick(&mut self, stop: &CancellationToken) {
-        let (Trigger::Interval(interval), Some(started_us)) = (self.parts.trigger, self.previous_trigger_us) else { return };
+    async fn wait_for_tick(&mut self, stop: &CancellationToken) -> Result<()> {
+        let (Trigger::Interval(interval), Some(started_us)) = (self.parts.trigger, self.previous_trigger_us) else {
+            return Ok(());
+        };
         let tick_us = next_tick_us(started_us, interval);
         let now_us = self.parts.clock.now_us();
         self.trigger_lag_ms = Some(0);
@@ -166,30 +174,30 @@ impl Query {
             let overran_ms = (now_us - tick_us) / 1000;
             self.trigger_lag_ms = Some(u64::try_from(overran_ms).unwrap_or(0));
             warn!(query = self.parts.name, overran_ms, "current batch is falling behind its trigger interval");
-            return;
+            return Ok(());
         }
         self.parts.monitor.running("Waiting for next trigger", false);
-        self.sleep_until(tick_us, interval, stop).await;
+        self.sleep_until(tick_us, interval, stop).await
     }
 
     /// With an interval, the next tick; otherwise until a source has something.
     async fn wait_for_data(&mut self, now_us: i64, stop: &CancellationToken) -> Result<()> {
         if let Trigger::Interval(interval) = self.parts.trigger {
             self.settle().await?;
-            self.sleep_until(next_tick_us(now_us, interval), interval, stop).await;
-            return Ok(());
+            return self.sleep_until(next_tick_us(now_us, interval), interval, stop).await;
         }
         if !self.is_settled {
             if self.anything_new(IDLE, stop).await {
                 return Ok(());
             }
             self.settle().await?;
+            self.put_out_due().await?;
         }
         // A source that falls silent may let state expire without any row.
         let until_idle = self.tracker.next_idle_us(now_us).filter(|_| self.parts.plan.expires());
         let patience = until_idle
             .map_or(IDLE_PROGRESS, |at_us| Duration::from_micros(u64::try_from(at_us - now_us).unwrap_or(0)).min(IDLE_PROGRESS));
-        self.anything_new(patience, stop).await;
+        self.anything_new(self.until_put_out(patience), stop).await;
         Ok(())
     }
 
@@ -225,12 +233,21 @@ impl Query {
 
     /// At most `longest`, so that a clock that was set back does not suspend the query.
     // `&mut`, as a decoder may be sent to another thread but not shared between two.
-    async fn sleep_until(&mut self, at_us: i64, longest: Duration, stop: &CancellationToken) {
-        let wait = Duration::from_micros(u64::try_from(at_us - self.parts.clock.now_us()).unwrap_or(0));
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = self.parts.monitor.until_held(true) => {}
-            () = tokio::time::sleep(wait.min(longest)) => {}
+    async fn sleep_until(&mut self, at_us: i64, longest: Duration, stop: &CancellationToken) -> Result<()> {
+        loop {
+            self.put_out_due().await?;
+            let wait = Duration::from_micros(u64::try_from(at_us - self.parts.clock.now_us()).unwrap_or(0)).min(longest);
+            let until_put_out = self.until_put_out(wait);
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = self.parts.monitor.until_held(true) => {}
+                () = tokio::time::sleep(until_put_out) => {
+                    if until_put_out < wait {
+                        continue;
+                    }
+                }
+            }
+            return Ok(());
         }
     }
 }

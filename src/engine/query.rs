@@ -31,7 +31,7 @@ use crate::source::{Offset, ReadLimit, Source, SourceStats};
 use crate::watermark::{Tracker, WatermarkPolicy};
 
 /// First and longest pause between tries of a step that failed for a reason outside.
-const RETRY_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+pub(super) const RETRY_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// How a source's chunks become rows.
 #[derive(Debug, Clone)]
@@ -150,6 +150,8 @@ pub struct Query {
     pub(super) idle_since_us: Option<i64>,
     /// What the batch being committed did.
     pub(super) pending: Option<BatchReport>,
+    /// When to ask the sinks next for what they gather, in microseconds since 1970.
+    pub(super) put_out_at_us: Option<i64>,
     pub(super) snapshots: Snapshots,
 }
 
@@ -194,6 +196,7 @@ impl Query {
             is_state_warned: false,
             idle_since_us: None,
             pending: None,
+            put_out_at_us: Some(i64::MIN),
             snapshots: Snapshots::default(),
             parts,
         };
@@ -240,6 +243,7 @@ impl Query {
         }
         self.parts.checkpoint.sync()?;
         self.try_release_all().await;
+        self.put_out_all(stop).await?;
         info!(query = self.parts.name, batches = self.batches_run, "query stopped");
         Ok(())
     }
@@ -293,7 +297,7 @@ impl Query {
     }
 
     /// Pauses if `error` comes from outside and may pass; gives it back otherwise.
-    async fn wait_to_retry(&mut self, error: Error, delay: Duration, stop: &CancellationToken) -> Result<()> {
+    pub(super) async fn wait_to_retry(&mut self, error: Error, delay: Duration, stop: &CancellationToken) -> Result<()> {
         match error.kind() {
             // The first connection has its own time limit; when that is over the query fails.
             ErrorKind::Unavailable if error.condition() == Some(NEVER_CONNECTED) => return Err(error),
@@ -327,14 +331,7 @@ impl Query {
 
     /// Where nothing is left to commit, every sink must stand exactly where the log says it does.
     async fn check_marks(&mut self) -> Result<()> {
-        let planned = PlannedBatch {
-            batch: BatchId(0),
-            batch_time_us: self.last_batch_time_us,
-            sources: BTreeMap::new(),
-            watermark_ms: 0,
-            late_watermark_ms: 0,
-            seed: 0,
-        };
+        let planned = self.no_batch();
         let names: Vec<_> = self.parts.sinks.iter().chain(&self.parts.dead_letter).map(|sink| sink.name.clone()).collect();
         for name in names {
             let number = self.sink_numbers.get(&name).copied().unwrap_or(0);

@@ -14,7 +14,7 @@ use super::redis_sink::redis_sink;
 use super::scalar::{Scalar, quoted};
 use super::spec::{
     CheckpointRoot, CleanSource, ConsoleFormat, ConsoleSink, CsvSpec, FileFormat, FileSink, FileSource, FormatSpec, HttpSource,
-    Limits, Pipeline, QuerySpec, RateSource, Refresh, ServiceSpec, SinkConnector, SinkSpec, SocketEndpoint, SocketSource,
+    Limits, Pipeline, QuerySpec, RateSource, Refresh, Roll, ServiceSpec, SinkConnector, SinkSpec, SocketEndpoint, SocketSource,
     SourceConnector, SourceSpec, TableSpec, ViewSpec,
 };
 use super::text::{FilePath, Text};
@@ -363,7 +363,19 @@ fn file_sink(
         }
         partition_by.push(column);
     }
-    Some(FileSink { path: values.path("path")?, format: format?, partition_by })
+    let roll = if values.is_given("roll") { Some(roll(values.map("roll")?, problems)?) } else { None };
+    Some(FileSink { path: values.path("path")?, format: format?, partition_by, roll })
+}
+
+/// When files are done, or nothing that says so.
+fn roll(values: &Values, problems: &mut Problems) -> Option<Roll> {
+    let count = |name: &str| if values.is_given(name) { values.count(name).map(Some) } else { Some(None) };
+    let age = if values.is_given("age") { Some(values.duration("age")?) } else { None };
+    let roll = Roll { rows: count("rows")?, bytes: count("bytes")?, age };
+    if ["rows", "bytes", "age"].into_iter().all(|name| values.is_missing(name)) {
+        problems.add(&values.place, values.about("", "expected rows, bytes or age: when a file is done"));
+    }
+    (!roll.is_never()).then_some(roll)
 }
 
 fn limits(values: &Values, problems: &mut Problems) -> Option<Limits> {

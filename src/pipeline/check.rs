@@ -1,10 +1,11 @@
 //! Rules that hold between parts of the file: names, paths, the checkpoint, output modes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
 use super::problem::Problems;
 use super::scalar::quoted;
+use super::spec::refuses_mode;
 use super::text::{FilePath, Text};
 use super::values::Values;
 use crate::kafka::default_id;
@@ -135,23 +136,11 @@ pub(super) fn sink_names(query: &Values, problems: &mut Problems) {
 /// Files only append; each micro-batch alone has no complete result.
 pub(super) fn output_mode(query: &Values, problems: &mut Problems) {
     let Some(mode) = query.output_mode("output_mode") else { return };
-    let word = match mode {
-        OutputMode::Append => return,
-        OutputMode::Update => "update",
-        OutputMode::Complete => "complete",
-    };
-    if query.list("to").iter().any(|sink| matches!(&sink.branch, Some(("file", _)))) {
-        let message =
-            format!("invalid streaming output mode: {word}. This output mode is not supported by the sink file, which appends");
-        let message = query.about("output_mode", &message);
-        problems.add_spark(query.place_of("output_mode"), "STREAMING_OUTPUT_MODE.UNSUPPORTED_DATASOURCE", message);
-    }
-    let adds = |sink: &Values| matches!(&sink.branch, Some(("redis", redis)) if redis.choice("operation") == Some("atomic_add"));
-    if query.list("to").iter().any(adds) {
-        let message = format!(
-            "invalid streaming output mode: {word}. This output mode is not supported by the sink redis with operation: atomic_add, which \
-             would add each result again"
-        );
+    let refused = query.list("to").iter().filter_map(|sink| {
+        let (key, settings) = sink.branch.as_ref()?;
+        refuses_mode(key, *key == "redis" && settings.choice("operation") == Some("atomic_add"), mode)
+    });
+    for message in refused.collect::<BTreeSet<_>>() {
         let message = query.about("output_mode", &message);
         problems.add_spark(query.place_of("output_mode"), "STREAMING_OUTPUT_MODE.UNSUPPORTED_DATASOURCE", message);
     }

@@ -47,7 +47,7 @@ pub use schema::json_schema;
 pub use size::{parse_size, show_size};
 pub use spec::{
     CheckpointRoot, CleanSource, ConsoleFormat, ConsoleSink, CsvSpec, FileFormat, FileSink, FileSource, FormatSpec, HttpSource,
-    Limits, MemorySource, Pipeline, Position, QuerySpec, RateSource, Refresh, ServiceSpec, SinkConnector, SinkSpec,
+    Limits, MemorySource, Pipeline, Position, QuerySpec, RateSource, Refresh, Roll, ServiceSpec, SinkConnector, SinkSpec,
     SocketEndpoint, SocketSource, SourceConnector, SourceSpec, TableSpec, Trigger, ViewSpec,
 };
 pub use suggest::nearest;

@@ -349,9 +349,10 @@ pub enum SinkConnector {
 }
 
 impl SinkConnector {
-    /// Whether rows that are emitted again would be done again.
-    pub(crate) fn only_appends(&self) -> bool {
-        matches!(self, Self::Redis(redis) if matches!(redis.operation, RedisOperation::AtomicAdd { .. }))
+    /// What is wrong with a query of `mode` into this sink.
+    pub(crate) fn refuses(&self, mode: OutputMode) -> Option<String> {
+        let adds = matches!(self, Self::Redis(redis) if matches!(redis.operation, RedisOperation::AtomicAdd { .. }));
+        refuses_mode(self.key(), adds, mode)
     }
 
     /// The connector's key in a pipeline file, and a sink's name when none is given.
@@ -366,6 +367,22 @@ impl SinkConnector {
             Self::Discard => "discard",
         }
     }
+}
+
+/// Why the sink `key` takes no rows in `mode`: those that were emitted stay, so others in their place would come on top. `adds` says that
+/// a sink for Redis adds numbers.
+pub(crate) fn refuses_mode(key: &str, adds: bool, mode: OutputMode) -> Option<String> {
+    let word = match mode {
+        OutputMode::Append => return None,
+        OutputMode::Update => "update",
+        OutputMode::Complete => "complete",
+    };
+    let sink = match (key, adds) {
+        ("file", _) => "file, which appends",
+        (_, true) => "redis with operation: atomic_add, which would add each result again",
+        (_, false) => return None,
+    };
+    Some(format!("invalid streaming output mode: {word}. This output mode is not supported by the sink {sink}"))
 }
 
 /// Standard output.
@@ -404,6 +421,26 @@ pub struct FileSink {
     pub format: FileFormat,
     /// Columns that become folders `column=value` and leave the file's body.
     pub partition_by: Vec<String>,
+    /// When the batches of several commits become a file; `None` makes files of each batch.
+    pub roll: Option<Roll>,
+}
+
+/// When files are done that gather batches: all of a sink together, as soon as one of these is so. Without any they never are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Roll {
+    /// One of the files has so many rows.
+    pub rows: Option<u64>,
+    /// One of the files has so many bytes, as its batches were encoded.
+    pub bytes: Option<u64>,
+    /// The first batch in them is so old, by the times of batches.
+    pub age: Option<Duration>,
+}
+
+impl Roll {
+    /// Whether no file would be done before the query ends.
+    pub fn is_never(&self) -> bool {
+        self.rows.is_none() && self.bytes.is_none() && self.age.is_none()
+    }
 }
 
 /// How rows are written to files.

@@ -455,6 +455,28 @@ static FILE_SINK: Table = plain(
     &[
         setting("path", Kind::Path, Required, "The folder."),
         setting("partition_by", Kind::Columns, Optional, "Columns that become folders `column=value`."),
+        setting(
+            "roll",
+            Kind::Table(&ROLL),
+            Optional,
+            "Gathers batches into larger files, whose rows readers see when the files are done. Default: files of each batch.",
+        ),
+    ],
+);
+
+static ROLL: Table = plain(
+    "Larger files",
+    "`roll` of a sink `file`: when files are done. All of the sink are done together, as soon as one of these is so, and when the query \
+     ends. At least one is needed.",
+    &[
+        setting("rows", Kind::Count { min: 1, max: MANY }, Optional, "One of the files has so many rows."),
+        setting("bytes", ANY_SIZE, Optional, "One of the files has so many bytes, as its batches were encoded."),
+        setting(
+            "age",
+            Kind::Duration { min: Duration::from_millis(1) },
+            Optional,
+            "The first batch in them is so old. Without it rows may wait as long as the query runs.",
+        ),
     ],
 );
 

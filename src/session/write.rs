@@ -9,7 +9,7 @@ use super::{OutputMode, Scope, Session, StreamingQuery, Trigger};
 use crate::engine::start::{self, Host};
 use crate::engine::status::QueryMonitor;
 use crate::error::{Error, Result};
-use crate::pipeline::{ConsoleFormat, ConsoleSink, FileFormat, FilePath, FileSink, QuerySpec, SinkConnector, SinkSpec};
+use crate::pipeline::{ConsoleFormat, ConsoleSink, FileFormat, FilePath, FileSink, QuerySpec, Roll, SinkConnector, SinkSpec};
 use crate::plan::QueryText;
 use crate::sink::kafka::KafkaSinkSettings;
 use crate::sink::memory::MemoryTable;
@@ -63,13 +63,20 @@ pub struct FileOutput(FileSink);
 impl FileOutput {
     /// Files of `format` under `path`.
     pub fn at(path: impl Into<PathBuf>, format: FileFormat) -> Self {
-        Self(FileSink { path: FilePath::plain(path), format, partition_by: Vec::new() })
+        Self(FileSink { path: FilePath::plain(path), format, partition_by: Vec::new(), roll: None })
     }
 
     /// Columns that become folders.
     #[must_use]
     pub fn partition_by(mut self, columns: &[&str]) -> Self {
         self.0.partition_by = columns.iter().map(|column| (*column).to_owned()).collect();
+        self
+    }
+
+    /// Gathers batches into larger files, which readers see when they are done, or when the query ends.
+    #[must_use]
+    pub fn roll(mut self, roll: Roll) -> Self {
+        self.0.roll = Some(roll);
         self
     }
 }

@@ -53,7 +53,8 @@ impl Mark {
     }
 }
 
-fn this_process() -> String {
+/// Says who holds something.
+pub(super) fn this_process() -> String {
     format!("pid {} on {}", std::process::id(), kernel_text("hostname"))
 }
 

@@ -108,6 +108,15 @@ pub(crate) fn marker_lost(message: String, sink: &str, next: u64) -> Error {
     Error::spark(ErrorKind::Corrupt, "MARKER_LOST", message).with_fact("sink", sink).with_fact("at", next.to_string())
 }
 
+/// What a sink that gathers commits is to show its readers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PutOut {
+    /// What is due.
+    Due,
+    /// All of it: the query ends.
+    All,
+}
+
 /// A place that takes a batch's output.
 ///
 /// # Contract
@@ -115,6 +124,8 @@ pub(crate) fn marker_lost(message: String, sink: &str, next: u64) -> Error {
 /// - `commit` makes exactly the staged bytes visible and is idempotent per [`CommitId`]; when it fails, `contains` tells the truth
 ///   afterwards.
 /// - A sink whose `guarantee` is at-least-once answers [`Contains::No`] to everything.
+/// - What a sink has committed it may show later, at a `put_out` at the latest that asks for all of it. Its answers to `contains` do not
+///   depend on what it has shown.
 #[async_trait]
 pub trait Sink: Send + Sync {
     /// What readers of this sink may rely on.
@@ -128,4 +139,9 @@ pub trait Sink: Send + Sync {
     async fn contains(&mut self, id: &CommitId) -> Result<Contains>;
     /// Makes the staged bytes of `id` visible.
     async fn commit(&mut self, id: &CommitId, staged: &Bytes) -> Result<()>;
+    /// Shows readers what is committed and was held back. `next` is the commit that comes next, at the time it is now. Answers when
+    /// to ask again, in microseconds since 1970, unless a commit comes first; may be repeated.
+    async fn put_out(&mut self, _next: &CommitId, _what: PutOut) -> Result<Option<i64>> {
+        Ok(None)
+    }
 }

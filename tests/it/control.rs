@@ -69,7 +69,7 @@ fn post(address: SocketAddr, path: &str, headers: &str) -> (u16, String) {
     send(address, &format!("POST {path} HTTP/1.1\r\n{head}{headers}Connection: close\r\nContent-Length: 0\r\n\r\n"))
 }
 
-fn ask(running: &Running, query: &str, action: &str) -> u16 {
+pub(crate) fn ask(running: &Running, query: &str, action: &str) -> u16 {
     post(running.http(), &format!("/queries/{query}/{action}"), OWN).0
 }
 

@@ -20,6 +20,7 @@ mod cli;
 mod event_time;
 mod examples;
 mod kill;
+mod rolling;
 mod service;
 mod control;
 mod operating;

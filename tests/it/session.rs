@@ -16,10 +16,10 @@ use tidemill::ErrorKind;
 use tidemill::function::http::{HttpSettings, Template};
 use tidemill::function::object::{ObjectSettings, Objects};
 use tidemill::function::{Answer, AsyncFunction, CallError, CallSettings, Chunk, OnError, Reply, Returns, Signature};
-use tidemill::pipeline::FilePath;
+use tidemill::pipeline::{FileFormat, FilePath, Roll};
 use tidemill::session::{
-    Discard, DropDuplicates, MemoryInput, MemoryOutput, OutputMode, Session, StreamingQuery, Trigger, Watermark, WithWatermark,
-    WriteStream,
+    Discard, DropDuplicates, FileOutput, MemoryInput, MemoryOutput, OutputMode, Session, StreamingQuery, Trigger, Watermark,
+    WithWatermark, WriteStream,
 };
 use tidemill::source::ReadLimit;
 use tidemill::source::memory::MemoryStream;
@@ -111,6 +111,15 @@ async fn what_cannot_be_is_refused_at_the_call_that_says_it() {
     assert_eq!(no_sink.message(), "query \"q\" has no sink: call `to`");
     let complete = frame.write_stream("q").output_mode(OutputMode::Complete).to(Discard).start().await.err().unwrap();
     assert_eq!((complete.kind(), complete.condition()), (ErrorKind::Config, Some("STREAMING_OUTPUT_MODE.UNSUPPORTED_OPERATION")));
+    let files = || FileOutput::at("out", FileFormat::Json);
+    for mode in [OutputMode::Update, OutputMode::Complete] {
+        let counts = session.sql("SELECT k, count(*) AS n FROM events GROUP BY k").write_stream("q").output_mode(mode);
+        let refused = counts.to(files()).start().await.err().unwrap();
+        assert_eq!(refused.condition(), Some("STREAMING_OUTPUT_MODE.UNSUPPORTED_DATASOURCE"), "{}", refused.chain());
+    }
+    let never =
+        session.sql("SELECT k FROM events").write_stream("q").to(files().roll(Roll::default())).start().await.err().unwrap();
+    assert!(never.chain().ends_with("expected rows, bytes or age: when a file is done"), "{}", never.chain());
     let unknown = session.sql("SELECT nope FROM events").write_stream("q").to(Discard).start().await.err().unwrap();
     assert_eq!(unknown.condition(), Some("UNRESOLVED_COLUMN.WITH_SUGGESTION"), "{}", unknown.chain());
 }

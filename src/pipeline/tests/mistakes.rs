@@ -363,6 +363,26 @@ fn names_are_names_and_differ() {
 }
 
 #[test]
+fn files_that_gather_batches_are_done_at_some_point() {
+    check_query(
+        "    to: { file: { path: out, roll: {} }, format: json }",
+        expect!["p.yaml:6:30: queries.q.to.file.roll: expected rows, bytes or age: when a file is done"],
+    );
+    check_query(
+        "    to: { file: { path: out, roll: { rows: 0, bytes: 5 XB, age: 3, aeg: 1 s } }, format: json }",
+        expect![[r#"
+            p.yaml:6:44: queries.q.to.file.roll.rows: expected a whole number of at least 1, found "0"
+            p.yaml:6:54: queries.q.to.file.roll.bytes: expected a size such as 64 MiB, 1 GiB or 1000, found "5 XB"
+            p.yaml:6:65: queries.q.to.file.roll.age: expected a duration such as 2s, 500ms, 5 minutes or 1h 30m, found "3"
+            p.yaml:6:68: queries.q.to.file.roll: unknown setting "aeg"; known here: rows, bytes, age"#]],
+    );
+    check_query(
+        "    to: { console: { roll: { rows: 1 } }, format: json }",
+        expect![[r#"p.yaml:6:22: queries.q.to.console: unknown setting "roll"; it belongs to: Sink file"#]],
+    );
+}
+
+#[test]
 fn spark_refuses_the_same_output_modes() {
     check_query(
         "    to: console\n    output_mode: upsert",

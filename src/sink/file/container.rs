@@ -4,11 +4,15 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::open::Piece;
+use crate::checkpoint::storage::LogFile;
 use crate::error::{Error, ErrorKind, Result};
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Head {
     extension: String,
+    #[serde(default)]
+    kind: u32,
     files: Vec<FileHead>,
 }
 
@@ -17,6 +21,10 @@ struct FileHead {
     folder: String,
     bytes: usize,
     crc32c: u32,
+    #[serde(default)]
+    rows: u64,
+    #[serde(default)]
+    header_bytes: usize,
 }
 
 /// The files to commit.
@@ -24,6 +32,8 @@ struct FileHead {
 pub(super) struct Staged {
     /// Their ending: kept here, as the pipeline file may say another format when they are committed.
     pub(super) extension: String,
+    /// Files of equal kind may be joined: their format and their columns are the same.
+    pub(super) kind: u32,
     pub(super) files: Vec<StagedFile>,
 }
 
@@ -34,6 +44,10 @@ pub(super) struct StagedFile {
     pub(super) folder: String,
     pub(super) bytes: Bytes,
     pub(super) crc32c: u32,
+    /// Rows in it.
+    pub(super) rows: u64,
+    /// Bytes at its beginning that stand once in joined files.
+    pub(super) header_bytes: usize,
 }
 
 /// Puts files together.
@@ -43,18 +57,19 @@ pub(super) struct Packer {
 }
 
 impl Packer {
-    /// Files that end in `extension`, to be written into `room`, which is emptied.
-    pub(super) fn new(extension: &str, mut room: Vec<u8>) -> Self {
+    /// Files of a kind that end in `extension`, to be written into `room`, which is emptied.
+    pub(super) fn new(extension: &str, kind: u32, mut room: Vec<u8>) -> Self {
         room.clear();
-        Self { packed: room, head: Head { extension: extension.to_owned(), files: Vec::new() } }
+        Self { packed: room, head: Head { extension: extension.to_owned(), kind, files: Vec::new() } }
     }
 
-    /// Adds a file with what `write` appends.
-    pub(super) fn add(&mut self, folder: String, write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
+    /// Adds a file of so many rows with what `write` appends, which tells how many bytes of it are a header.
+    pub(super) fn add(&mut self, folder: String, rows: u64, write: impl FnOnce(&mut Vec<u8>) -> Result<usize>) -> Result<()> {
         let start = self.packed.len();
-        write(&mut self.packed)?;
+        let header_bytes = write(&mut self.packed)?;
         let content = &self.packed[start..];
-        self.head.files.push(FileHead { folder, bytes: content.len(), crc32c: crc32c::crc32c(content) });
+        let (bytes, crc32c) = (content.len(), crc32c::crc32c(content));
+        self.head.files.push(FileHead { folder, bytes, crc32c, rows, header_bytes });
         Ok(())
     }
 
@@ -80,14 +95,40 @@ pub(super) fn unpack(packed: &Bytes) -> Result<Staged> {
     let head: Head = serde_json::from_slice(&rest[contents..]).map_err(|cause| damaged().because(cause))?;
     let mut files = Vec::with_capacity(head.files.len());
     let mut at = 0usize;
-    for FileHead { folder, bytes, crc32c } in head.files {
+    for FileHead { folder, bytes, crc32c, rows, header_bytes } in head.files {
         let end = at.checked_add(bytes).filter(|end| *end <= contents).ok_or_else(damaged)?;
         let bytes = packed.slice(at..end);
         if crc32c::crc32c(&bytes) != crc32c {
             return Err(damaged());
         }
-        files.push(StagedFile { folder, bytes, crc32c });
+        files.push(StagedFile { folder, bytes, crc32c, rows, header_bytes });
         at = end;
     }
-    if at == contents { Ok(Staged { extension: head.extension, files }) } else { Err(damaged()) }
+    if at == contents { Ok(Staged { extension: head.extension, kind: head.kind, files }) } else { Err(damaged()) }
+}
+
+/// What is in packed files, without their contents.
+pub(super) struct Index {
+    pub(super) extension: String,
+    pub(super) kind: u32,
+    /// Folder and rows of each file, and where it stands.
+    pub(super) pieces: Vec<(String, u64, Piece)>,
+}
+
+/// The index of what was packed and stands in `file` from `start` on.
+pub(super) fn read_index(file: &dyn LogFile, start: u64, bytes: u64) -> Result<Index> {
+    let damaged = || Error::new(ErrorKind::Corrupt, "gathered files are damaged");
+    let lengths_at = bytes.checked_sub(8).ok_or_else(damaged)?;
+    let length = file.read_at(start + lengths_at, 8)?;
+    let length = u64::from_le_bytes(length.as_ref().try_into().map_err(|_| damaged())?);
+    let contents = lengths_at.checked_sub(length).ok_or_else(damaged)?;
+    let head = file.read_at(start + contents, usize::try_from(length).map_err(|_| damaged())?)?;
+    let head: Head = serde_json::from_slice(&head).map_err(|cause| damaged().because(cause))?;
+    let mut at = start;
+    let mut pieces = Vec::with_capacity(head.files.len());
+    for FileHead { folder, bytes, crc32c, rows, header_bytes } in head.files {
+        pieces.push((folder, rows, Piece { at, bytes, crc32c, header_bytes }));
+        at = at.checked_add(bytes as u64).filter(|end| *end <= start + contents).ok_or_else(damaged)?;
+    }
+    Ok(Index { extension: head.extension, kind: head.kind, pieces })
 }

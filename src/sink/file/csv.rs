@@ -11,13 +11,20 @@ use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::format::json::write::write_rows;
 use crate::pipeline::CsvSpec;
 
-/// Appends one file with all the rows.
-pub(super) fn encode(csv: &CsvSpec, schema: &SchemaRef, rows: &[RecordBatch], time_zone: &str, out: &mut Vec<u8>) -> Result<()> {
+/// Appends one file with all the rows; how many bytes of it are its header.
+pub(super) fn encode(
+    csv: &CsvSpec,
+    schema: &SchemaRef,
+    rows: &[RecordBatch],
+    time_zone: &str,
+    out: &mut Vec<u8>,
+) -> Result<usize> {
     if let Some(field) = schema.fields().iter().find(|field| field.data_type().is_nested()) {
         let message =
             format!("The CSV datasource doesn't support the column `{}` of the type {}.", field.name(), field.data_type());
         return Err(Error::spark(ErrorKind::Config, "UNSUPPORTED_DATA_TYPE_FOR_DATASOURCE", message));
     }
+    let start = out.len();
     if csv.header {
         for (at, field) in schema.fields().iter().enumerate() {
             separate(csv, at, out);
@@ -25,6 +32,7 @@ pub(super) fn encode(csv: &CsvSpec, schema: &SchemaRef, rows: &[RecordBatch], ti
         }
         out.push(b'\n');
     }
+    let header_bytes = out.len() - start;
     for rows in rows {
         let columns: Vec<Cells> = rows.columns().iter().map(|column| Cells::new(column, time_zone)).collect::<Result<_>>()?;
         for row in 0..rows.num_rows() {
@@ -38,7 +46,7 @@ pub(super) fn encode(csv: &CsvSpec, schema: &SchemaRef, rows: &[RecordBatch], ti
             out.push(b'\n');
         }
     }
-    Ok(())
+    Ok(header_bytes)
 }
 
 fn separate(csv: &CsvSpec, column: usize, out: &mut Vec<u8>) {

@@ -17,34 +17,40 @@ pub(super) fn extension(format: &FileFormat) -> &'static str {
     }
 }
 
-/// Appends one file with all the rows. What the format cannot hold is [`crate::ErrorKind::Config`].
+/// Appends one file with all the rows; how many bytes of it are a header, which joined files have once. What the format cannot hold is [`crate::ErrorKind::Config`].
 pub(super) fn encode(
     format: &FileFormat,
     schema: &SchemaRef,
     rows: &[RecordBatch],
     time_zone: &str,
     out: &mut Vec<u8>,
-) -> Result<()> {
+) -> Result<usize> {
     match format {
-        FileFormat::Json => rows.iter().try_for_each(|rows| write_rows(rows, time_zone, out)),
+        FileFormat::Json => rows.iter().try_for_each(|rows| write_rows(rows, time_zone, out)).map(|()| 0),
         FileFormat::Csv(csv) => csv::encode(csv, schema, rows, time_zone, out),
-        FileFormat::Parquet => parquet(schema, rows, out),
+        FileFormat::Parquet => parquet(schema, rows, out).map(|()| 0),
     }
 }
 
 #[cfg(feature = "parquet")]
 fn parquet(schema: &SchemaRef, rows: &[RecordBatch], out: &mut Vec<u8>) -> Result<()> {
     use crate::error::{Attempt, ErrorKind};
-    use parquet::{arrow::ArrowWriter, basic::Compression, file::properties::WriterProperties};
+    use parquet::arrow::ArrowWriter;
 
     let attempt = || "write Parquet".to_owned();
-    let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
-    let writer = ArrowWriter::try_new(out, schema.clone(), Some(properties));
+    let writer = ArrowWriter::try_new(out, schema.clone(), Some(parquet_properties()));
     let mut writer = writer.attempting(ErrorKind::Config, attempt)?;
     for rows in rows {
         writer.write(rows).attempting(ErrorKind::Config, attempt)?;
     }
     writer.close().attempting(ErrorKind::Config, attempt).map(drop)
+}
+
+/// How Parquet files are written.
+#[cfg(feature = "parquet")]
+pub(super) fn parquet_properties() -> parquet::file::properties::WriterProperties {
+    use parquet::{basic::Compression, file::properties::WriterProperties};
+    WriterProperties::builder().set_compression(Compression::SNAPPY).build()
 }
 
 #[cfg(not(feature = "parquet"))]

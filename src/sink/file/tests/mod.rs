@@ -17,6 +17,7 @@ use crate::error::ErrorKind;
 use crate::pipeline::CsvSpec;
 
 mod formats;
+mod rolling;
 
 const DIR: &str = "/out";
 
