@@ -19,6 +19,7 @@ pub use crate::function::measures::FunctionMetrics;
 const QUERY: &[&str] = &["pipeline", "query"];
 const FUNCTION: &[&str] = &["pipeline", "query", "function"];
 const SOURCE: &[&str] = &["pipeline", "source"];
+const LISTENER: &[&str] = &["pipeline", "listener"];
 const PARTITION: &[&str] = &["pipeline", "query", "source", "topic", "partition"];
 
 /// The process's series.
@@ -34,6 +35,7 @@ pub struct Metrics {
     pub(crate) batches: BatchSeries,
     pub(crate) state: StateSeries,
     pub(crate) sources: SourceSeries,
+    pub(crate) listeners: ListenerSeries,
     pub(crate) functions: FunctionSeries,
     pub(crate) tables_refreshed: IntCounterVec,
     pub(crate) tables_refused: IntCounterVec,
@@ -283,6 +285,36 @@ impl SourceSeries {
     }
 }
 
+/// Series of what listens.
+#[derive(Clone)]
+pub(crate) struct ListenerSeries {
+    pub(crate) open: IntGaugeVec,
+    pub(crate) turned_away: IntCounterVec,
+    pub(crate) refused: IntCounterVec,
+    pub(crate) renewals: IntCounterVec,
+    pub(crate) stale: IntGaugeVec,
+}
+
+impl ListenerSeries {
+    fn new(declare: &Declare<'_>) -> Declared<Self> {
+        let refused = "Requests that a listener answered with this status.";
+        let renewals = "Times that changed tokens or certificates were read again.";
+        let stale = "1 while changed tokens or certificates cannot be used and the ones before are in force.";
+        let turned_away = "Connections that a listener turned away.";
+        Ok(Self {
+            open: declare.gauge(
+                "tidemill_listener_connections",
+                "Connections of a listener that are open just now.",
+                LISTENER,
+            )?,
+            turned_away: declare.counter("tidemill_listener_connections_refused_total", turned_away, LISTENER)?,
+            refused: declare.counter("tidemill_listener_requests_refused_total", refused, &["pipeline", "listener", "status"])?,
+            renewals: declare.counter("tidemill_listener_renewals_total", renewals, LISTENER)?,
+            stale: declare.gauge("tidemill_listener_renewal_failing", stale, LISTENER)?,
+        })
+    }
+}
+
 /// Series of functions.
 #[derive(Clone)]
 pub(crate) struct FunctionSeries {
@@ -400,6 +432,7 @@ impl Metrics {
             batches: BatchSeries::new(&declare)?,
             state: StateSeries::new(&declare)?,
             sources: SourceSeries::new(&declare)?,
+            listeners: ListenerSeries::new(&declare)?,
             functions: FunctionSeries::new(&declare)?,
             tables_refreshed: declare.counter(
                 "tidemill_table_refreshes_total",

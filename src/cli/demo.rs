@@ -28,7 +28,7 @@ impl Demo {
             .attempting(ErrorKind::Unavailable, || "listen on 127.0.0.1".to_owned())?;
         let address = listener.local_addr().attempting(ErrorKind::Unavailable, || "listen on 127.0.0.1".to_owned())?.to_string();
         let environment = move |name: &str| (name == "DEMO_ADDRESS").then(|| address.clone());
-        let pipeline = pipeline::parse(PIPELINE, "demo.yaml", Path::new("."), &[], &environment)?;
+        let pipeline = pipeline::parse(PIPELINE, "demo.yaml", Path::new("."), &self.service.overrides(), &environment)?;
         let options = producer::Options { rate: self.rate, ..producer::Options::default() };
         self.service.run(pipeline, move |_io, stop| {
             let stop = stop.clone();

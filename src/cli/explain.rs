@@ -6,7 +6,7 @@ use tidemill::engine::start;
 use super::FileArguments;
 
 pub(super) fn execute(arguments: &FileArguments) -> Result<()> {
-    let pipeline = arguments.load()?;
+    let pipeline = arguments.load(&[])?;
     let plans = super::run::compute_runtime()?.block_on(start::plan_all(&pipeline))?;
     let mut text = String::new();
     for planned in &plans {

@@ -10,6 +10,7 @@ mod init;
 mod inspect;
 mod logging;
 mod offsets;
+mod printable;
 mod redrive;
 mod open_files;
 mod run;
@@ -21,6 +22,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use tidemill::pipeline::{self, Pipeline};
 use tidemill::{Error, ErrorKind, Result};
 
@@ -37,7 +39,7 @@ enum Command {
     /// Runs the queries of a pipeline file until they end or a signal comes.
     Run(run::Run),
     /// Checks a pipeline file, and an existing checkpoint against it, without opening or creating anything.
-    Check(FileArguments),
+    Check(check::Check),
     /// Shows each query's logical, incremental and physical plan and what it keeps in state.
     Explain(FileArguments),
     /// Prints the JSON Schema of the pipeline file.
@@ -73,16 +75,18 @@ struct FileArguments {
 }
 
 impl FileArguments {
-    fn load(&self) -> Result<Pipeline> {
-        Ok(pipeline::load(&self.file, &self.overrides)?)
+    /// The pipeline, with `further` changes after those that were asked for.
+    fn load(&self, further: &[String]) -> Result<Pipeline> {
+        Ok(pipeline::load(&self.file, &[&self.overrides, further].concat())?)
     }
 }
 
 /// Parses the arguments, runs the command, and answers with the exit code of the guide.
 pub(crate) fn main() -> ExitCode {
+    forbid_core_dumps();
     let outcome = match Arguments::parse().command {
         Command::Run(run) => run.execute(),
-        Command::Check(file) => check::execute(&file),
+        Command::Check(check) => check.execute(),
         Command::Explain(file) => explain::execute(&file),
         Command::Schema => schema::execute(),
         Command::Functions(functions) => functions.execute(),
@@ -97,10 +101,18 @@ pub(crate) fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {}", error.chain());
+            // What is wrong with a row quotes it, and then a line end is one that somebody sent.
+            let has_lines = error.kind() != ErrorKind::Data;
+            let _ = writeln!(std::io::stderr(), "error: {}", printable::printable(&error.chain(), has_lines));
             ExitCode::from(exit_code(error.kind()))
         }
     }
+}
+
+/// No memory is written to disk when the process crashes, as it holds secrets.
+fn forbid_core_dumps() {
+    // What limits the process anyhow may refuse it; a crash then does what the system says.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
 }
 
 fn exit_code(kind: ErrorKind) -> u8 {

@@ -46,7 +46,7 @@ pub(super) struct Redrive {
 
 impl Redrive {
     pub(super) fn execute(self) -> Result<()> {
-        let pipeline = self.file.load()?;
+        let pipeline = self.file.load(&[])?;
         let source = self.source_of(&pipeline)?;
         let wanted = self.wanted(&pipeline, source)?;
         let (from, to) = (wanted.dead_letters.display().to_string(), wanted.to.display().to_string());

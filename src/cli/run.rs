@@ -11,7 +11,7 @@ use tidemill::engine::control;
 use tidemill::engine::start::{self, Process, Resources};
 use tidemill::metrics::Metrics;
 use tidemill::pipeline::{Pipeline, Text};
-use tidemill::service::{self, Access, Limits, Service, Tls};
+use tidemill::service::{self, Access, Exposure, Limits, Listening, Scope, Service, Tls, Tokens};
 use tidemill::{Attempt, Error, ErrorKind, Result, shutdown};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
@@ -43,10 +43,10 @@ pub(super) struct ServiceArguments {
     /// Address of control and state over HTTP; the next free port when the default is taken.
     #[arg(long, value_name = "ADDR")]
     http: Option<SocketAddr>,
-    /// File with the token that requests to `--http` must show; instead of `service.token`.
+    /// File with the token that requests to `--http` must show, instead of `service.token`; twice while one replaces another.
     #[arg(long, value_name = "FILE")]
-    http_token_file: Option<PathBuf>,
-    /// Lets `--http` listen beyond loopback although the token and all rows cross the network in clear.
+    http_token_file: Vec<PathBuf>,
+    /// Lets `--http` and HTTP sources listen beyond loopback although tokens and all rows cross the network in clear.
     #[arg(long)]
     i_know_insecure: bool,
     /// A further address for `/metrics`, `/healthz` and `/readyz` only.
@@ -56,15 +56,15 @@ pub(super) struct ServiceArguments {
     log: LogArguments,
 }
 
-/// What stands between `--http` and the world.
+/// What listens, and what stands between it and the world.
 struct Guard {
-    access: Access,
-    tls: Option<Tls>,
+    control: Listening,
+    metrics: Option<Listening>,
 }
 
 impl Run {
     pub(super) fn execute(self) -> Result<()> {
-        let pipeline = self.file.load()?;
+        let pipeline = self.file.load(&self.service.overrides())?;
         if self.fresh {
             if let Some(aside) = start::move_checkpoint_aside(&pipeline)? {
                 let _ = std::io::Write::write_fmt(
@@ -123,7 +123,6 @@ impl ServiceArguments {
     ) -> Result<()> {
         let metrics = Metrics::new()?;
         let (control, requests) = control::channel();
-        let limits = Limits { connections_max: pipeline.limits.connections_max, ..Limits::default() };
         let name = pipeline.name.clone();
         let console = status.clone();
         let resources = Resources {
@@ -138,8 +137,13 @@ impl ServiceArguments {
         let monitors = start::monitors_of(&pipeline);
         let serving = stop.child_token();
         // Before anything is planned: a large table may take its time, and who asks is told that the queries are starting.
-        let service = Service::new(&name, monitors.clone(), metrics, serving.clone()).with_control(control, guard.access);
-        self.serve(io, &service, (limits, guard.tls), &serving).await?;
+        let service = Service::new(&name, monitors.clone(), metrics.clone(), serving.clone())
+            .with_control(control, guard.control.access.clone());
+        metrics.add_listener(&name, "http", guard.control.stats.clone());
+        if let Some(listening) = &guard.metrics {
+            metrics.add_listener(&name, "metrics", listening.stats.clone());
+        }
+        self.serve(io, &service, guard, &serving).await?;
         let process = Process::start_watched(pipeline, monitors.clone(), resources).await?;
         let line = io.spawn(status.show(monitors, serving.clone()));
         let outcome = process.supervise(shutdown::GRACE, requests).await;
@@ -153,46 +157,62 @@ impl ServiceArguments {
         self.http.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 4040)))
     }
 
-    /// Who may use `--http`, and how it is encrypted.
-    fn guard(&self, pipeline: &Pipeline) -> Result<Guard> {
-        let token = match &self.http_token_file {
-            Some(file) => {
-                let shown = file.display().to_string();
-                let read = Text::of_file(file, shown.as_str());
-                Some(read.map_err(|why| Error::config(format!("--http-token-file {shown}: {why}")))?)
-            }
-            None => pipeline.service.token.clone(),
-        };
-        let tls = pipeline.service.tls.as_ref().map(|(certificate, key)| Tls::read(certificate, key)).transpose()?;
-        let token = token.as_ref().map(Text::expose);
-        Ok(Guard { access: Access::new(self.address(), token, tls.is_some(), self.i_know_insecure)?, tls })
+    /// What these arguments put over settings of the file.
+    pub(super) fn overrides(&self) -> Vec<String> {
+        if self.i_know_insecure { vec!["service.i_know_insecure=true".to_owned()] } else { Vec::new() }
     }
 
-    async fn serve(
-        &self,
-        io: &Runtime,
-        service: &Service,
-        (limits, tls): (Limits, Option<Tls>),
-        stop: &CancellationToken,
-    ) -> Result<()> {
-        let mut listeners = vec![(self.address(), self.http.is_none(), service.control(), true)];
-        if let Some(address) = self.metrics {
-            listeners.push((address, false, service.public(), false));
+    /// Who may use `--http` and `--metrics`, and how they are encrypted.
+    fn guard(&self, pipeline: &Pipeline) -> Result<Guard> {
+        let read = |file: &PathBuf| {
+            let shown = file.display().to_string();
+            Text::of_file(file, shown.as_str()).map_err(|why| Error::config(format!("--http-token-file {shown}: {why}")))
+        };
+        let files: Vec<Text> = self.http_token_file.iter().map(read).collect::<Result<_>>()?;
+        let settings = &pipeline.service;
+        let operate = if files.is_empty() { &settings.tokens } else { &files };
+        let scoped =
+            [(Scope::Operate, operate), (Scope::Read, &settings.read_tokens), (Scope::Metrics, &settings.metrics_tokens)];
+        let scoped = scoped.into_iter().flat_map(|(scope, texts)| texts.iter().map(move |text| (scope, text)));
+        let tokens = Tokens::new("--http", scoped)?;
+        let tls = settings.tls.as_ref().map(Tls::read).transpose()?;
+        let exposure = |address, is_encrypted| Exposure { address, is_encrypted, is_insecure: settings.is_insecure };
+        let limits = Limits { connections_max: pipeline.limits.connections_max, ..Limits::default() };
+        let access = Access::control(exposure(self.address(), tls.is_some()), tokens.clone())?;
+        let control = Listening { tls, ..Listening::new(limits, access) };
+        let metrics = self.metrics.map(|address| {
+            // Without a token of its own it is for everyone. It speaks plain HTTP, as those do who ask for it.
+            let tokens = if settings.metrics_tokens.is_empty() { Tokens::default() } else { tokens };
+            Listening::new(limits, Access::metrics(exposure(address, false), tokens))
+        });
+        Ok(Guard { control, metrics })
+    }
+
+    async fn serve(&self, io: &Runtime, service: &Service, guard: Guard, stop: &CancellationToken) -> Result<()> {
+        let mut listeners = vec![(self.address(), self.http.is_none(), service.control(), guard.control)];
+        if let Some((address, listening)) = self.metrics.zip(guard.metrics) {
+            listeners.push((address, false, service.public(&listening.access), listening));
         }
-        for (address, or_next, router, is_control) in listeners {
+        for (nth, (address, or_next, router, listening)) in listeners.into_iter().enumerate() {
             let bound = io.spawn(service::bind(address, or_next));
             let listener = bound.await.attempting(ErrorKind::Internal, || format!("listen on {address}"))??;
             let local = listener.local_addr().attempting(ErrorKind::Internal, || format!("listen on {address}"))?;
-            let tls = tls.clone().filter(|_| is_control);
-            let scheme = if tls.is_some() { "https" } else { "http" };
+            let scheme = if listening.tls.is_some() { "https" } else { "http" };
             info!("metrics at {scheme}://{local}/metrics");
+            let is_control = nth == 0;
             if is_control {
                 info!("live page at {scheme}://{local}/");
             }
-            if is_control && service.is_insecure() {
-                warn!(%local, "control listens beyond loopback without TLS: the token and all rows cross the network in clear");
+            match (listening.access.is_insecure(), is_control) {
+                (true, true) => {
+                    warn!(%local, "control listens beyond loopback without TLS: the token and all rows cross the network in clear");
+                }
+                (true, false) => {
+                    warn!(%local, "--metrics listens beyond loopback, never with TLS: its token crosses the network in clear")
+                }
+                (false, _) => {}
             }
-            io.spawn(service::serve(listener, router, limits, tls, stop.clone()));
+            io.spawn(service::serve(listener, router, listening, stop.clone()));
         }
         Ok(())
     }

@@ -179,6 +179,7 @@ impl Connector {
         let inlet = Arc::new(opened);
         let limits = (pipeline.limits.connections_max, pipeline.limits.ingest_log_bytes_max);
         self.resources.metrics.add_source(&pipeline.name, &spec.name, inlet.stats(), limits);
+        self.resources.metrics.add_listener(&pipeline.name, &format!("source.{}", spec.name), inlet.stats().clients.clone());
         if let Some(address) = inlet.local_addr() {
             tracing::info!(source = spec.name, %address, "listening");
         }
@@ -430,11 +431,13 @@ fn socket_settings(settings: &SocketSource, pipeline: &Pipeline) -> SocketSettin
 }
 
 fn http_settings(settings: &HttpSource, pipeline: &Pipeline) -> Result<HttpSettings> {
-    let tls = settings.tls.as_ref().map(|(certificate, key)| Tls::read(certificate, key)).transpose()?;
+    let tls = settings.tls.as_ref().map(Tls::read).transpose()?;
     let defaults = HttpSettings::new(&host_and_port(&settings.listen), &settings.path);
     Ok(HttpSettings {
-        token: settings.token.clone(),
+        tokens: settings.tokens.clone(),
         tls,
+        is_insecure: settings.is_insecure,
+        allow_from: settings.allow_from.clone(),
         request_bytes_max: settings.request_bytes_max,
         connections_max: pipeline.limits.connections_max,
         line_bytes_max: pipeline.limits.lines.line_bytes_max,

@@ -83,9 +83,9 @@ impl Metrics {
         let counters = [&all.refused, &all.bytes, &all.lines, &all.truncated].map(|series| series.with_label_values(&labels));
         let before = [const { AtomicU64::new(0) }; 4];
         self.before_each_scrape(move || {
-            connections.set(signed(SourceStats::get(&stats.connections_open)));
+            connections.set(signed(SourceStats::get(&stats.clients.open)));
             log_bytes.set(signed(SourceStats::get(&stats.log_bytes)));
-            let counted = [&stats.connections_refused, &stats.bytes_received, &stats.lines_received, &stats.lines_truncated];
+            let counted = [&stats.clients.turned_away, &stats.bytes_received, &stats.lines_received, &stats.lines_truncated];
             for ((counter, before), now) in counters.iter().zip(&before).zip(counted.map(SourceStats::get)) {
                 // What is opened anew counts from zero; its series goes on.
                 counter.inc_by(now.saturating_sub(before.swap(now, Ordering::Relaxed)));

@@ -34,6 +34,7 @@ use crate::plan::catalog::StreamScan;
 use crate::plan::event_time;
 use crate::plan::streaming::StreamingPlan;
 use crate::plan::{Catalog, OutputMode, PlanSettings};
+use crate::service::Tls;
 use crate::sink::console::{OUTPUT_CLOSED, Output};
 use crate::sink::memory::MemoryTable;
 use crate::source::memory::MemoryStream;
@@ -258,20 +259,21 @@ pub async fn plan_one(pipeline: &Pipeline, spec: &QuerySpec, declared: &Declared
     Ok(PlannedQuery { spec: spec.clone(), plan, tables })
 }
 
-/// Refuses file sources whose path is not there, as a start does; all at once.
+/// Refuses file sources whose path is not there and certificates that cannot be used, as a start does; all at once.
 pub fn check_files(pipeline: &Pipeline) -> Result<()> {
     let refused = pipeline.sources.iter().filter_map(|source| match &source.connector {
         SourceConnector::File(file) => {
             let error = crate::source::file::check_path(&file.path).err()?;
             Some(format!("source {:?} cannot be opened: {}", source.name, error.chain()))
         }
-        SourceConnector::Socket(_)
-        | SourceConnector::Http(_)
-        | SourceConnector::Kafka(_)
-        | SourceConnector::Rate(_)
-        | SourceConnector::Memory(_) => None,
+        SourceConnector::Http(http) => {
+            let error = Tls::read(http.tls.as_ref()?).err()?;
+            Some(format!("source {:?} cannot be opened: {}", source.name, error.chain()))
+        }
+        SourceConnector::Socket(_) | SourceConnector::Kafka(_) | SourceConnector::Rate(_) | SourceConnector::Memory(_) => None,
     });
-    let refused: Vec<_> = refused.collect();
+    let service = pipeline.service.tls.as_ref().and_then(|files| Tls::read(files).err());
+    let refused: Vec<_> = refused.chain(service.map(|error| format!("service.tls: {}", error.chain()))).collect();
     if refused.is_empty() { Ok(()) } else { Err(Error::config(refused.join("\n  "))) }
 }
 

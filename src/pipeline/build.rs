@@ -8,16 +8,17 @@ use super::event_time::{self, deduplication, watermark};
 use super::function;
 use super::kafka;
 use super::kafka_sink::kafka_sink;
+use super::listening;
 use super::metric_sink::metric_sink;
 use super::problem::{Place, Problems};
 use super::redis_sink::redis_sink;
 use super::scalar::{Scalar, quoted};
 use super::spec::{
-    CheckpointRoot, CleanSource, ConsoleFormat, ConsoleSink, CsvSpec, FileFormat, FileSink, FileSource, FormatSpec, HttpSource,
-    Limits, Pipeline, QuerySpec, RateSource, Refresh, Roll, ServiceSpec, SinkConnector, SinkSpec, SocketEndpoint, SocketSource,
-    SourceConnector, SourceSpec, TableSpec, ViewSpec,
+    CheckpointRoot, CleanSource, ConsoleFormat, ConsoleSink, CsvSpec, FileFormat, FileSink, FileSource, FormatSpec, Limits,
+    Pipeline, QuerySpec, RateSource, Refresh, Roll, SinkConnector, SinkSpec, SocketEndpoint, SocketSource, SourceConnector,
+    SourceSpec, TableSpec, ViewSpec,
 };
-use super::text::{FilePath, Text};
+use super::text::Text;
 use super::values::Values;
 use crate::format::{LineLimits, OnMalformed};
 use crate::plan::{QueryText, Scope};
@@ -30,13 +31,15 @@ pub(super) fn pipeline(root: &Values, default_name: &str, problems: &mut Problem
     let name = root.word("name").unwrap_or_else(|| default_name.to_owned());
     check::transactional_ids(root, &name, problems);
     let connections = connections(root, problems);
-    let sources: Option<Vec<_>> = all(root.named("sources"), |name, values| source(name, values, &connections, problems));
+    let is_insecure = root.map("service").and_then(|values| values.bool("i_know_insecure")).unwrap_or(false);
+    let sources: Option<Vec<_>> =
+        all(root.named("sources"), |name, values| source(name, values, &connections, is_insecure, problems));
     let tables: Option<Vec<_>> = all(root.named("tables"), |name, values| table(name, values, problems));
     let views: Option<Vec<_>> = all(root.named("views"), |name, values| view(name, values, problems));
     let queries: Option<Vec<_>> = all(root.named("queries"), |name, values| query(name, values, &connections, problems));
     let limits = root.map("limits").and_then(|values| limits(values, problems));
     let functions = function::functions(root, limits.as_ref(), &connections, problems);
-    let service = root.map("service").and_then(|values| service(values, problems));
+    let service = root.map("service").and_then(|values| listening::service(values, problems));
     let checkpoint = match root.path("checkpoint") {
         Some(path) => CheckpointRoot::At(path),
         None => CheckpointRoot::Temporary,
@@ -61,7 +64,13 @@ fn all<T>(named: &[(super::tree::Key, Values)], mut build: impl FnMut(&str, &Val
     built.into_iter().collect()
 }
 
-fn source(name: &str, values: &Values, connections: &Connections, problems: &mut Problems) -> Option<SourceSpec> {
+fn source(
+    name: &str,
+    values: &Values,
+    connections: &Connections,
+    is_insecure: bool,
+    problems: &mut Problems,
+) -> Option<SourceSpec> {
     let format = values.map("format").map(|values| (format(values, problems), values));
     let (key, settings) = values.map("from")?.branch.as_ref()?;
     let admission = ReadLimit {
@@ -72,7 +81,7 @@ fn source(name: &str, values: &Values, connections: &Connections, problems: &mut
     check::format_fits(key, settings, values, problems);
     let connector = match *key {
         "socket" => SourceConnector::Socket(socket(settings, problems)?),
-        "http" => SourceConnector::Http(Box::new(http_source(settings, problems)?)),
+        "http" => SourceConnector::Http(Box::new(listening::http_source(settings, is_insecure, problems)?)),
         "file" => SourceConnector::File(file_source(settings, problems)?),
         "kafka" => SourceConnector::Kafka(Box::new(kafka::source(settings, connections, problems)?)),
         _ => SourceConnector::Rate(RateSource { rows_per_second: settings.count("rows_per_second")? }),
@@ -133,41 +142,12 @@ fn socket(values: &Values, problems: &mut Problems) -> Option<SocketSource> {
     if values.is_given(foreign.0) {
         problems.add(values.place_of(foreign.0), values.about(foreign.0, &format!("goes with {} only", foreign.1)));
     }
-    let allow_from = values.scalars("allow_from").iter();
     Some(SocketSource {
         endpoint,
         include_timestamp: values.bool("include_timestamp")?,
         connect_timeout: values.duration("connect_timeout")?,
         durable: values.bool("durable")?,
-        allow_from: allow_from.filter_map(|scalar| if let Scalar::Network(net) = scalar { Some(*net) } else { None }).collect(),
-    })
-}
-
-fn http_source(values: &Values, problems: &mut Problems) -> Option<HttpSource> {
-    let (token, tls) = (token(values, problems), tls(values));
-    let path = values.word("path")?;
-    if !path.starts_with('/') || !path.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#')) {
-        let message = values.about("path", "expected a path such as /transactions, as it stands in a request");
-        problems.add(values.place_of("path"), message);
-    }
-    let listen = values.address("listen")?;
-    // A name is looked up when the source is opened, which checks again.
-    if let Ok(address) = listen.host().parse::<std::net::IpAddr>() {
-        let missing = match (&token, &tls) {
-            (None, _) => Some("beyond loopback a token is needed"),
-            (_, Some(None)) => Some("beyond loopback tls is needed, or the token and all rows would cross the network in clear"),
-            _ => None,
-        };
-        if let Some(missing) = missing.filter(|_| !address.to_canonical().is_loopback()) {
-            problems.add(values.place_of("listen"), values.about("listen", missing));
-        }
-    }
-    Some(HttpSource {
-        listen,
-        path,
-        token,
-        tls: tls?,
-        request_bytes_max: usize::try_from(values.count("max_request")?).expect("the declared bound fits"),
+        allow_from: listening::networks("allow_from", values),
     })
 }
 
@@ -395,28 +375,4 @@ fn limits(values: &Values, problems: &mut Problems) -> Option<Limits> {
         calls_in_flight_max: small("calls_in_flight")?,
         calls_in_flight_per_query_max: small("calls_in_flight_per_query")?,
     })
-}
-
-fn service(values: &Values, problems: &mut Problems) -> Option<ServiceSpec> {
-    Some(ServiceSpec { token: token(values, problems), tls: tls(values)?, show_rows: values.bool("show_rows")? })
-}
-
-/// What a request must show.
-fn token(values: &Values, problems: &mut Problems) -> Option<Text> {
-    let token = values.text("token");
-    if let Some(token) = &token {
-        if let Err(message) = crate::service::check_token(token.expose()) {
-            problems.add(values.place_of("token"), values.about("token", message));
-        }
-    }
-    // What is written out in the file is no less a secret.
-    token.map(|token| if token.is_secret() { token } else { Text::secret(token.expose(), "(secret)") })
-}
-
-/// Certificate and key; `None` when one of them is wrong.
-fn tls(values: &Values) -> Option<Option<(FilePath, FilePath)>> {
-    match values.map("tls") {
-        Some(tls) => Some(Some((tls.path("certificate")?, tls.path("key")?))),
-        None => Some(None),
-    }
 }

@@ -24,6 +24,7 @@ mod build;
 mod connections;
 mod kafka;
 mod kafka_sink;
+mod listening;
 mod redis;
 mod metric_sink;
 mod redis_sink;
@@ -48,7 +49,7 @@ pub use size::{parse_size, show_size};
 pub use spec::{
     CheckpointRoot, CleanSource, ConsoleFormat, ConsoleSink, CsvSpec, FileFormat, FileSink, FileSource, FormatSpec, HttpSource,
     Limits, MemorySource, Pipeline, Position, QuerySpec, RateSource, Refresh, Roll, ServiceSpec, SinkConnector, SinkSpec,
-    SocketEndpoint, SocketSource, SourceConnector, SourceSpec, TableSpec, Trigger, ViewSpec,
+    SocketEndpoint, SocketSource, SourceConnector, SourceSpec, TableSpec, TlsSpec, Trigger, ViewSpec,
 };
 pub use suggest::nearest;
 pub use text::{Address, FilePath, Text};

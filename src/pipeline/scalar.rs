@@ -138,8 +138,8 @@ fn read_text(kind: Kind, text: Text, lookup: Lookup<'_>) -> Result<Scalar, Refus
         Kind::Choices(words) => read_text(Kind::Choice(words), text, lookup),
         Kind::Statuses => statuses(value).map(Scalar::Statuses).ok_or_else(expected),
         Kind::Networks => network(value).map(Scalar::Network).ok_or_else(expected),
-        Kind::Value if value.is_empty() => Err(expected()),
-        Kind::Value => Ok(Scalar::Text(text)),
+        Kind::Value | Kind::Values if value.is_empty() => Err(expected()),
+        Kind::Value | Kind::Values => Ok(Scalar::Text(text)),
         Kind::Name
         | Kind::Column
         | Kind::Columns
@@ -177,6 +177,7 @@ pub(super) fn describe(kind: Kind) -> String {
         Kind::Trigger => format!("an interval such as 2 seconds, {}", or(TRIGGER_WORDS.into_iter())),
         Kind::Width => "true, false or a number of characters".to_owned(),
         Kind::Text | Kind::Value => "text".to_owned(),
+        Kind::Values => "text or a list of texts".to_owned(),
         Kind::Topics => "a topic or a list of topics".to_owned(),
         Kind::Tree(what) => what.to_owned(),
         Kind::Returns => "a type, columns such as \"score DOUBLE, band STRING\", or TABLE (columns)".to_owned(),

@@ -143,7 +143,7 @@ fn kind_schema(kind: Kind) -> Value {
         | Kind::Address => {
             json!({ "type": "string", "minLength": 1, "examples": [describe(kind)] })
         }
-        Kind::Columns | Kind::Networks | Kind::Topics => {
+        Kind::Columns | Kind::Networks | Kind::Topics | Kind::Values => {
             let item = json!({ "type": "string", "minLength": 1 });
             json!({ "anyOf": [item, { "type": "array", "items": item }] })
         }

@@ -68,6 +68,8 @@ pub(super) enum Kind {
     Text,
     /// Any text, in which references may stand.
     Value,
+    /// Such texts, or one.
+    Values,
     /// Names of topics, or one.
     Topics,
     /// A tree of maps, lists and texts, or JSON text; numbers are text. The text says what it holds.

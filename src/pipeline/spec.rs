@@ -122,10 +122,14 @@ pub struct HttpSource {
     pub listen: Address,
     /// Where requests go; begins with `/`.
     pub path: String,
-    /// What a request must show; without it only this machine is listened to.
-    pub token: Option<Text>,
-    /// Certificate and key (PEM) to encrypt with.
-    pub tls: Option<(FilePath, FilePath)>,
+    /// What a request must show one of; without any only this machine is listened to.
+    pub tokens: Vec<Text>,
+    /// What to encrypt with.
+    pub tls: Option<TlsSpec>,
+    /// Whether a token is enough beyond loopback, though it and all rows are sent in clear.
+    pub is_insecure: bool,
+    /// Where clients may come from; empty is anywhere.
+    pub allow_from: Vec<IpNet>,
     /// Bytes of one request at most, unpacked and as it is sent (default 8 MiB).
     pub request_bytes_max: usize,
 }
@@ -457,18 +461,42 @@ pub enum FileFormat {
 /// Who may look at a process and control it over HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceSpec {
-    /// What a request must show; without it only this machine is listened to.
-    pub token: Option<Text>,
-    /// Certificate and key (PEM) to encrypt with.
-    pub tls: Option<(FilePath, FilePath)>,
+    /// What lets everything be done; without any token only this machine is listened to.
+    pub tokens: Vec<Text>,
+    /// What lets everything be seen.
+    pub read_tokens: Vec<Text>,
+    /// What lets `/metrics` be read; with any, `--metrics` asks for a token, too.
+    pub metrics_tokens: Vec<Text>,
+    /// What to encrypt with.
+    pub tls: Option<TlsSpec>,
+    /// Whether tokens are enough beyond loopback, though they and all rows are sent in clear.
+    pub is_insecure: bool,
     /// Whether the page shows rows of results and malformed lines (default true).
     pub show_rows: bool,
 }
 
 impl Default for ServiceSpec {
     fn default() -> Self {
-        Self { token: None, tls: None, show_rows: true }
+        Self {
+            tokens: Vec::new(),
+            read_tokens: Vec::new(),
+            metrics_tokens: Vec::new(),
+            tls: None,
+            is_insecure: false,
+            show_rows: true,
+        }
     }
+}
+
+/// What a listener encrypts with: PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsSpec {
+    /// The certificate, and those that it was signed by.
+    pub certificate: FilePath,
+    /// Its key.
+    pub key: FilePath,
+    /// Authorities of which clients need a certificate; without, they need none.
+    pub client_ca: Option<FilePath>,
 }
 
 /// What a process may use.

@@ -6,6 +6,7 @@ use super::connections::CONNECTION;
 use super::function::FUNCTION;
 use super::kafka::KAFKA_SOURCE;
 use super::kafka_sink::KAFKA_SINK;
+use super::listening::{HTTP_SOURCE, SERVICE};
 use super::metric_sink::METRIC_SINK;
 use super::redis_sink::REDIS_SINK;
 use super::settings::Presence::{Default, Optional, Required};
@@ -199,31 +200,6 @@ static SOCKET: Table = plain(
             Default("false"),
             "Whether a column `timestamp`, when the line was received, follows `value`. With format `text` only; elsewhere name the \
              column `_received_at` in SQL.",
-        ),
-        MAX_ROWS,
-        setting("max_bytes_per_trigger", ANY_SIZE, Default("64 MiB"), MAX_BYTES_DOC),
-    ],
-);
-
-static HTTP_SOURCE: Table = plain(
-    "Source `http`",
-    "Lines that clients POST, answered once they are durable in an ingest log under the checkpoint.",
-    &[
-        setting("listen", Kind::Address, Required, "Address to listen on, as `host:port`; port 0 takes a free one."),
-        setting("path", Kind::Text, Required, "Where requests go, such as `/transactions`; any other path is answered 404."),
-        setting(
-            "token",
-            Kind::Value,
-            Optional,
-            "What a request must show as `Authorization: Bearer …`, of 22 characters or more: better a reference than in the file. \
-             Without it only loopback addresses are listened on.",
-        ),
-        setting("tls", Kind::Table(&SERVICE_TLS), Optional, "Encryption; an address beyond loopback needs it beside a token."),
-        setting(
-            "max_request",
-            Kind::Size { min: 1 << 10, max: 64 << 20 },
-            Default("8 MiB"),
-            "Bytes of one request at most, unpacked and as it is sent; a larger one is answered 413.",
         ),
         MAX_ROWS,
         setting("max_bytes_per_trigger", ANY_SIZE, Default("64 MiB"), MAX_BYTES_DOC),
@@ -499,36 +475,6 @@ static JSON_OUT: Table = plain("Format `json` of sinks", "One JSON object per li
 static PARQUET_OUT: Table = plain("Format `parquet` of sinks", "Parquet.", &[]);
 static CSV_OUT: Table =
     plain("Format `csv` of sinks", "Separated values, one record per line.", &[HEADER, SEPARATOR, QUOTE, ESCAPE, NULL_VALUE]);
-
-static SERVICE: Table = plain(
-    "Service",
-    "`service`: who may look at the process and control it over HTTP (`--http`).",
-    &[
-        setting(
-            "token",
-            Kind::Value,
-            Optional,
-            "What a request must show as `Authorization: Bearer …`, of 22 characters or more: better a reference than in the file. \
-             Without it only loopback addresses are listened on.",
-        ),
-        setting("tls", Kind::Table(&SERVICE_TLS), Optional, "Encryption; beyond loopback `--http` needs it beside a token."),
-        setting("show_rows", Kind::Bool, Default("true"), "Whether the page shows rows of results and malformed lines."),
-    ],
-);
-
-static SERVICE_TLS: Table = plain(
-    "Encryption of what listens",
-    "`service.tls`, and `tls` of a source `http`: what `--http` and the source are encrypted with.",
-    &[
-        setting(
-            "certificate",
-            Kind::Path,
-            Required,
-            "File with the certificate, PEM, and behind it those that it was signed by.",
-        ),
-        setting("key", Kind::Path, Required, "File with its key, PEM."),
-    ],
-);
 
 const CALLS: Kind = Kind::Count { min: 1, max: IN_FLIGHT_MAX as u64 };
 

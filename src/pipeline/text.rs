@@ -45,7 +45,10 @@ impl Text {
             return Err("larger than 64 KiB".to_owned());
         }
         let line = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
-        Ok(Self { file: Some(file.to_owned()), ..Self::secret(line, shown) })
+        let mut read = Self::secret(line, shown);
+        read.file = Some(file.to_owned());
+        wipe(text);
+        Ok(read)
     }
 
     /// The file whose text it is.
@@ -67,6 +70,22 @@ impl Text {
     pub fn is_secret(&self) -> bool {
         self.shown.is_some()
     }
+}
+
+impl Drop for Text {
+    fn drop(&mut self) {
+        if self.is_secret() {
+            wipe(std::mem::take(&mut self.value));
+        }
+    }
+}
+
+/// Overwrites a secret before its memory is given back. Copies that libraries have made are theirs.
+fn wipe(secret: String) {
+    let mut bytes = secret.into_bytes();
+    bytes.fill(0);
+    // What is looked at cannot be left out.
+    std::hint::black_box(&bytes);
 }
 
 impl fmt::Display for Text {

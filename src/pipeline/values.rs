@@ -168,11 +168,14 @@ impl Values {
                     None
                 }
             },
-            (Kind::Columns | Kind::Networks | Kind::Topics | Kind::Statuses | Kind::Choices(_), Content::List(items)) => {
+            (
+                Kind::Columns | Kind::Networks | Kind::Topics | Kind::Values | Kind::Statuses | Kind::Choices(_),
+                Content::List(items),
+            ) => {
                 let scalars: Vec<Scalar> = items.iter().filter_map(|item| self.read_scalar(setting, item, reading)).collect();
                 (scalars.len() == items.len()).then_some(Value::Scalars(scalars))
             }
-            (Kind::Columns | Kind::Networks | Kind::Topics | Kind::Statuses | Kind::Choices(_), _) => {
+            (Kind::Columns | Kind::Networks | Kind::Topics | Kind::Values | Kind::Statuses | Kind::Choices(_), _) => {
                 Some(Value::Scalars(vec![self.read_scalar(setting, node, reading)?]))
             }
             _ => self.read_scalar(setting, node, reading).map(Value::Scalar),

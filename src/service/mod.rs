@@ -4,10 +4,13 @@
 //! other one.
 
 mod access;
+mod clients;
 mod control;
 mod events;
 mod page;
+mod renewal;
 mod serve;
+mod stats;
 mod tls;
 
 use std::sync::Arc;
@@ -21,9 +24,12 @@ use axum::routing::{get, post};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-pub use self::access::{Access, check_token};
-pub(crate) use self::serve::serve_clients;
-pub use self::serve::{Limits, bind, serve};
+pub use self::access::{Access, Exposure, Scope, Tokens, check_token};
+pub use self::clients::CLIENTS_PER_ADDRESS_MAX;
+pub(crate) use self::clients::{Client, Clients};
+pub(crate) use self::serve::Peer;
+pub use self::serve::{Limits, Listening, bind, serve};
+pub use self::stats::ListenerStats;
 pub use self::tls::Tls;
 use crate::engine::control::Control;
 use crate::engine::status::{QueryMonitor, QueryState, QueryStatus};
@@ -99,9 +105,11 @@ impl Service {
         router.layer(from_fn(access::with_headers)).with_state(self.clone())
     }
 
-    /// Only what may be seen anywhere: `/metrics`, `/healthz`, `/readyz`.
-    pub fn public(&self) -> Router {
-        let routes = Router::new().route("/metrics", get(metrics)).route("/healthz", get(healthz)).route("/readyz", get(readyz));
+    /// Only what may be seen anywhere: `/healthz`, `/readyz`, and `/metrics` by whoever `access` lets in.
+    pub fn public(&self, access: &Access) -> Router {
+        let routes =
+            Router::new().route("/metrics", get(metrics)).route_layer(from_fn_with_state(access.clone(), access::let_read));
+        let routes = routes.route("/healthz", get(healthz)).route("/readyz", get(readyz));
         routes.layer(from_fn(access::with_headers)).with_state(self.clone())
     }
 

@@ -2,23 +2,26 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::{Extension, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
 use hyper::rt::{Read, Write};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-use super::Tls;
+use super::clients::{Clients, TurnedAway};
+use super::renewal::{Renewal, Renewed};
+use super::{Access, ListenerStats, Tls};
 use crate::error::{Attempt, ErrorKind, Result};
-use crate::source::SourceStats;
 
 /// Bytes of a request's head at most.
 const HEAD_BYTES_MAX: usize = 16 << 10;
@@ -30,7 +33,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What the connections of a listener may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections at a time; further ones are answered 503 and closed.
+    /// Connections at a time, 64 of them from one address that is not loopback; further ones are answered 503 and closed.
     pub connections_max: usize,
     /// How long a request's head may take to come, the wait for the next request of a connection included; and agreeing on encryption.
     pub head_timeout: Duration,
@@ -63,21 +66,51 @@ pub async fn bind(address: SocketAddr, or_next: bool) -> Result<TcpListener> {
     }
 }
 
-/// Serves `router`, encrypted with `tls`, until `stop` is cancelled.
-pub async fn serve(listener: TcpListener, router: Router, limits: Limits, tls: Option<Tls>, stop: CancellationToken) {
-    serve_clients(listener, |_| router.clone(), limits, tls, stop, &Arc::default()).await;
+/// A listener: what it is called, what it may take, and who may come in.
+#[derive(Debug, Clone)]
+pub struct Listening {
+    /// What connections may take.
+    pub limits: Limits,
+    /// Who may come in. The files that it was read from are followed.
+    pub access: Access,
+    /// What to encrypt with; its files are followed, too.
+    pub tls: Option<Tls>,
+    /// Where clients may come from; empty is anywhere.
+    pub allow_from: Vec<IpNet>,
+    /// Counters.
+    pub stats: Arc<ListenerStats>,
 }
 
-/// Serves to each client the router that `router_of` has for its address, and counts connections.
-pub(crate) async fn serve_clients(
+impl Listening {
+    /// One that takes clients from anywhere, in clear.
+    pub fn new(limits: Limits, access: Access) -> Self {
+        Self { limits, access, tls: None, allow_from: Vec::new(), stats: Arc::default() }
+    }
+}
+
+/// Who has connected, as requests know it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// Serves `router` until `stop` is cancelled.
+pub async fn serve(listener: TcpListener, router: Router, listening: Listening, stop: CancellationToken) {
+    let Listening { limits, access, tls, allow_from, stats } = listening;
+    let mut renewed: Vec<Box<dyn Renewed>> = vec![Box::new(access.tokens().clone())];
+    renewed.extend(tls.clone().map(|tls| Box::new(tls) as Box<dyn Renewed>));
+    let renewal = Renewal::new(access.listener(), renewed, stats.clone());
+    let clients = Clients::new(access.listener(), limits.connections_max, allow_from, stats.clone());
+    let router = router.layer(from_fn_with_state(stats, count_refusals));
+    let accepting = accept(listener, router, (limits, tls), &clients, &stop);
+    tokio::join!(accepting, renewal.run(stop.clone()));
+}
+
+async fn accept(
     listener: TcpListener,
-    router_of: impl Fn(SocketAddr) -> Router,
-    limits: Limits,
-    tls: Option<Tls>,
-    stop: CancellationToken,
-    stats: &Arc<SourceStats>,
+    router: Router,
+    (limits, tls): (Limits, Option<Tls>),
+    clients: &Arc<Clients>,
+    stop: &CancellationToken,
 ) {
-    let places = Arc::new(Semaphore::new(limits.connections_max));
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -92,42 +125,27 @@ pub(crate) async fn serve_clients(
                 continue;
             }
         };
-        match places.clone().try_acquire_owned() {
-            Ok(place) => {
-                let (router, tls, stop) = (router_of(peer), tls.clone(), stop.clone());
-                let open = Open::new(stats.clone());
+        match clients.admit(peer.ip()) {
+            Ok(client) => {
+                let (router, tls, stop) = (router.clone().layer(Extension(Peer(peer))), tls.clone(), stop.clone());
                 connections.spawn(async move {
                     connection(stream, router, limits, tls, stop).await;
-                    drop((place, open));
+                    drop(client);
                 });
             }
-            Err(_) => {
-                stats.connections_refused.fetch_add(1, Ordering::Relaxed);
-                // In clear it is answered; encrypted that would take time.
-                if tls.is_none() {
-                    turn_away(&stream);
-                }
-            }
+            // In clear it is answered; encrypted that would take time.
+            Err(why) if tls.is_none() => turn_away(&stream, why),
+            Err(_) => {}
         }
     }
     connections.close();
     let _ = tokio::time::timeout(GRACE, connections.wait()).await;
 }
 
-/// A connection that is counted until this is dropped.
-struct Open(Arc<SourceStats>);
-
-impl Open {
-    fn new(stats: Arc<SourceStats>) -> Self {
-        stats.connections_open.fetch_add(1, Ordering::Relaxed);
-        Self(stats)
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.connections_open.fetch_sub(1, Ordering::Relaxed);
-    }
+async fn count_refusals(State(stats): State<Arc<ListenerStats>>, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    stats.answered(response.status().as_u16());
+    response
 }
 
 async fn connection(stream: TcpStream, router: Router, limits: Limits, tls: Option<Tls>, stop: CancellationToken) {
@@ -165,7 +183,12 @@ async fn answer<S: Read + Write + Unpin + Send + 'static>(stream: S, router: Rou
 }
 
 /// Says why, if that goes without waiting.
-fn turn_away(stream: &TcpStream) {
-    let answer = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 21\r\nconnection: close\r\n\r\ntoo many connections\n";
+fn turn_away(stream: &TcpStream, why: TurnedAway) {
+    let (status, text) = match why {
+        TurnedAway::NotAllowed => ("403 Forbidden", "your address is not allowed"),
+        TurnedAway::TooMany | TurnedAway::TooManyOfAddress => ("503 Service Unavailable", "too many connections"),
+    };
+    let length = text.len() + 1;
+    let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{text}\n");
     let _ = stream.try_write(answer.as_bytes());
 }

@@ -43,7 +43,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 pub use query::StreamingQuery;
-pub use read::{DropDuplicates, File, MemoryInput, Rate, ReadStream, Socket, SourceSettings, WithWatermark};
+pub use read::{DropDuplicates, File, Http, MemoryInput, Rate, ReadStream, Socket, SourceSettings, WithWatermark};
 pub use write::{Console, Discard, FileOutput, MemoryOutput, SinkSettings, WriteQuery, WriteStream};
 
 pub use crate::format::OnMalformed;
@@ -149,7 +149,7 @@ impl SessionBuilder {
             queries: Vec::new(),
             limits: self.limits,
             // Nobody looks on.
-            service: ServiceSpec { token: None, tls: None, show_rows: false },
+            service: ServiceSpec { show_rows: false, ..ServiceSpec::default() },
         };
         let resources = Resources::new(io, Metrics::new()?);
         Ok(Session(Arc::new_cyclic(|inner| {

@@ -12,12 +12,13 @@ use super::{OnMalformed, Session};
 use crate::error::{Error, ErrorKind, Result, from_datafusion};
 use crate::operator::deduplicate::Deduplicate;
 use crate::pipeline::{
-    Address, CleanSource, FilePath, FileSource, FormatSpec, MemorySource, RateSource, SocketEndpoint, SocketSource,
-    SourceConnector, SourceSpec, Text,
+    Address, CleanSource, FilePath, FileSource, FormatSpec, HttpSource, MemorySource, RateSource, SocketEndpoint, SocketSource,
+    SourceConnector, SourceSpec, Text, TlsSpec,
 };
 use crate::plan::event_time::{Watermark, watermarked};
 use crate::plan::spark::types::parse_schema;
 use crate::source::ReadLimit;
+use crate::source::http::{REQUEST_BYTES_MAX, check_path};
 use crate::source::kafka::KafkaSettings;
 use crate::source::memory::MemoryStream;
 
@@ -75,6 +76,54 @@ impl SourceSettings for Socket {
 
     fn default_limit(&self) -> ReadLimit {
         ReadLimit { bytes_max: Some(64 << 20), ..ReadLimit::default() }
+    }
+}
+
+/// Lines that clients POST, answered once they are durable.
+#[derive(Debug, Clone)]
+pub struct Http(HttpSource);
+
+impl Http {
+    /// Listens at `host:port` for requests to `path`, such as `/transactions`.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Config`] for what is no address or no path.
+    pub fn listen(address: &str, path: &str) -> Result<Self> {
+        check_path(path).map_err(|expected| Error::config(format!("{path:?}: {expected}")))?;
+        Ok(Self(HttpSource {
+            listen: parse(address)?,
+            path: path.to_owned(),
+            tokens: Vec::new(),
+            tls: None,
+            is_insecure: false,
+            allow_from: Vec::new(),
+            request_bytes_max: REQUEST_BYTES_MAX,
+        }))
+    }
+
+    /// What a request must show, of 22 characters or more; one of them, when there are several. Without any only loopback addresses
+    /// are listened on.
+    #[must_use]
+    pub fn token(mut self, token: Text) -> Self {
+        self.0.tokens.push(token);
+        self
+    }
+
+    /// What to encrypt with; an address beyond loopback needs it beside a token.
+    #[must_use]
+    pub fn tls(mut self, tls: TlsSpec) -> Self {
+        self.0.tls = Some(tls);
+        self
+    }
+}
+
+impl SourceSettings for Http {
+    fn connector(self) -> (SourceConnector, Option<MemoryStream>) {
+        (SourceConnector::Http(Box::new(self.0)), None)
+    }
+
+    fn default_limit(&self) -> ReadLimit {
+        crate::source::http::SPEC.limit
     }
 }
 

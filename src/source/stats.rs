@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::service::ListenerStats;
+
 /// Counters and gauges of one source since the process began; the metrics read them.
 #[derive(Debug, Default)]
 pub struct SourceStats {
@@ -11,10 +13,8 @@ pub struct SourceStats {
     pub bytes_received: AtomicU64,
     /// Lines received from clients.
     pub lines_received: AtomicU64,
-    /// Connections open now.
-    pub connections_open: AtomicU64,
-    /// Connections turned away: too many, or from an address that is not allowed.
-    pub connections_refused: AtomicU64,
+    /// Connections and requests of clients.
+    pub clients: Arc<ListenerStats>,
     /// Lines that a broken connection left unfinished.
     pub lines_truncated: AtomicU64,
     /// Lines cut at the line limit.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tidemill::engine::control::{self, Requests};
 use tidemill::engine::status::QueryMonitor;
 use tidemill::metrics::Metrics;
-use tidemill::service::{Access, Limits, Service, bind, serve};
+use tidemill::service::{Access, Limits, Listening, Service, bind, serve};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
@@ -300,7 +300,7 @@ impl Served {
         let service = service.with_control(control, Access::default());
         let listener = runtime.block_on(bind("127.0.0.1:0".parse().unwrap(), false)).unwrap();
         let address = listener.local_addr().unwrap();
-        runtime.spawn(serve(listener, service.control(), limits, None, stop.clone()));
+        runtime.spawn(serve(listener, service.control(), Listening::new(limits, Access::default()), stop.clone()));
         Self { runtime, address, stop, _requests: requests }
     }
 }

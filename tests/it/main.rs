@@ -32,6 +32,7 @@ mod ingest;
 mod http_api;
 mod http_scenarios;
 mod objects;
+mod security;
 mod bounded_jobs;
 mod python;
 mod deploy;

@@ -240,7 +240,7 @@ fn control_answers_while_a_batch_grinds() {
 fn a_query_that_has_not_started_is_not_ready() {
     use tidemill::engine::status::QueryMonitor;
     use tidemill::metrics::Metrics;
-    use tidemill::service::{Limits, Service, bind, serve};
+    use tidemill::service::{Access, Limits, Listening, Service, bind, serve};
     use tokio_util::sync::CancellationToken;
 
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -248,7 +248,8 @@ fn a_query_that_has_not_started_is_not_ready() {
     let service = Service::new("service", vec![QueryMonitor::new("slow")], Metrics::new().unwrap(), stop.clone());
     let listener = runtime.block_on(bind("127.0.0.1:0".parse().unwrap(), false)).unwrap();
     let address = listener.local_addr().unwrap();
-    let serving = runtime.spawn(serve(listener, service.control(), Limits::default(), None, stop.clone()));
+    let serving =
+        runtime.spawn(serve(listener, service.control(), Listening::new(Limits::default(), Access::default()), stop.clone()));
     assert_eq!(get(address, "/readyz"), (503, "slow starting\n".to_owned()));
     assert_eq!(get(address, "/healthz").0, 200);
     stop.cancel();

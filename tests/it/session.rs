@@ -16,10 +16,10 @@ use tidemill::ErrorKind;
 use tidemill::function::http::{HttpSettings, Template};
 use tidemill::function::object::{ObjectSettings, Objects};
 use tidemill::function::{Answer, AsyncFunction, CallError, CallSettings, Chunk, OnError, Reply, Returns, Signature};
-use tidemill::pipeline::{FileFormat, FilePath, Roll};
+use tidemill::pipeline::{FileFormat, FilePath, Roll, Text};
 use tidemill::session::{
-    Discard, DropDuplicates, FileOutput, MemoryInput, MemoryOutput, OutputMode, Session, StreamingQuery, Trigger, Watermark,
-    WithWatermark, WriteStream,
+    Discard, DropDuplicates, FileOutput, Http, MemoryInput, MemoryOutput, OutputMode, Session, StreamingQuery, Trigger,
+    Watermark, WithWatermark, WriteStream,
 };
 use tidemill::source::ReadLimit;
 use tidemill::source::memory::MemoryStream;
@@ -249,5 +249,38 @@ async fn functions_of_rust_over_http_and_of_objects_are_called_from_sql() {
     until_read(&query, 3).await;
     let result = query.sql("SELECT * FROM result").await.unwrap();
     assert_eq!(values::rows(&result), vec![json!([20, "hello b", "on the shelf"]), json!([30, "hello ü/", null])]);
+    session.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_taken_over_http() {
+    const TOKEN: &str = "0123456789abcdefghijkl";
+    let refused = |address: &str, path: &str| Http::listen(address, path).map(drop).unwrap_err().message().to_owned();
+    assert!(refused("127.0.0.1:0", "rows").contains("expected a path such as /transactions"));
+    assert!(refused("nowhere", "/rows").contains("nowhere"));
+    let exposed = Session::builder().build().unwrap();
+    exposed.read_stream("rows").from(Http::listen("0.0.0.0:0", "/rows").unwrap()).text().load().unwrap();
+    let started = exposed.sql("SELECT value FROM rows").write_stream("q").to(MemoryOutput).start().await;
+    let refused = match started {
+        Ok(query) => query.await_termination().await.unwrap_err(),
+        Err(error) => error,
+    };
+    assert!(refused.chain().contains("Set its token"), "{}", refused.chain());
+
+    // A port that is free now: the program chooses where to listen.
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let session = Session::builder().checkpoint_root(folder.path().join("root")).build().unwrap();
+    let source = Http::listen(&address.to_string(), "/rows").unwrap().token(Text::secret(TOKEN, "token"));
+    session.read_stream("rows").from(source).json("v BIGINT").unwrap().load().unwrap();
+    let query = session.sql("SELECT sum(v) AS total FROM rows").write_stream("total");
+    let query = query.output_mode(OutputMode::Complete).to(MemoryOutput).start().await.unwrap();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let post =
+        |token: &str| client.post(format!("http://{address}/rows")).bearer_auth(token).body("{\"v\":2}\n{\"v\":3}\n").send();
+    assert_eq!(post("wrong").await.unwrap().status(), 401);
+    assert_eq!(post(TOKEN).await.unwrap().text().await.unwrap(), "{\"rows\":2}");
+    until_read(&query, 2).await;
+    assert_eq!(values::rows(&query.sql("SELECT total FROM result").await.unwrap()), vec![json!([5])]);
     session.close().await.unwrap();
 }

@@ -47,6 +47,59 @@ fn every_setting_is_read() {
 }
 
 #[test]
+fn what_listens_for_http_is_read() {
+    let text = r#"
+name: p
+sources:
+  in:
+    from:
+      http:
+        listen: "0.0.0.0:8080"
+        path: /rows
+        token: [ "${env:TOKEN}", hunter2-6789012345678901 ]
+        tls: { certificate: server.pem, key: keys/server.key, client_ca: "${env:CA}" }
+        allow_from: 10.0.0.0/8
+        max_request: 1 MiB
+        max_rows_per_trigger: 5
+  open: { from: { http: { listen: "localhost:0", path: /a } } }
+queries: { q: { sql: SELECT * FROM open, to: { console: {} } } }
+service:
+  token: [ one-hunter2-89012345678901, two-hunter2-89012345678901 ]
+  read_token: "${env:TOKEN}"
+  metrics_token: "${env:TOKEN}"
+  tls: { certificate: server.pem, key: server.key }
+  show_rows: false
+"#;
+    let environment = |name: &str| Some(format!("hunter2-of-{name}-3456789012345"));
+    let pipeline = parse(text, "p.yaml", Path::new("/base"), &[], &environment).unwrap();
+    let shown = format!("{}\n{:?}", listed(&pipeline), pipeline.service);
+    assert!(!shown.contains("hunter2"), "a secret is shown: {shown}");
+    let SourceConnector::Http(source) = &pipeline.sources[0].connector else { panic!("an HTTP source") };
+    let tokens: Vec<_> = source.tokens.iter().map(Text::expose).collect();
+    assert_eq!(tokens, ["hunter2-of-TOKEN-3456789012345", "hunter2-6789012345678901"]);
+    expect![[r#"
+        HttpSource { listen: "0.0.0.0:8080", path: "/rows", tokens: ["${env:TOKEN}", "(secret)"], tls: Some(TlsSpec { certificate: "/base/server.pem", key: "/base/keys/server.key", client_ca: Some("${env:CA}") }), is_insecure: false, allow_from: [10.0.0.0/8], request_bytes_max: 1048576 }
+        ReadLimit { rows_max: Some(5), bytes_max: Some(67108864), files_max: None }
+        Http(HttpSource { listen: "localhost:0", path: "/a", tokens: [], tls: None, is_insecure: false, allow_from: [], request_bytes_max: 8388608 })
+        ServiceSpec { tokens: ["(secret)", "(secret)"], read_tokens: ["${env:TOKEN}"], metrics_tokens: ["${env:TOKEN}"], tls: Some(TlsSpec { certificate: "/base/server.pem", key: "/base/server.key", client_ca: None }), is_insecure: false, show_rows: false }"#]]
+    .assert_eq(&format!("{source:?}\n{:?}\n{:?}\n{:?}", pipeline.sources[0].admission, pipeline.sources[1].connector, pipeline.service));
+}
+
+#[test]
+fn what_is_in_clear_beyond_loopback_has_to_be_accepted() {
+    let text = "sources: { in: { from: { http: { listen: \"0.0.0.0:0\", path: /a, token: 0123456789012345678901 } } } }\n\
+                queries: { q: { sql: SELECT * FROM in, to: { discard: {} } } }\n";
+    let problems = read_with(text, &[]).unwrap_err().to_string();
+    assert!(problems.contains("beyond loopback tls is needed") && problems.contains("--i-know-insecure"), "{problems}");
+    let pipeline = read_with(text, &["service.i_know_insecure=true"]).unwrap();
+    let SourceConnector::Http(source) = &pipeline.sources[0].connector else { panic!("an HTTP source") };
+    assert!(source.is_insecure && pipeline.service.is_insecure);
+    let without = text.replace(", token: 0123456789012345678901", "");
+    let problems = read_with(&without, &["service.i_know_insecure=true"]).unwrap_err().to_string();
+    assert!(problems.contains("beyond loopback a token is needed"), "{problems}");
+}
+
+#[test]
 fn json_is_read_too() {
     let text = "{\n\t\"sources\": {\"r\": {\"from\": {\"rate\": {\"rows_per_second\": 3}}}},\n\t\"queries\": {\"q\": {\"sql\": \"SELECT '\\u00e9\\ud83d\\ude00\\\\ud83d\\/'\", \"to\": {\"console\": {}}}}\n}";
     let QueryText::Sql(sql) = &read(text).queries[0].text else { panic!("a plan from a file") };

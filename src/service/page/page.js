@@ -29,6 +29,13 @@ function tell(state, text) {
   if ($("link").textContent !== text) $("link").textContent = text;
 }
 
+/** Why a token is asked for again. */
+const REFUSED = {
+  401: "That is not the token.",
+  403: "That token is for something else.",
+  429: "Too many wrong tokens: wait a minute.",
+};
+
 /** Follows events until they end, then again after a pause. A change of the query that is looked at begins anew. */
 async function follow() {
   following?.abort();
@@ -37,7 +44,7 @@ async function follow() {
     try {
       const wanted = selected ? `?query=${encodeURIComponent(selected)}` : "";
       const answer = await fetch(`events${wanted}`, { headers: headers(), signal: mine.signal, cache: "no-store" });
-      if (answer.status === 401) return askForToken(token !== null);
+      if (answer.status in REFUSED && (token !== null || answer.status === 401)) return askForToken(answer.status);
       if (!answer.ok) throw new Error(await answer.text());
       wait = 500;
       await read(answer.body.getReader());
@@ -67,11 +74,11 @@ async function read(reader) {
   }
 }
 
-function askForToken(wasWrong) {
+function askForToken(status) {
   tell("lost", "waiting for a token");
   $("login").hidden = false;
   $("main").hidden = $("queries").hidden = true;
-  $("login-note").textContent = wasWrong ? "That is not the token." : "";
+  $("login-note").textContent = token !== null ? REFUSED[status] : "";
   $("token").focus();
 }
 

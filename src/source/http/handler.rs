@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 use super::HttpSettings;
 use super::body::{Head, Lines, Refusal, lines, unpacked_max};
 use crate::clock::Clock;
-use crate::service::Access;
+use crate::service::{Access, Peer};
 use crate::source::ingest::{Appender, Taken};
 use crate::source::lines::count_lines;
 
@@ -23,10 +23,6 @@ use crate::source::lines::count_lines;
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 /// A body up to this size is looked at where it arrives; a larger one, or one to unpack, would hold the other requests up.
 const SMALL_BODY_BYTES: usize = 64 << 10;
-
-/// Who has connected.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Peer(pub(super) SocketAddr);
 
 /// What the requests of a source share.
 #[derive(Debug)]
@@ -44,7 +40,7 @@ pub(super) struct Receiver {
 
 /// Takes a request's lines.
 pub(super) async fn take(State(receiver): State<Arc<Receiver>>, Extension(peer): Extension<Peer>, request: Request) -> Response {
-    if let Some(refused) = receiver.access.refuse_rows(request.headers()) {
+    if let Some(refused) = receiver.access.refuse_rows(request.headers(), peer.0.ip()) {
         return refused;
     }
     match receiver.take(peer, request).await {

@@ -75,7 +75,7 @@ async fn what_is_answered_is_in_the_log_and_keeps_the_contract_of_sources() {
     contract::check(&mut fixture.inlet.source("q", Extent::Endless)).await;
     let stats = fixture.inlet.stats();
     assert_eq!((SourceStats::get(&stats.lines_received), SourceStats::get(&stats.bytes_received)), (7, 8 + 16 + 10));
-    assert!(SourceStats::get(&stats.connections_open) > 0);
+    assert!(SourceStats::get(&stats.clients.open) > 0);
     fixture.inlet.close().await.unwrap();
     let again = Fixture::open(&folder, |_| {}).await;
     assert_eq!(again.lines().await.len(), 7);
@@ -224,7 +224,7 @@ async fn a_request_that_does_not_end_is_given_up() {
 #[tokio::test]
 async fn a_token_is_asked_for() {
     let folder = TempDir::new().unwrap();
-    let fixture = Fixture::open(&folder, |settings| settings.token = Some(Text::secret(TOKEN, "token"))).await;
+    let fixture = Fixture::open(&folder, |settings| settings.tokens = vec![Text::secret(TOKEN, "token")]).await;
     assert_eq!(status(fixture.post("no\n")).await, 401);
     assert_eq!(status(fixture.post("no\n").bearer_auth("0123456789abcdefghijkX")).await, 401);
     assert_eq!(status(fixture.post("yes\n").bearer_auth(TOKEN)).await, 200);

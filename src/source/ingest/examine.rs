@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::kept::Kept;
 use super::reader::Place;
 use super::segment::{corrupt, survey};
 use crate::checkpoint::storage::SharedVfs;
@@ -56,6 +57,10 @@ pub fn examine(vfs: &SharedVfs, dir: &Path) -> Result<Option<LogExamined>> {
                 Err(error) => return Err(error),
             }
         }
+    }
+    match Kept::newest(vfs, dir, found.segments.last().map_or(0, |last| last.header.base)) {
+        Err(error) if error.kind() == ErrorKind::Corrupt => examined.faults.push(error),
+        kept => drop(kept?),
     }
     Ok(Some(examined))
 }

@@ -1,7 +1,7 @@
 //! Requests that a log has taken, by the key that their client gave them.
 //!
-//! A request's key is part of the record of its lines: either both are in the log or neither is. So what is known after a restart is
-//! what the log still holds.
+//! A request's key is part of the record of its lines: either both are in the log or neither is. With each segment that begins, what is
+//! known by then is kept beside it (see `kept`), so that a key outlives the lines that it came with.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -90,6 +90,12 @@ impl Keys {
         }
     }
 
+    /// The requests whose records end at `end` at the latest, oldest first.
+    pub(super) fn before(&self, end: u64) -> Vec<RequestKey> {
+        let known = self.order.iter().filter_map(|key| Some((*key, self.known.get(key)?)));
+        known.filter(|(_, known)| known.end <= end).map(|(key, known)| RequestKey { key, body: known.body }).collect()
+    }
+
     /// Remembers a request whose record ends at `end`, and forgets the oldest for it.
     pub(super) fn add(&mut self, request: &RequestKey, end: u64) {
         if self.count_max == 0 {
@@ -122,6 +128,17 @@ mod tests {
         assert_eq!(seen, [Seen::Never, Seen::Never, Seen::Before(2), Seen::Before(3), Seen::Before(4)]);
         assert_eq!(keys.look(&RequestKey::new(b"4", b"other lines")), Seen::Otherwise);
         assert_eq!(RequestKey::from_bytes(&request(4).to_bytes()), request(4));
+    }
+
+    #[test]
+    fn what_is_not_durable_yet_is_not_kept() {
+        let request = |number: u64| RequestKey::new(&number.to_le_bytes(), b"lines");
+        let mut keys = Keys::new(3);
+        for number in 0..5 {
+            keys.add(&request(number), 10 * number);
+        }
+        assert_eq!(keys.before(30), [request(2), request(3)]);
+        assert_eq!(keys.before(19), []);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod examine;
 mod inlet;
+mod kept;
 mod keys;
 mod log;
 mod places;
@@ -35,6 +36,7 @@ use tracing::warn;
 use super::{Extent, LineEnd, SourceStats};
 use crate::checkpoint::storage::SharedVfs;
 use crate::error::{Attempt, Error, ErrorKind, Result};
+use kept::Kept;
 use keys::Keys;
 use log::{Append, Failure, Full, Lines, Log, Request, Room, Start, Stop};
 use record::Secret;
@@ -63,7 +65,8 @@ pub struct IngestSettings {
     pub log_bytes_max: u64,
     /// Bytes of the newest records that are kept in memory as well (64 MiB).
     pub tail_bytes_max: usize,
-    /// Keys of requests that are remembered (0).
+    /// Keys of requests that are remembered (0); of a log on disk at most one for each KiB that it may hold, as they are kept beside
+    /// each segment.
     pub keys_max: usize,
 }
 
@@ -81,6 +84,8 @@ impl Default for IngestSettings {
 /// Smallest and largest segment in bytes.
 const SEGMENT_BYTES_MIN: u64 = 4 << 10;
 const SEGMENT_BYTES_MAX: u64 = 64 << 20;
+/// Bytes that a segment has for each key that is kept beside it: keys take a quarter of the log's room at most.
+const SEGMENT_BYTES_PER_KEY: u64 = 128;
 /// An opening begins this far beyond the last position of the one before: more than that one can have given out without writing it,
 /// which is a little more than [`log::UNWRITTEN_BYTES_MAX`] and one line.
 const GAP: u64 = 4 << 30;
@@ -131,7 +136,10 @@ impl Ingest {
             warn!(dir = %dir.display(), bytes = torn_bytes, "the ingest log ended in a record that a crash left unfinished");
             stats.log_bytes_torn.store(torn_bytes, Ordering::Relaxed);
         }
-        let keys = taken_before(&segments, settings.keys_max)?;
+        // Eight segments to a full log, so that what is released is soon given back.
+        let segment_bytes_max = (settings.log_bytes_max / 8).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
+        let keys_max = settings.keys_max.min(usize::try_from(segment_bytes_max / SEGMENT_BYTES_PER_KEY).unwrap_or(usize::MAX));
+        let keys = taken_before(&vfs, dir, &segments, keys_max)?;
         let log_id = segments.last().map_or_else(rand::random, |last| last.header.log_id);
         while let Some(last) = segments.pop_if(|last| last.end() == last.header.base) {
             end = last.header.previous_end;
@@ -140,7 +148,7 @@ impl Ingest {
         let base = base_max.map_or(0, |base_max| base_max.max(end).next_multiple_of(GAP) + GAP);
         let secret = Secret(rand::random());
         let header = Header { base, first_row: end_row, previous_end: end, log_id, secret };
-        let segment = Arc::new(Segment::create(&vfs, dir, header)?);
+        let segment = Arc::new(begin_segment(&vfs, dir, header, keys.before(base))?);
         if !emptied.is_empty() {
             for empty in emptied {
                 vfs.remove(&empty)?;
@@ -161,8 +169,6 @@ impl Ingest {
             keys,
         };
         let log = Arc::new(Log::new(start, queries, stats));
-        // Eight segments to a full log, so that what is released is soon given back.
-        let segment_bytes_max = (settings.log_bytes_max / 8).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
         let writer = Writer {
             log: log.clone(),
             vfs,
@@ -219,13 +225,16 @@ impl Ingest {
     }
 }
 
-/// The keys of the newest requests in `segments`, oldest segment first.
-fn taken_before(segments: &[Arc<Segment>], count_max: usize) -> Result<Keys> {
+/// The keys of the newest requests of the log in `dir`, whose `segments` come oldest first.
+fn taken_before(vfs: &SharedVfs, dir: &Path, segments: &[Arc<Segment>], count_max: usize) -> Result<Keys> {
     let mut keys = Keys::new(count_max);
-    if count_max == 0 {
-        return Ok(keys);
+    let Some(newest) = segments.last().filter(|_| count_max > 0) else { return Ok(keys) };
+    let kept = Kept::newest(vfs, dir, newest.header.base)?.filter(|kept| kept.log_id == newest.header.log_id);
+    let from = kept.as_ref().map_or(0, |kept| kept.base);
+    for request in kept.iter().flat_map(|kept| &kept.keys) {
+        keys.add(request, from);
     }
-    for segment in segments {
+    for segment in segments.iter().filter(|segment| segment.header.base >= from) {
         let mut position = segment.header.base;
         while position < segment.end() {
             for record in segment.read(position, segment.end())? {
@@ -237,6 +246,18 @@ fn taken_before(segments: &[Arc<Segment>], count_max: usize) -> Result<Keys> {
         }
     }
     Ok(keys)
+}
+
+/// Creates a segment, durably, and before it the file of the keys that are known where it begins.
+fn begin_segment(vfs: &SharedVfs, dir: &Path, header: Header, keys: Vec<RequestKey>) -> Result<Segment> {
+    if keys.is_empty() {
+        return Segment::create(vfs, dir, header);
+    }
+    let kept = Kept { log_id: header.log_id, base: header.base, keys };
+    kept.write(vfs, dir)?;
+    let segment = Segment::create(vfs, dir, header)?;
+    kept::remove_others(vfs, dir, header.base);
+    Ok(segment)
 }
 
 impl Drop for Ingest {

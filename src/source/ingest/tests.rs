@@ -567,3 +567,80 @@ async fn what_was_acknowledged_before_a_power_cut_is_there_once() {
         }
     }
 }
+
+/// Lets go of everything that was received.
+fn release_all(ingest: &Ingest) {
+    let (end, _) = ingest.log.end_and_row();
+    ingest.log.release("q", end);
+}
+
+#[tokio::test]
+async fn a_key_outlives_the_lines_that_it_came_with() {
+    const REQUESTS: usize = 40;
+    let fixture = Fixture::new();
+    let lines = format!("{}\n", "x".repeat(3_000));
+    for opening in 0..3 {
+        let ingest = fixture.try_open(KEYED).unwrap();
+        for request in 0..REQUESTS {
+            let taken = take(&ingest, &request.to_string(), &lines).await.unwrap();
+            assert_eq!(taken, if opening == 0 { Taken::Now } else { Taken::Before }, "{opening}: {request}");
+            release_all(&ingest);
+        }
+        assert_eq!(take(&ingest, "0", "others\n").await.unwrap(), Taken::OtherLines);
+        ingest.close().unwrap();
+        let kept = fixture.segments().iter().filter(|file| file.extension().is_some_and(|ending| ending == "keys")).count();
+        let bytes: u64 = fixture.segments().iter().map(|file| std::fs::metadata(file).unwrap().len()).sum();
+        assert!(kept == 1 && bytes < 20 << 10, "{kept} files of keys, {bytes} bytes");
+    }
+    // At most so many: the oldest are forgotten for new ones, here one for each KiB of the log.
+    let ingest = fixture.try_open(KEYED).unwrap();
+    for request in REQUESTS..64 + 10 {
+        assert_eq!(take(&ingest, &request.to_string(), "x\n").await.unwrap(), Taken::Now);
+        release_all(&ingest);
+    }
+    drop(ingest);
+    let ingest = fixture.try_open(KEYED).unwrap();
+    assert_eq!(take(&ingest, "10", &lines).await.unwrap(), Taken::Before);
+    assert_eq!(take(&ingest, "9", &lines).await.unwrap(), Taken::Now);
+    ingest.close().unwrap();
+    // What relies on a file of keys does not go on without it.
+    let kept = fixture.segments().into_iter().find(|file| file.extension().is_some_and(|ending| ending == "keys")).unwrap();
+    let mut bytes = std::fs::read(&kept).unwrap();
+    bytes[50] ^= 1;
+    std::fs::write(&kept, bytes).unwrap();
+    let examined = examine(&LocalVfs::shared(), &fixture.dir()).unwrap().unwrap();
+    assert!(examined.faults[0].chain().contains(".keys is damaged"), "{:?}", examined.faults);
+    assert_eq!(fixture.try_open(KEYED).unwrap_err().condition(), Some("CKPT_CORRUPT"));
+}
+
+#[tokio::test]
+async fn a_power_cut_while_segments_change_loses_no_key() {
+    const REQUESTS: usize = 8;
+    let (dir, lines) = (PathBuf::from("/log"), format!("{}\n", "x".repeat(5_000)));
+    let open = |vfs: &FaultVfs| Ingest::open(Keep::Durably { vfs: vfs.shared(), dir: dir.clone() }, KEYED, &["q".to_owned()]);
+    for operation in 0.. {
+        let crashing = FaultVfs::default();
+        crashing.fail_at(operation, Fault::PowerCut);
+        let mut acknowledged = 0;
+        if let Ok(ingest) = open(&crashing) {
+            while acknowledged < REQUESTS && take(&ingest, &acknowledged.to_string(), &lines).await.is_ok() {
+                release_all(&ingest);
+                acknowledged += 1;
+            }
+        }
+        for left in [Left::Everything, Left::Synced].into_iter().chain((0..4).map(Left::Any)) {
+            let after = crashing.after(left);
+            for opening in 0..2 {
+                let ingest = open(&after).unwrap_or_else(|error| panic!("{operation} {left:?} {opening}: {}", error.chain()));
+                for request in 0..acknowledged {
+                    let taken = take(&ingest, &request.to_string(), &lines).await.unwrap();
+                    assert_eq!(taken, Taken::Before, "{operation} {left:?} {opening}: request {request} was taken again");
+                }
+            }
+        }
+        if acknowledged == REQUESTS {
+            assert!(operation > 30, "segments and keys are written, synced and deleted");
+            break;
+        }
+    }
+}

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
+use super::begin_segment;
 use super::log::{Log, Stop};
 use super::record::{MARK, Record, encode_mark};
 use super::segment::{HEADER, Header, Segment};
@@ -157,7 +158,8 @@ impl Writer {
             log_id: self.log.log_id,
             secret: self.log.secret,
         };
-        let segment = Arc::new(Segment::create(&self.vfs, &self.dir, header)?);
+        let keys = self.log.lock().keys.before(header.base);
+        let segment = Arc::new(begin_segment(&self.vfs, &self.dir, header, keys)?);
         self.segment = segment.clone();
         self.zeros_to = HEADER;
         self.log.lock().segments.push_back(segment);

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -93,7 +94,10 @@ async fn stay(receiver: &Receiver, address: &str, stream: TcpStream) -> u64 {
     super::listen::keep_alive(&stream);
     let source = &*receiver.name;
     info!(source, address, "connected");
+    let open = &receiver.appender.stats().clients.open;
+    open.fetch_add(1, Ordering::Relaxed);
     let (ended, received) = receive(receiver, stream, receiver.origin(peer)).await;
+    open.fetch_sub(1, Ordering::Relaxed);
     match ended {
         Ended::Cancelled => {}
         Ended::Closed => info!(source, address, received, "the server closed the connection; waiting for it to come back"),

@@ -68,11 +68,8 @@ struct Connection<'a> {
 pub(super) async fn receive(receiver: &Receiver, mut stream: TcpStream, origin: Arc<str>) -> (Ended, u64) {
     let splitter = LineSplitter::new(receiver.settings.line_bytes_max, LastReturn::Ends);
     let mut connection = Connection { receiver, origin, splitter, rest: Vec::new(), pieces: Vec::new() };
-    let open = &receiver.appender.stats().connections_open;
-    open.fetch_add(1, Ordering::Relaxed);
     let mut received = 0;
     let ended = connection.run(&mut stream, &mut received).await;
-    open.fetch_sub(1, Ordering::Relaxed);
     (ended, received)
 }
 

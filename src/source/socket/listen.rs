@@ -1,9 +1,7 @@
 //! Takes clients.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, TcpKeepalive, Type};
@@ -13,9 +11,8 @@ use tracing::{debug, warn};
 use super::Receiver;
 use super::connection::{Ended, receive};
 use crate::error::{Attempt, Error, ErrorKind, Result};
+use crate::service::{Client, Clients};
 
-/// Clients at a time from one address that is not loopback.
-const CONNECTIONS_PER_ADDRESS_MAX: usize = 64;
 /// Clients that the kernel keeps waiting.
 const BACKLOG: i32 = 1024;
 /// When there are no file descriptors left.
@@ -61,26 +58,22 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 
 /// Runs until cancelled.
 pub(super) async fn run(receiver: Arc<Receiver>, listener: TcpListener) {
-    let open = Arc::new(Mutex::new(Open::default()));
+    let settings = &receiver.settings;
+    let stats = receiver.appender.stats().clients.clone();
+    let clients =
+        Clients::new(&format!("source.{}", receiver.name), settings.connections_max, settings.allow_from.clone(), stats);
     loop {
         let accepted = tokio::select! {
             () = receiver.cancel.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => match Admitted::new(&receiver, &open, peer.ip().to_canonical()) {
-                Ok(admitted) => {
+            Ok((stream, peer)) => {
+                if let Ok(client) = clients.admit(peer.ip()) {
                     let receiver = receiver.clone();
-                    receiver.tasks.clone().spawn(async move { serve(&receiver, stream, peer, admitted).await });
+                    receiver.tasks.clone().spawn(async move { serve(&receiver, stream, peer, client).await });
                 }
-                Err(reason) => {
-                    let refused = receiver.appender.stats().connections_refused.fetch_add(1, Ordering::Relaxed);
-                    if refused == 0 {
-                        // Once: whoever can connect must not be able to fill the log.
-                        warn!(source = &*receiver.name, %peer, reason, "client turned away; further ones are only counted");
-                    }
-                }
-            },
+            }
             // A client that is gone again is no trouble; a lack of descriptors passes.
             Err(cause) => {
                 debug!(source = &*receiver.name, %cause, "could not accept a client");
@@ -93,7 +86,7 @@ pub(super) async fn run(receiver: Arc<Receiver>, listener: TcpListener) {
     }
 }
 
-async fn serve(receiver: &Receiver, stream: TcpStream, peer: SocketAddr, _admitted: Admitted) {
+async fn serve(receiver: &Receiver, stream: TcpStream, peer: SocketAddr, _client: Client) {
     keep_alive(&stream);
     let source = &*receiver.name;
     debug!(source, %peer, "client connected");
@@ -109,51 +102,5 @@ pub(super) fn keep_alive(stream: &TcpStream) {
     let probes = TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(10)).with_retries(3);
     if let Err(cause) = SockRef::from(stream).set_tcp_keepalive(&probes) {
         debug!(%cause, "could not ask for keep-alive probes");
-    }
-}
-
-/// Who is connected.
-#[derive(Debug, Default)]
-struct Open {
-    count: usize,
-    by_address: HashMap<IpAddr, usize>,
-}
-
-/// A client's place, given back when it is dropped.
-struct Admitted {
-    open: Arc<Mutex<Open>>,
-    address: IpAddr,
-}
-
-impl Admitted {
-    fn new(receiver: &Receiver, open: &Arc<Mutex<Open>>, address: IpAddr) -> Result<Self, &'static str> {
-        let allowed = &receiver.settings.allow_from;
-        if !allowed.is_empty() && !allowed.iter().any(|network| network.contains(&address)) {
-            return Err("its address is not allowed");
-        }
-        let mut now = open.lock().expect("no holder panics");
-        if now.count >= receiver.settings.connections_max {
-            return Err("there are too many");
-        }
-        let of_address = now.by_address.entry(address).or_default();
-        if !address.is_loopback() && *of_address >= CONNECTIONS_PER_ADDRESS_MAX {
-            return Err("there are too many from its address");
-        }
-        *of_address += 1;
-        now.count += 1;
-        Ok(Self { open: open.clone(), address })
-    }
-}
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        let mut now = self.open.lock().expect("no holder panics");
-        now.count -= 1;
-        if let Some(count) = now.by_address.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                now.by_address.remove(&self.address);
-            }
-        }
     }
 }

@@ -136,9 +136,9 @@ async fn an_unfinished_last_line_is_whole_after_a_close_and_truncated_after_a_re
     client.write_all(b"b\nbroken off").await.unwrap();
     fixture.expect(&["b"]).await;
     // The rest of the line must have arrived, or the reset takes it away.
-    until(|| fixture.count(|stats| &stats.connections_open) == 1).await;
+    until(|| fixture.count(|stats| &stats.clients.open) == 1).await;
     reset(client);
-    until(|| fixture.count(|stats| &stats.connections_open) == 0).await;
+    until(|| fixture.count(|stats| &stats.clients.open) == 0).await;
     let end = fixture.source.latest_offset(&fixture.at, &UNLIMITED).await.unwrap();
     let lines = contract::read(&mut fixture.source, &fixture.at, &end).await.unwrap();
     assert_eq!(shown(&lines), ["broken off?"]);
@@ -209,7 +209,7 @@ async fn silent_clients_stay_but_a_line_must_get_done() {
     let mut slow = fixture.client().await;
     slow.write_all(b"never fini").await.unwrap();
     fixture.expect(&["never fini?"]).await;
-    until(|| fixture.count(|stats| &stats.connections_open) == 1).await;
+    until(|| fixture.count(|stats| &stats.clients.open) == 1).await;
     silent.write_all(b"here\n").await.unwrap();
     fixture.expect(&["here"]).await;
     fixture.socket.close().await.unwrap();
@@ -222,15 +222,15 @@ async fn clients_that_are_too_many_or_not_allowed_are_turned_away() {
     first.write_all(b"a\n").await.unwrap();
     fixture.expect(&["a"]).await;
     let second = fixture.client().await;
-    until(|| fixture.count(|stats| &stats.connections_refused) == 1).await;
+    until(|| fixture.count(|stats| &stats.clients.turned_away) == 1).await;
     assert_eq!(second.try_read(&mut [0; 1]).map_err(|error| error.kind()).unwrap_or(0), 0);
     drop(first);
-    until(|| fixture.count(|stats| &stats.connections_open) == 0).await;
+    until(|| fixture.count(|stats| &stats.clients.open) == 0).await;
     fixture.socket.close().await.unwrap();
 
     let fixture = Fixture::listening(|settings| settings.allow_from = vec!["10.0.0.0/8".parse().unwrap()]).await;
     let _client = fixture.client().await;
-    until(|| fixture.count(|stats| &stats.connections_refused) == 1).await;
+    until(|| fixture.count(|stats| &stats.clients.turned_away) == 1).await;
     fixture.socket.close().await.unwrap();
 }
 
@@ -376,7 +376,7 @@ async fn closing_under_load_is_quick_and_leaves_no_task() {
     fixture.lines(1_000).await;
     let stats = fixture.socket.stats();
     tokio::time::timeout(Duration::from_secs(1), fixture.socket.close()).await.unwrap().unwrap();
-    assert_eq!(SourceStats::get(&stats.connections_open), 0);
+    assert_eq!(SourceStats::get(&stats.clients.open), 0);
     soon(sender).await.unwrap();
     assert!(
         !texts(&mut fixture.source, &fixture.at).await.unwrap().0.is_empty()

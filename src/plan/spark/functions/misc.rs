@@ -16,6 +16,9 @@ use super::{FunctionSpec, scalar};
 use crate::error::{Error, Result};
 use crate::plan::spark::cast::computed;
 
+/// Characters of a message of `raise_error` that its error has.
+const RAISED_CHARS_MAX: usize = 250;
+
 /// The functions of this family.
 #[rustfmt::skip]
 pub(super) const FUNCTIONS: &[FunctionSpec] = &[
@@ -306,8 +309,10 @@ fn unescape(s: &str, out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
+/// The message may be a value, which can be as long as a line.
 fn raised(message: &str) -> Error {
-    data_error("USER_RAISED_EXCEPTION", message)
+    let short: String = message.chars().take(RAISED_CHARS_MAX).collect();
+    data_error("USER_RAISED_EXCEPTION", short)
 }
 
 fn assert_true(mut c: Call<'_>) -> Result<Typed> {
