@@ -370,6 +370,29 @@ fn a_copy_goes_on_where_the_root_was_and_two_of_them_are_noticed() {
     assert_eq!(folder.lines("out"), once_each(1..4));
 }
 
+/// What the guide says of a query that moves to a process of its own, with the guide's pipeline.
+#[test]
+fn a_query_moves_to_a_process_of_its_own() {
+    let page = include_str!("../../docs/operations.md");
+    let pipeline = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let folder = Folder::with(pipeline);
+    folder.write("in/1.json", "{\"id\":1,\"country\":\"no\",\"amount\":2000}\n");
+    assert_eq!(folder.run(&["run", "pipeline.yaml"]).code, 0);
+    let copied = folder.run(&["checkpoint", "copy", "checkpoints/orders", "checkpoints/large", "--yes"]);
+    assert_eq!(copied.code, 0, "{copied:?}");
+
+    let (head, queries) = pipeline.split_once("  totals:\n").unwrap();
+    let (totals, large) = queries.split_once("  large:\n").unwrap();
+    folder.write("totals.yaml", &format!("{head}  totals:\n{totals}"));
+    folder.write("large.yaml", &format!("{head}  large:\n{large}").replace("checkpoints/orders", "checkpoints/large"));
+    folder.write("in/2.json", "{\"id\":2,\"country\":\"no\",\"amount\":3000}\n");
+    let ended = folder.run(&["run", "totals.yaml", "--set", "queries.totals.to.format=json"]);
+    assert!(ended.code == 0 && ended.stdout.contains("\"n\":2,\"total\":5000.0"), "the state went on: {ended:?}");
+    assert_eq!(folder.run(&["run", "large.yaml"]).code, 0);
+    let rows = ["{\"id\":1,\"amount\":2000.0}", "{\"id\":2,\"amount\":3000.0}"].map(|row| (row.to_owned(), 1));
+    assert_eq!(folder.lines("large"), BTreeMap::from(rows), "each row once");
+}
+
 /// The guide's pipeline of dead letters.
 const LETTERS: &str = r#"
 checkpoint: checkpoint
