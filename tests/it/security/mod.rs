@@ -1,5 +1,6 @@
 //! What listens, as `docs/security.md` promises it: tokens, certificates, limits, and secrets that are found nowhere.
 
+mod canary;
 mod crowd;
 mod hostile;
 mod tokens;
