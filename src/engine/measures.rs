@@ -334,7 +334,7 @@ mod tests {
                 partition,
                 offsets: 3,
                 left: 1,
-                times: (partition == 0).then(|| times.clone()),
+                times: if partition == 0 { times.clone() } else { Arc::default() },
             };
             stats.set_ahead(serde_json::Value::Null, partitions.map(one).collect());
         };

@@ -50,7 +50,7 @@ pub struct PartitionAhead {
     /// Those of them that the planned batch leaves.
     pub left: u64,
     /// What is known of when its records were written.
-    pub times: Option<Arc<PartitionTimes>>,
+    pub times: Arc<PartitionTimes>,
 }
 
 /// When records of a partition were written.
@@ -124,7 +124,7 @@ impl SourceStats {
             topic: one.topic.clone(),
             partition: one.partition,
             offsets: if ahead.is_committed { one.left } else { one.offsets },
-            next_since_ms: one.times.as_ref().and_then(|times| times.next_since_ms()),
+            next_since_ms: one.times.next_since_ms(),
         });
         partitions.collect()
     }
@@ -156,7 +156,7 @@ mod tests {
     fn lag_is_what_no_committed_batch_has_and_as_old_as_what_was_read_last() {
         let (stats, times) = (SourceStats::default(), Arc::<PartitionTimes>::default());
         let planned = |offsets, left| {
-            let partition = PartitionAhead { topic: "t".to_owned(), partition: 3, offsets, left, times: Some(times.clone()) };
+            let partition = PartitionAhead { topic: "t".to_owned(), partition: 3, offsets, left, times: times.clone() };
             stats.set_ahead(serde_json::Value::Null, vec![partition]);
         };
         let lag = |now_ms| stats.lag().iter().map(|lag| (lag.offsets, lag.age_ms(now_ms))).next().unwrap();

@@ -19,7 +19,9 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use tokio::sync::{Notify, mpsc};
 
-use super::{Chunk, Extent, Offset, OffsetRange, PartitionAhead, ReadLimit, Replay, Source, SourceSpec, SourceStats};
+use super::{
+    Chunk, Extent, Offset, OffsetRange, PartitionAhead, PartitionTimes, ReadLimit, Replay, Source, SourceSpec, SourceStats,
+};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::format::MetadataColumn;
@@ -68,6 +70,8 @@ pub struct KafkaSource {
     client: Arc<Client>,
     cluster: Arc<Mutex<Cluster>>,
     partitions: BTreeMap<(String, i32), Arc<Partition>>,
+    /// When what was read of each was written.
+    times: BTreeMap<(String, i32), Arc<PartitionTimes>>,
     /// Told when a message arrives where there was none.
     wake: Arc<Notify>,
     /// The range being read.
@@ -110,6 +114,7 @@ impl KafkaSource {
             client,
             cluster: Arc::new(Mutex::new(cluster)),
             partitions: BTreeMap::new(),
+            times: BTreeMap::new(),
             wake: Arc::new(Notify::new()),
             run: Arc::default(),
             being_read: Vec::new(),
@@ -145,7 +150,8 @@ impl KafkaSource {
         if let Some(partition) = self.partitions.get(&key) {
             return Ok(partition.clone());
         }
-        let made = Partition::new(&self.client, &topic.into(), partition, &self.wake, self.settings.request_timeout);
+        let times = self.times.entry(key.clone()).or_default().clone();
+        let made = Partition::new(&self.client, &topic.into(), partition, &self.wake, self.settings.request_timeout, times);
         let made = made.attempting(ErrorKind::Unavailable, || format!("fetch {topic}[{partition}]"))?;
         let made = Arc::new(made);
         self.partitions.insert(key, made.clone());
@@ -260,18 +266,17 @@ impl KafkaSource {
     }
 
     /// Tells how far what is there is ahead of `start`, which is committed, and of a batch that ends at `end`.
-    fn publish_lag(&self, start: &Position, end: &Position) {
-        let now_ms = SystemClock.now_us() / 1000;
-        let ahead =
-            self.latest.ahead_of(start).zip(self.latest.ahead_of(end)).map(|((topic, partition, offsets), (.., left))| {
-                let key = (topic, partition);
-                let times = self.partitions.get(&key).map(|partition| partition.times.clone());
-                if let Some(times) = times.as_ref().filter(|_| offsets == 0) {
-                    times.caught_up(now_ms);
-                }
-                PartitionAhead { topic: key.0, partition, offsets, left, times }
-            });
-        self.stats.set_ahead(Offset::encode(&self.latest).as_json().clone(), ahead.collect());
+    fn publish_lag(&mut self, start: &Position, end: &Position) {
+        let (Self { latest, times, stats, .. }, now_ms) = (self, SystemClock.now_us() / 1000);
+        let ahead = latest.ahead_of(start).zip(latest.ahead_of(end)).map(|((topic, partition, offsets), (.., left))| {
+            // Known from the first plan on, before anything of the partition is read.
+            let times = times.entry((topic.clone(), partition)).or_default().clone();
+            if offsets == 0 {
+                times.caught_up(now_ms);
+            }
+            PartitionAhead { topic, partition, offsets, left, times }
+        });
+        stats.set_ahead(Offset::encode(latest).as_json().clone(), ahead.collect());
     }
 }
 

@@ -117,7 +117,7 @@ pub(super) struct Partition {
     /// Silence after which reading gives up for now.
     patience: Duration,
     /// When what was read was written.
-    pub(super) times: Arc<PartitionTimes>,
+    times: Arc<PartitionTimes>,
     state: Mutex<State>,
     /// A span has ended.
     turn: Condvar,
@@ -159,10 +159,11 @@ impl Partition {
         partition: i32,
         wake: &Arc<Notify>,
         patience: Duration,
+        times: Arc<PartitionTimes>,
     ) -> Result<Self, Failure> {
         let queue = Queue(PartitionQueue::new(client.clone(), topic, partition, wake.clone())?);
         let state = Mutex::new(State { queue, position: None, carried: None });
-        let (topic, client, times) = (topic.clone(), client.clone(), Arc::default());
+        let (topic, client) = (topic.clone(), client.clone());
         Ok(Self { topic, partition, client, patience, times, state, turn: Condvar::new() })
     }
 

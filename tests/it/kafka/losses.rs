@@ -121,6 +121,12 @@ fn lag_and_losses_are_counted() {
             .lines()
             .find(|line| line.starts_with("tidemill_source_lag_offsets") && line.contains(&format!("partition=\"{partition}\"")));
         assert!(series.is_some_and(|line| line.contains(&topic) && line.ends_with(" 5")), "{metrics}");
+        // What is left was written after what was read, which this test has just sent.
+        let of =
+            |line: &&str| line.starts_with("tidemill_source_lag_seconds") && line.contains(&format!("partition=\"{partition}\""));
+        let age: f64 =
+            metrics.lines().find(of).unwrap_or_else(|| panic!("{metrics}")).rsplit_once(' ').unwrap().1.parse().unwrap();
+        assert!(age > 0.0 && age < 600.0, "{age}");
     }
     let source = &process.get_json("/queries/q")["lastProgress"]["sources"][0];
     let behind = |name: &str| source["metrics"][format!("{name}OffsetsBehindLatest")].clone();
