@@ -383,8 +383,8 @@ fn a_query_moves_to_a_process_of_its_own() {
 
     let (head, queries) = pipeline.split_once("  totals:\n").unwrap();
     let (totals, large) = queries.split_once("  large:\n").unwrap();
-    folder.write("totals.yaml", &format!("{head}  totals:\n{totals}"));
-    folder.write("large.yaml", &format!("{head}  large:\n{large}").replace("checkpoints/orders", "checkpoints/large"));
+    folder.write("totals.yaml", format!("{head}  totals:\n{totals}"));
+    folder.write("large.yaml", format!("{head}  large:\n{large}").replace("checkpoints/orders", "checkpoints/large"));
     folder.write("in/2.json", "{\"id\":2,\"country\":\"no\",\"amount\":3000}\n");
     let ended = folder.run(&["run", "totals.yaml", "--set", "queries.totals.to.format=json"]);
     assert!(ended.code == 0 && ended.stdout.contains("\"n\":2,\"total\":5000.0"), "the state went on: {ended:?}");
