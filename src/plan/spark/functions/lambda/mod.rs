@@ -1,6 +1,6 @@
 //! Higher-order functions: what they make of arrays and maps with a function that is written in place, `x -> x + 1`.
 //!
-//! A lambda function's body is resolved where its variables are columns beside those of the row ([`bind`]). It becomes part of the
+//! A lambda function's body is resolved where its variables are columns beside those of the row ([`mod@bind`]). It becomes part of the
 //! function itself ([`call`]): the columns of the row that it reads are further arguments, so that whoever looks at the plan
 //! sees them. While a batch runs, elements of many rows lie below one another and the body is evaluated for all of them at once, a
 //! bounded number at a time ([`elements`]).
