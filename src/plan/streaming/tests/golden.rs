@@ -233,6 +233,11 @@ fn plain(array: &ArrayRef, row: usize) -> Value {
             let columns = array.as_struct().columns();
             Value::Object(fields.iter().zip(columns).map(|(field, column)| (field.name().clone(), plain(column, row))).collect())
         }
+        DataType::Map(..) => {
+            let entries = array.as_map().value(row);
+            let (keys, values) = (entries.column(0).as_string::<i32>(), entries.column(1));
+            Value::Object((0..entries.len()).map(|entry| (keys.value(entry).to_owned(), plain(values, entry))).collect())
+        }
         other => json!(format!("a {other} has no text here")),
     }
 }
