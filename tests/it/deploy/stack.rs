@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
@@ -12,6 +13,8 @@ use serde_json::Value;
 use super::super::binary::{Folder, Running, get};
 use super::{producer, programs, root, run};
 
+/// Each of the five is waited for in turn: Tidemill alone may take 30 s, and 40 are what the script gives each.
+const ALL_ENDED: Duration = Duration::from_secs(200);
 /// What all processes of one stack have in their environment.
 const MARK: &str = "TIDEMILL_STACK_OF_TEST";
 
@@ -76,7 +79,7 @@ fn the_stack_runs_and_leaves_nothing_behind() {
 
     // Ctrl-C reaches the whole group.
     kill_process_group(Pid::from_raw(running.id().try_into().unwrap()).unwrap(), Signal::INT).unwrap();
-    let ended = running.end();
+    let ended = running.end_within(ALL_ENDED);
     assert!(ended.code == 0 && ended.stdout.contains("all of it has ended"), "{ended:?}");
     assert_eq!(processes(&data), Vec::<String>::new());
     let log = fs::read_to_string(data.join("tidemill.log")).unwrap();

@@ -147,7 +147,10 @@ fn an_interpreter_that_is_none_is_told_with_what_it_said() {
         assert_eq!(ended.code, 2, "{ended:?}");
         assert!(messages.iter().all(|message| ended.stderr.contains(message)), "{messages:?}: {ended:?}");
     };
-    check("echo first >&2; echo last >&2; exit 3", &["ended before the function was there: exit code 3", "\nfirst\nlast\n"]);
+    check(
+        "echo first >&2; echo last >&2; exit 3",
+        &["ended before the function was there: exit code 3", "\nfirst\nlast; to go on: "],
+    );
     let bare = format!("exec {:?} -S \"$@\"", interpreter());
     check(&bare, &["has no pyarrow", "-m pip install pyarrow"]);
 }
