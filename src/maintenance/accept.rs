@@ -62,8 +62,9 @@ mod tests {
 
     use super::*;
     use crate::checkpoint::storage::fault::{Fault, FaultVfs, Left};
-    use crate::checkpoint::{Identity, PlannedBatch, PreparedBatch, Recovered, StagedOutput};
+    use crate::checkpoint::{Identity, Recovered};
     use crate::error::ErrorKind;
+    use crate::maintenance::tests::run_three;
 
     const ROOT: &str = "/ckpt";
 
@@ -78,33 +79,8 @@ mod tests {
     /// Three commits of `out`, the last of which is committed or not.
     fn made(is_open: bool) -> FaultVfs {
         let vfs = FaultVfs::default();
-        let (mut checkpoint, _) = Checkpoint::open(&open(&vfs).unwrap(), "q", &identity()).unwrap();
-        for n in 0..3 {
-            let plan = PlannedBatch {
-                batch: BatchId(n),
-                batch_time_us: 7,
-                sources: Default::default(),
-                watermark_ms: 0,
-                late_watermark_ms: 0,
-                seed: 1,
-            };
-            checkpoint.planned(&plan).unwrap();
-            checkpoint
-                .prepared(&PreparedBatch {
-                    batch: BatchId(n),
-                    outputs: vec![StagedOutput { sink: "out".to_owned(), number: n, bytes: "rows".into() }],
-                    state: Vec::new(),
-                    next_watermark_ms: 0,
-                    summary: serde_json::Value::Null,
-                    inputs: Default::default(),
-                })
-                .unwrap();
-            if n < 2 || !is_open {
-                checkpoint.committed(BatchId(n), serde_json::Value::Null).unwrap();
-            }
-        }
-        checkpoint.sync().unwrap();
-        drop(checkpoint);
+        let (checkpoint, _) = Checkpoint::open(&open(&vfs).unwrap(), "q", &identity()).unwrap();
+        run_three(checkpoint, b"rows", !is_open);
         vfs.after(Left::Everything)
     }
 

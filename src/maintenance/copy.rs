@@ -130,7 +130,8 @@ fn copy_file(vfs: &dyn Vfs, from: &Path, to: &Path) -> Result<u64> {
 mod tests {
     use super::*;
     use crate::checkpoint::storage::fault::{Fault, FaultVfs, Left};
-    use crate::checkpoint::{BatchId, Checkpoint, Identity, PlannedBatch, PreparedBatch, StagedOutput, inspect};
+    use crate::checkpoint::{Checkpoint, Identity, inspect};
+    use crate::maintenance::tests::run_three;
 
     const ROOT: &str = "/a/ckpt";
     const TO: &str = "/b/copy";
@@ -143,27 +144,8 @@ mod tests {
     fn made() -> FaultVfs {
         let vfs = FaultVfs::default();
         let identity = Identity { time_zone: "UTC".to_owned(), sources: Default::default(), operators: Default::default() };
-        let (mut checkpoint, _) = Checkpoint::open_small(&open(&vfs, ROOT).unwrap(), "q", &identity).unwrap();
-        for n in 0..3 {
-            let plan = PlannedBatch {
-                batch: BatchId(n),
-                batch_time_us: 7,
-                sources: Default::default(),
-                watermark_ms: 0,
-                late_watermark_ms: 0,
-                seed: 1,
-            };
-            checkpoint.planned(&plan).unwrap();
-            let outputs = vec![StagedOutput { sink: "out".to_owned(), number: n, bytes: vec![7; 5 << 10].into() }];
-            let (summary, inputs) = (serde_json::Value::Null, Default::default());
-            let prepared = PreparedBatch { batch: BatchId(n), outputs, state: Vec::new(), next_watermark_ms: 0, summary, inputs };
-            checkpoint.prepared(&prepared).unwrap();
-            if n < 2 {
-                checkpoint.committed(BatchId(n), serde_json::Value::Null).unwrap();
-            }
-        }
-        checkpoint.sync().unwrap();
-        drop(checkpoint);
+        let (checkpoint, _) = Checkpoint::open_small(&open(&vfs, ROOT).unwrap(), "q", &identity).unwrap();
+        run_three(checkpoint, &[7; 5 << 10], false);
         vfs.after(Left::Everything)
     }
 

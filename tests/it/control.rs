@@ -1,6 +1,6 @@
 //! Controlling one query over HTTP while the others go on, and what the listener refuses.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,9 @@ use tidemill::service::{Access, Limits, Listening, Service, bind, serve};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
-use super::binary::{Folder, Running, get};
+use super::binary::{Folder, PATIENCE, Running, answer, get, send};
 use super::http_server::certificates;
 
-const PATIENCE: Duration = Duration::from_secs(60);
 const OWN: &str = "X-Tidemill: 1\r\n";
 
 const PIPELINE: &str = r#"
@@ -43,26 +42,6 @@ queries:
     sql: SELECT v div w AS q FROM files JOIN divisor ON v > w
     to: { file: { path: quotients }, format: json }
 "#;
-
-/// Sends a request as it is and reads the answer: status and text.
-fn send(address: SocketAddr, request: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(request.as_bytes()).unwrap();
-    answer(&mut stream)
-}
-
-fn answer(stream: &mut TcpStream) -> (u16, String) {
-    let mut bytes = Vec::new();
-    match stream.read_to_end(&mut bytes) {
-        Ok(_) => {}
-        // A connection that is closed with something unread is reset; what came before counts.
-        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
-    }
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-    (status, text)
-}
 
 fn post(address: SocketAddr, path: &str, headers: &str) -> (u16, String) {
     let head = if headers.contains("Host:") { "" } else { "Host: localhost\r\n" };
@@ -341,12 +320,10 @@ fn connections_have_a_limit_and_slow_ones_do_not_keep_their_place() {
         write!(stream, "GET /healthz HTTP/1.1\r\nX-{n}: ").unwrap();
     }
     let mut further = TcpStream::connect(served.address).unwrap();
-    further.set_read_timeout(Some(PATIENCE)).unwrap();
     let (status, text) = answer(&mut further);
     assert!(status == 503 && text.ends_with("too many connections\n"), "{text}");
     // Closed by the server, each of them.
     for stream in &mut slow {
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let (status, _) = answer(stream);
         assert!(matches!(status, 0 | 408), "{status}");
     }

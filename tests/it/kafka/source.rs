@@ -100,9 +100,8 @@ fn topics_may_be_compressed() {
     }
 }
 
-#[test]
-fn a_query_begins_where_it_is_told_to() {
-    let broker = Broker::shared();
+/// A topic of two partitions, in each a message at 1, 2 and 3 seconds: 0 and 1, 10 and 11, 20 and 21.
+fn topic_at_three_times(broker: &Broker) -> String {
     let topic = broker.topic(2);
     for (at, time) in [1000, 2000, 3000].into_iter().enumerate() {
         for partition in 0..2 {
@@ -110,6 +109,13 @@ fn a_query_begins_where_it_is_told_to() {
             broker.tell(&["send", "-", &topic, &partition.to_string(), &time.to_string(), "-", &value]);
         }
     }
+    topic
+}
+
+#[test]
+fn a_query_begins_where_it_is_told_to() {
+    let broker = Broker::shared();
+    let topic = topic_at_three_times(broker);
     let read = |start: &str| {
         let from = earliest(broker, &format!("subscribe: {topic}")).replace("starting_offsets: earliest", start);
         let ended = printing(&from, "SELECT id FROM t", AVAILABLE).start_pipeline(&[]).end();
@@ -129,13 +135,7 @@ fn a_query_begins_where_it_is_told_to() {
 #[test]
 fn a_query_is_moved_to_where_the_cluster_says() {
     let broker = Broker::shared();
-    let topic = broker.topic(2);
-    for (at, time) in [1000, 2000, 3000].into_iter().enumerate() {
-        for partition in 0..2 {
-            let value = format!("{{\"id\":{}}}", at * 10 + partition);
-            broker.tell(&["send", "-", &topic, &partition.to_string(), &time.to_string(), "-", &value]);
-        }
-    }
+    let topic = topic_at_three_times(broker);
     let all = [0u64, 1, 10, 11, 20, 21];
     let folder = printing(&earliest(broker, &format!("subscribe: {topic}")), "SELECT id FROM t", AVAILABLE);
     assert_eq!(ids(&run(&folder).stdout), all);

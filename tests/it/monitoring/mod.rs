@@ -124,10 +124,13 @@ impl Prometheus {
     fn api(&self, path: &str, query: &str) -> Value {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let body = format!("query={}", encoded(query));
-        let head = "Content-Type: application/x-www-form-urlencoded";
-        let method = if query.is_empty() { "GET" } else { "POST" };
-        write!(stream, "{method} /api/v1/{path} HTTP/1.0\r\n{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+        if query.is_empty() {
+            write!(stream, "GET /api/v1/{path} HTTP/1.0\r\n\r\n").unwrap();
+        } else {
+            let body = format!("query={}", encoded(query));
+            let head = "Content-Type: application/x-www-form-urlencoded";
+            write!(stream, "POST /api/v1/{path} HTTP/1.0\r\n{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+        }
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (_, json) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{path} answers {answer:?}"));

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::super::binary::{Folder, PATIENCE, Running};
+use super::super::binary::{Folder, PATIENCE, Running, send};
 use super::super::http_server::{HttpServer, reply};
 use super::super::python::interpreter;
-use super::{ask, send};
+use super::ask;
 
 /// Names of the secrets; each is a variable of the environment or a file.
 const NAMES: [&str; 21] = [

@@ -6,8 +6,8 @@ use std::net::{SocketAddr, TcpStream};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::super::binary::{Folder, Running, get};
-use super::{sample, send};
+use super::super::binary::{Folder, Running, get, send};
+use super::sample;
 
 const PIPELINE: &str = r#"
 name: crowd

@@ -5,10 +5,10 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 
-use super::super::binary::{Folder, PATIENCE, Running};
+use super::super::binary::{Folder, PATIENCE, Running, answer, send};
 use super::super::docs::pipelines;
 use super::super::http_server::certificates;
-use super::{ask, sample, send};
+use super::{ask, sample};
 
 const PIPELINE: &str = r#"
 name: guarded
@@ -227,7 +227,7 @@ fn an_http_source_takes_clients_from_networks_that_are_allowed() {
     socket.connect(&running.listening().into()).unwrap();
     let mut stream = TcpStream::from(socket);
     write!(stream, "POST /rows HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
-    assert_eq!(super::answer(&mut stream).0, 401);
+    assert_eq!(answer(&mut stream).0, 401);
     assert_eq!(send(running.http(), "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").0, 200);
     running.stop();
 }
