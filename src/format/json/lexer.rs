@@ -8,6 +8,16 @@ use super::Reason;
 pub(super) struct Cursor<'a> {
     text: &'a [u8],
     at: usize,
+    dialect: Dialect,
+}
+
+/// Spark reads JSON in two ways.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Dialect {
+    /// As its JSON source and `from_json` do.
+    Reader,
+    /// As functions that look for something in a text do: control characters may stand in strings, numbers have digits.
+    Search,
 }
 
 /// A token; of an object or an array only that it begins here, with the cursor still in front.
@@ -125,7 +135,13 @@ impl Pattern {
 
 impl<'a> Cursor<'a> {
     pub(super) fn new(text: &'a [u8]) -> Self {
-        Self { text, at: 0 }
+        Self { text, at: 0, dialect: Dialect::Reader }
+    }
+
+    /// A cursor by the rules of the functions that look for something in a text: control characters may stand in strings, and
+    /// `NaN` and the infinities are no numbers.
+    pub(super) fn searching(text: &'a [u8]) -> Self {
+        Self { text, at: 0, dialect: Dialect::Search }
     }
 
     /// Bytes in front of this place.
@@ -219,6 +235,7 @@ impl<'a> Cursor<'a> {
                     escaped = true;
                     at += self.escape_len(at + 1)?;
                 }
+                Some(byte) if *byte < 0x20 && self.dialect == Dialect::Search => at += 1,
                 _ => return Err(Reason::NotJson),
             }
         }
@@ -332,6 +349,9 @@ impl<'a> Cursor<'a> {
     /// `NaN`, `Infinity`, `-Infinity`, `-INF`, `+Infinity`, `+INF`; the minus sign has been read.
     #[cold]
     fn special(&mut self, start: usize, negative: bool) -> Result<Number<'a>, Reason> {
+        if self.dialect == Dialect::Search {
+            return Err(Reason::NotJson);
+        }
         let signed = negative || self.eat(b"+");
         let value = if !signed && self.eat(b"NaN") {
             f64::NAN

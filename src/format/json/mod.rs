@@ -17,8 +17,10 @@ use crate::error::{Error, ErrorKind, Result};
 
 mod block;
 mod kernel;
+mod infer;
 mod keys;
 mod lexer;
+pub mod path;
 mod simd;
 mod template;
 mod text;
@@ -33,6 +35,7 @@ use value::Parser;
 
 pub(super) use simd::{Job, Level, Simd};
 
+pub use infer::infer_type;
 pub use values::{ValueOptions, decode_values};
 
 /// The column that holds malformed lines.

@@ -30,18 +30,23 @@ impl Keep for Vec<u8> {
     }
 
     fn string(&mut self, text: Text<'_>) {
-        self.push(b'"');
-        decode(text, |piece| match piece {
-            Piece::Plain(run) => write_escaped(run, Beyond::Escaped, self),
-            Piece::Char(char) => write_escaped(char.encode_utf8(&mut [0; 4]).as_bytes(), Beyond::Escaped, self),
-            Piece::LoneSurrogate(unit) => write_unit(unit, self),
-        });
-        self.push(b'"');
+        write_string(text, Beyond::Escaped, self);
     }
 
     fn number(&mut self, number: &Number<'_>) {
         write_number(number, self);
     }
+}
+
+/// A string as JSON, quotes included.
+pub(super) fn write_string(text: Text<'_>, beyond: Beyond, out: &mut Vec<u8>) {
+    out.push(b'"');
+    decode(text, |piece| match piece {
+        Piece::Plain(run) => write_escaped(run, beyond, out),
+        Piece::Char(char) => write_escaped(char.encode_utf8(&mut [0; 4]).as_bytes(), beyond, out),
+        Piece::LoneSurrogate(unit) => write_unit(unit, out),
+    });
+    out.push(b'"');
 }
 
 /// A number as Spark keeps it in a STRING: integers as they are, others as doubles.

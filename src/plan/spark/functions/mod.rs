@@ -26,6 +26,7 @@ pub mod session_window;
 pub mod time_window;
 
 pub(super) use collection::array_with;
+pub(super) use json::json_tuple;
 pub(super) use lambda::{not_higher_order, takes_lambda};
 
 /// How a function is used.

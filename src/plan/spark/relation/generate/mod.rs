@@ -14,7 +14,7 @@ use datafusion::scalar::ScalarValue;
 use sqlparser::ast::{self, Ident};
 
 use self::node::{Generate, Options};
-use super::super::functions::array_with;
+use super::super::functions::{array_with, json_tuple};
 use super::super::{Context, Typed, types};
 use super::columns::{Access, Attribute, Relation, column, place_of};
 use super::from::identifiers;
@@ -66,7 +66,7 @@ struct Shape {
     outputs: Vec<(String, DataType, bool)>,
 }
 
-const GENERATORS: [&str; 4] = ["explode", "posexplode", "inline", "stack"];
+const GENERATORS: [&str; 5] = ["explode", "posexplode", "inline", "stack", "json_tuple"];
 
 /// Whether a generator has this name (in lower case).
 pub fn is_generator(name: &str) -> bool {
@@ -107,6 +107,9 @@ impl GeneratorCall<'_> {
         if self.name == "stack" {
             return self.stack(scope);
         }
+        if self.name == "json_tuple" {
+            return self.json_tuple(scope);
+        }
         let [argument] = self.args.as_slice() else {
             let message = format!("{} takes one argument, not {}", self.name, self.args.len());
             return Err(Error::spark(ErrorKind::Config, "WRONG_NUM_ARGS.WITHOUT_SUGGESTION", message));
@@ -146,6 +149,13 @@ impl GeneratorCall<'_> {
 }
 
 impl GeneratorCall<'_> {
+    /// `json_tuple(text, name, …)`: one row of the members' values.
+    fn json_tuple(&self, scope: &QueryScope<'_>) -> Result<Shape> {
+        let list = json_tuple(self.args.iter().map(|arg| scope.resolve(arg)).collect::<Result<_>>()?)?;
+        let outputs = (1..self.args.len()).map(|place| (format!("c{}", place - 1), DataType::Utf8, true)).collect();
+        Ok(Shape { list, options: Options { position: false, flatten: true, outer: false }, outputs })
+    }
+
     /// `stack(n, a, b, …)`: the values in n rows, as an array of structs; missing ones at the end are null.
     fn stack(&self, scope: &QueryScope<'_>) -> Result<Shape> {
         let invalid = |why: String| Error::spark(ErrorKind::Config, "DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE", why);

@@ -1,10 +1,15 @@
-//! JSON in texts: `from_json` and `to_json`.
+//! JSON in texts: `from_json`, `to_json`, and what is looked for in a text.
+
+mod search;
 
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, StringArray};
 use arrow::datatypes::DataType;
 use datafusion::scalar::ScalarValue;
+
+pub(in super::super) use search::json_tuple;
+pub(super) use search::write_ddl;
 
 use super::super::types::parse_ddl;
 use super::super::{Call, Typed};
@@ -21,11 +26,15 @@ use crate::format::json::{CORRUPT_RECORD, ValueOptions, decode_values};
 pub(super) const FUNCTIONS: &[FunctionSpec] = &[
     scalar("from_json(text, schema[, options])", "A struct, array or map read from JSON; null fields where it does not fit", r#"from_json('{"a":1, "b":0.8}', 'a INT, b DOUBLE') → {1, 0.8}"#, from_json),
     scalar("to_json(value[, options])", "A struct, array or map as JSON", r#"to_json(named_struct('a', 1, 'b', 2)) → {"a":1,"b":2}"#, to_json),
+    scalar("get_json_object(text, path)", "What stands at a path such as `$.a[0].b` or `$.a[*].b`, as text; null if nothing does", r#"get_json_object('{"a":[{"b":1},{"b":2}]}', '$.a[*].b') → [1,2]"#, search::get_json_object),
+    scalar("json_array_length(text)", "Elements of a JSON array; null if it is none", "json_array_length('[1, [2, 3]]') → 2", search::json_array_length),
+    scalar("json_object_keys(text)", "The keys of a JSON object; null if it is none", r#"json_object_keys('{"a":1,"b":2}') → [a, b]"#, search::json_object_keys),
+    scalar("schema_of_json(text[, options])", "The schema, for `from_json`, of a constant JSON text", r#"schema_of_json('[{"a":1}]') → ARRAY<STRUCT<a: BIGINT>>"#, search::schema_of_json),
 ];
 
 /// The options argument: a constant map of texts, keys in lower case. Options that would change the result and that we do not have
 /// are refused.
-fn options(c: &Call<'_>, arg: Option<Typed>, known: &[&str]) -> Result<Vec<(String, String)>> {
+pub(super) fn options(c: &Call<'_>, arg: Option<Typed>, known: &[&str]) -> Result<Vec<(String, String)>> {
     let Some(arg) = arg else { return Ok(Vec::new()) };
     let ScalarValue::Map(map) = require_constant(c, "options", &arg)? else {
         return Err(Error::spark(

@@ -1,0 +1,123 @@
+//! Decimal digits of numbers, rounded as Java rounds them.
+
+/// The magnitude of a number: `0.d₁d₂d₃… × 10^exponent`.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Digits {
+    /// `0` to `9` as bytes, none of them leading zeros; none at all for 0.
+    pub(super) digits: Vec<u8>,
+    /// Where the point stands, counted from the first digit.
+    pub(super) exponent: i32,
+}
+
+/// How a half is rounded.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Half {
+    Up,
+    /// To the even digit.
+    Even,
+}
+
+impl Digits {
+    /// The shortest digits that read back as `value`, which is finite; its sign is ignored.
+    pub(super) fn of_double(value: f64) -> Self {
+        let text = format!("{:e}", value.abs());
+        let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+        let digits = mantissa.bytes().filter(u8::is_ascii_digit).collect();
+        Self { digits, exponent: exponent.parse::<i32>().unwrap_or(0) + 1 }.normal()
+    }
+
+    /// Every digit of the double that `value` is.
+    pub(super) fn exactly(value: f64) -> Self {
+        // A double has at most 1074 decimals.
+        let text = format!("{:.1074}", value.abs());
+        let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+        let exponent = whole.len() as i32;
+        Self { digits: whole.bytes().chain(fraction.bytes()).collect(), exponent }.normal()
+    }
+
+    /// `unscaled` × 10^-`scale`; its sign is ignored.
+    pub(super) fn of_decimal(unscaled: i128, scale: i8) -> Self {
+        let digits = unscaled.unsigned_abs().to_string().into_bytes();
+        let exponent = digits.len() as i32 - i32::from(scale);
+        Self { digits, exponent }.normal()
+    }
+
+    /// Without zeros at either end.
+    fn normal(mut self) -> Self {
+        let zeros = self.digits.iter().take_while(|digit| **digit == b'0').count();
+        self.digits.drain(..zeros);
+        self.exponent -= zeros as i32;
+        while self.digits.last() == Some(&b'0') {
+            self.digits.pop();
+        }
+        if self.digits.is_empty() {
+            self.exponent = 0;
+        }
+        self
+    }
+
+    pub(super) fn is_zero(&self) -> bool {
+        self.digits.is_empty()
+    }
+
+    /// With no digit beyond the first `count` (which may be negative or 0).
+    pub(super) fn rounded(mut self, count: i32, half: Half) -> Self {
+        if count >= self.digits.len() as i32 {
+            return self;
+        }
+        if count < 0 {
+            return Self { digits: Vec::new(), exponent: 0 };
+        }
+        let at = count as usize;
+        let (next, beyond) = (self.digits[at], self.digits.len() > at + 1);
+        let odd = at > 0 && (self.digits[at - 1] - b'0') % 2 == 1;
+        let up = next > b'5' || next == b'5' && (half == Half::Up || beyond || odd);
+        self.digits.truncate(at);
+        if up {
+            match self.digits.iter().rposition(|digit| *digit != b'9') {
+                Some(place) => {
+                    self.digits[place] += 1;
+                    self.digits.truncate(place + 1);
+                }
+                None => {
+                    self.digits = vec![b'1'];
+                    self.exponent += 1;
+                }
+            }
+        }
+        self.normal()
+    }
+
+    /// With at most so many decimals.
+    pub(super) fn to_decimals(self, decimals: usize, half: Half) -> Self {
+        let count = self.exponent.saturating_add(i32::try_from(decimals).unwrap_or(i32::MAX));
+        self.rounded(count, half)
+    }
+
+    /// The digit that counts 10^`power`s.
+    pub(super) fn at(&self, power: i32) -> u8 {
+        usize::try_from(self.exponent - 1 - power).ok().and_then(|place| self.digits.get(place)).copied().unwrap_or(b'0')
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(digits: Digits, expected: &str) {
+        assert_eq!(format!("{}e{}", String::from_utf8(digits.digits).unwrap(), digits.exponent), expected);
+    }
+
+    #[test]
+    fn digits_are_rounded_once() {
+        check(Digits::of_double(1.005).to_decimals(2, Half::Up), "101e1");
+        check(Digits::exactly(1.005).to_decimals(2, Half::Even), "1e1");
+        check(Digits::of_decimal(-125, 2).to_decimals(1, Half::Even), "12e1");
+        check(Digits::of_double(0.96).to_decimals(1, Half::Up), "1e1");
+        check(Digits::of_double(0.04).to_decimals(1, Half::Up), "e0");
+        check(Digits::of_double(0.06).to_decimals(1, Half::Up), "1e0");
+        check(Digits::of_double(0.5).to_decimals(0, Half::Even), "e0");
+        check(Digits::of_double(999.9).rounded(2, Half::Up), "1e4");
+        check(Digits::of_double(0.0), "e0");
+    }
+}
