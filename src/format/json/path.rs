@@ -328,8 +328,8 @@ pub fn object_keys(text: &[u8], mut take: impl FnMut(&[u8])) -> Option<()> {
     .ok()
 }
 
-/// Calls `take` with each member of the object that `text` is whose value is not null: key and value as text, numbers as they are
-/// written; `None` if it is none.
+/// Calls `take` with each member of the object that `text` is whose value is not null: key and value as text; `None` if it is
+/// none. Members that are not `wanted` are passed over.
 pub fn object_members(text: &[u8], wanted: impl Fn(&[u8]) -> bool, mut take: impl FnMut(&[u8], &[u8])) -> Option<()> {
     let mut cursor = Cursor::searching(text);
     cursor.skip_blanks();
@@ -348,7 +348,7 @@ pub fn object_members(text: &[u8], wanted: impl Fn(&[u8]) -> bool, mut take: imp
             b'{' | b'[' => walk(cursor, 1, DEPTH_MAX, &mut value)?,
             _ => match cursor.token()? {
                 Token::String(text) => write_content(text, &mut value),
-                Token::Number(number) => value.extend_from_slice(number.raw),
+                Token::Number(number) => write_number(&number, &mut value),
                 Token::True => value.extend_from_slice(b"true"),
                 Token::False => value.extend_from_slice(b"false"),
                 Token::Null | Token::Object | Token::Array => return Ok(()),

@@ -180,6 +180,7 @@ impl Dialect for SparkDialect {
                 parser.next_token();
                 Some(parser.parse_function(ast::ObjectName::from(vec![Ident::new("struct")])))
             }
+            (tokens::NAMED_ROW, Token::LParen) => Some(parse_named_row(parser)),
             ("NOT", _) => {
                 parser.next_token();
                 Some(parser.parse_subexpr(self.prec_value(Precedence::UnaryNot)).map(|e| unary(UnaryOperator::Not, e)))
@@ -254,6 +255,21 @@ fn has_star_argument(parser: &Parser) -> bool {
         }
     }
     false
+}
+
+/// `(a AS x, b, …)` behind its mark.
+fn parse_named_row(parser: &mut Parser) -> Result<Expr, ParserError> {
+    parser.next_token();
+    parser.expect_token(&Token::LParen)?;
+    let values = parser.parse_comma_separated(|parser| {
+        let expr = parser.parse_expr()?;
+        if !parser.parse_keyword(Keyword::AS) {
+            return Ok(expr);
+        }
+        Ok(Expr::Named { expr: Box::new(expr), name: parser.parse_identifier()? })
+    })?;
+    parser.expect_token(&Token::RParen)?;
+    Ok(Expr::Tuple(values))
 }
 
 fn unary(op: UnaryOperator, expr: Expr) -> Expr {

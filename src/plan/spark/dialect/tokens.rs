@@ -180,7 +180,65 @@ pub(super) fn tokenize(sql: &str) -> Result<Vec<TokenWithSpan>> {
         }
     }
     check_chains(&tokens)?;
-    Ok(tokens)
+    Ok(with_named_rows(tokens))
+}
+
+/// What stands before `(a AS x, b AS y)` for the parser, which does not know by itself what is coming. No one can write it.
+pub(super) const NAMED_ROW: &str = "NAMED ROW";
+
+/// The tokens with [`NAMED_ROW`] before each row with names.
+fn with_named_rows(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    const BEFORE: [Keyword; 14] = [
+        Keyword::SELECT,
+        Keyword::DISTINCT,
+        Keyword::ALL,
+        Keyword::WHERE,
+        Keyword::HAVING,
+        Keyword::AND,
+        Keyword::OR,
+        Keyword::NOT,
+        Keyword::WHEN,
+        Keyword::THEN,
+        Keyword::ELSE,
+        Keyword::ON,
+        Keyword::BY,
+        Keyword::BETWEEN,
+    ];
+    let may_begin = |at: usize| match at.checked_sub(1).map(|before| &tokens[before].token) {
+        None | Some(Token::RParen | Token::RBracket | Token::Number(..) | Token::SingleQuotedString(_)) => at == 0,
+        Some(Token::Word(word)) => BEFORE.contains(&word.keyword),
+        Some(_) => true,
+    };
+    // The open brackets: where, whether a row may stand in it, whether it has a name, whether a comma.
+    let mut open: Vec<(usize, bool, bool, bool)> = Vec::new();
+    let mut rows = Vec::new();
+    for (at, token) in tokens.iter().enumerate() {
+        match &token.token {
+            Token::LParen => open.push((at, may_begin(at), false, false)),
+            Token::RParen => rows.extend(open.pop().filter(|(_, row, named, listed)| *row && *named && *listed)),
+            Token::Comma => open.iter_mut().last().into_iter().for_each(|innermost| innermost.3 = true),
+            Token::Word(word) => {
+                if let Some(innermost) = open.last_mut() {
+                    innermost.2 |= word.keyword == Keyword::AS;
+                    // A query in brackets is none.
+                    innermost.1 &= !matches!(word.keyword, Keyword::SELECT | Keyword::FROM | Keyword::VALUES | Keyword::JOIN);
+                }
+            }
+            _ => {}
+        }
+    }
+    if rows.is_empty() {
+        return tokens;
+    }
+    let starts: std::collections::HashSet<usize> = rows.into_iter().map(|(at, ..)| at).collect();
+    let mut named = Vec::with_capacity(tokens.len() + starts.len());
+    for (at, token) in tokens.into_iter().enumerate() {
+        if starts.contains(&at) {
+            named.push(TokenWithSpan::new(Token::make_word(NAMED_ROW, None), token.span));
+        }
+        named.push(token);
+    }
+    named
 }
 
 /// Refuses expressions whose tree would be too deep for recursion, before the tree exists.

@@ -78,6 +78,11 @@ impl Hasher for Murmur3 {
     }
 }
 
+/// Spark's hash of a text's bytes, as its strings have it for themselves.
+pub(super) fn murmur3(bytes: &[u8]) -> u32 {
+    Murmur3::bytes(bytes, 42) as u32
+}
+
 struct Xxh64;
 
 impl Hasher for Xxh64 {

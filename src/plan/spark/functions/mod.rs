@@ -16,11 +16,17 @@ mod misc;
 mod hash;
 mod conditional;
 mod string;
+mod format;
 mod regex;
 mod datetime;
 mod collection;
 mod lambda;
 mod json;
+mod csv;
+mod url;
+mod session;
+mod encoding;
+mod random;
 mod aggregate;
 pub mod session_window;
 pub mod time_window;
@@ -106,14 +112,20 @@ pub struct Family {
 pub static FAMILIES: &[Family] = &[
     Family { title: "Numbers", functions: math::FUNCTIONS },
     Family { title: "Text", functions: string::FUNCTIONS },
+    Family { title: "Formats", functions: format::FUNCTIONS },
     Family { title: "Regular expressions", functions: regex::FUNCTIONS },
     Family { title: "Dates and times", functions: datetime::FUNCTIONS },
     Family { title: "Conditions and nulls", functions: conditional::FUNCTIONS },
     Family { title: "Arrays, maps and structs", functions: collection::FUNCTIONS },
     Family { title: "Functions of functions", functions: lambda::FUNCTIONS },
     Family { title: "JSON", functions: json::FUNCTIONS },
+    Family { title: "CSV", functions: csv::FUNCTIONS },
+    Family { title: "URLs", functions: url::FUNCTIONS },
+    Family { title: "Random values", functions: random::FUNCTIONS },
+    Family { title: "Encodings", functions: encoding::FUNCTIONS },
     Family { title: "Hashes", functions: hash::FUNCTIONS },
     Family { title: "Types, encodings, errors", functions: misc::FUNCTIONS },
+    Family { title: "Where a query runs", functions: session::FUNCTIONS },
     Family { title: "Aggregates", functions: aggregate::FUNCTIONS },
     Family { title: "Grouping sets", functions: super::relation::FUNCTIONS },
     Family { title: "Windows", functions: time_window::FUNCTIONS },

@@ -87,11 +87,24 @@ fn pretty(ast: &ast::Expr) -> String {
         A::Case { operand, conditions, else_result, .. } => case_text(operand.as_deref(), conditions, else_result.as_deref()),
         A::Function(function) => function_text(function),
         A::Struct { values, .. } => format!("struct({})", joined(values)),
-        A::Tuple(values) => format!("struct({})", joined(values)),
+        A::Tuple(values) => row_text(values),
         A::Lambda(lambda) => lambda::text(lambda),
         A::Named { expr, name } => format!("{} AS {}", pretty(expr), name.value),
         other => syntax_text(other),
     }
+}
+
+/// `(a AS x, b)`: to Spark a call with the names as arguments.
+fn row_text(values: &[ast::Expr]) -> String {
+    let named = |(place, value): (usize, &ast::Expr)| {
+        let name = match value {
+            ast::Expr::Named { name, .. } | ast::Expr::Identifier(name) => name.value.clone(),
+            ast::Expr::CompoundIdentifier(parts) => parts.last().map(|part| part.value.clone()).unwrap_or_default(),
+            _ => format!("col{}", place + 1),
+        };
+        format!("{name}, {}", pretty(value))
+    };
+    format!("named_struct({})", values.iter().enumerate().map(named).collect::<Vec<_>>().join(", "))
 }
 
 fn joined(values: &[ast::Expr]) -> String {
@@ -250,6 +263,13 @@ fn called(name: &str, mut args: Vec<String>, distinct: &str) -> String {
         "percentile_approx" | "approx_percentile" => default(2, "10000"),
         "unix_timestamp" | "to_unix_timestamp" => default(1, "yyyy-MM-dd HH:mm:ss"),
         "from_json" | "first" | "last" | "first_value" | "last_value" | "any_value" => args.truncate(1),
+        "schema_of_json" | "to_csv" | "shuffle" => args.truncate(1),
+        "sentences" => args.resize(3, String::new()),
+        "make_ym_interval" => args.resize(2, "0".into()),
+        "make_dt_interval" if count < 4 => {
+            args.resize(3, "0".into());
+            args.push("0.000000".into());
+        }
         "log" if count == 1 => args.insert(0, "E()".into()),
         _ => {}
     }
@@ -261,9 +281,12 @@ fn called(name: &str, mut args: Vec<String>, distinct: &str) -> String {
         "positive" => format!("(+ {list})"),
         "position" => format!("locate({list})"),
         "dateadd" => format!("date_add({list})"),
+        "random" => format!("rand({list})"),
+        "to_varchar" => format!("to_char({list})"),
+        "current_database" => format!("current_schema({list})"),
         "window" | "session_window" => name.into(),
         "ceil" | "floor" if count == 1 => format!("{}({list})", name.to_uppercase()),
-        "power" | "sqrt" | "signum" | "log" => format!("{}({list})", name.to_uppercase()),
+        "power" | "sqrt" | "signum" | "log" | "spark_partition_id" => format!("{}({list})", name.to_uppercase()),
         _ => format!("{name}({distinct}{list})"),
     }
 }

@@ -61,6 +61,7 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
 mod construct;
 mod search;
 mod shape;
+mod sequence;
 
 pub(in crate::plan::spark) use construct::array_with;
 pub(super) use construct::map_from;

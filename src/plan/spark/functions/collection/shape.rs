@@ -446,7 +446,7 @@ pub(super) fn arrays_zip(mut c: Call<'_>) -> Result<Typed> {
 }
 
 /// A sequence that never ends, or begins beyond its end.
-fn no_sequence() -> Error {
+pub(super) fn no_sequence() -> Error {
     Error::new(crate::ErrorKind::Data, "illegal sequence boundaries: the step does not lead from start to stop")
 }
 
@@ -467,18 +467,24 @@ fn sequence_length(start: i64, stop: i64, step: i64) -> Result<usize> {
 pub(super) fn sequence(mut c: Call<'_>) -> Result<Typed> {
     use arrow::datatypes::Int64Type;
     arity(&c, 2, 3)?;
-    let args = std::mem::take(&mut c.args);
-    let common = super::super::conditional::common_of(&c, &args)?;
+    let mut bounds = std::mem::take(&mut c.args);
+    let step = (bounds.len() == 3).then(|| bounds.pop()).flatten();
+    let common = super::super::conditional::common_of(&c, &bounds)?;
     if !is_integral(&common) {
         return match common {
-            DataType::Date32 | DataType::Timestamp(..) => Err(Error::spark(
-                crate::ErrorKind::Config,
-                "UNSUPPORTED_FEATURE",
-                "`sequence` of dates and timestamps is not supported",
-            )),
+            DataType::Date32 | DataType::Timestamp(..) => {
+                let bounds = bounds.into_iter().map(|a| convert(&c, a, &common)).collect::<Result<Vec<_>>>()?;
+                super::sequence::of_times(&c, bounds.into_iter().chain(step).collect(), common)
+            }
             _ => Err(mismatch("SEQUENCE_WRONG_INPUT_TYPES", "`sequence` takes whole numbers, dates or timestamps")),
         };
     }
+    if step.as_ref().is_some_and(|step| step.data_type != DataType::Null && !is_integral(&step.data_type)) {
+        return Err(mismatch("SEQUENCE_WRONG_INPUT_TYPES", "the step of a `sequence` of numbers must be a whole number"));
+    }
+    let mut args = bounds;
+    args.extend(step);
+    let common = super::super::conditional::common_of(&c, &args)?;
     let args = args.into_iter().map(|a| convert(&c, a, &common)).collect::<Result<Vec<_>>>()?;
     let returns = Returns::fallible(array_of(common.clone()), any_nullable(&args));
     Ok(call("sequence", args, returns, move |a| {

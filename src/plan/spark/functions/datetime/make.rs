@@ -45,7 +45,8 @@ pub(super) fn make_timestamp(mut c: Call<'_>, data_type: DataType, mode: CastMod
     let zoned = data_type != super::timestamp_ntz();
     arity(&c, 6, if zoned { 7 } else { 6 })?;
     let session = c.context.settings.time_zone.to_string();
-    if c.args.len() == 6 {
+    let zone_given = c.args.len() == 7;
+    if !zone_given {
         c.args.push(text(if zoned { session } else { "UTC".into() }));
     }
     let args = std::mem::take(&mut c.args);
@@ -59,7 +60,8 @@ pub(super) fn make_timestamp(mut c: Call<'_>, data_type: DataType, mode: CastMod
         })
         .collect::<Result<Vec<_>>>()?;
     let lenient = mode == CastMode::Try;
-    let returns = Returns::fallible_if(!lenient, data_type, lenient || any_nullable(&args));
+    // A zone that does not exist is an error in any case.
+    let returns = Returns::fallible_if(!lenient || zone_given, data_type, lenient || any_nullable(&args));
     Ok(call(c.name, args, returns, move |a| {
         let numbers = (0..5).map(|i| a.column::<Int32Array>(i)).collect::<Result<Vec<_>>>()?;
         let (seconds, zone) = (a.column::<Decimal128Array>(5)?, a.column::<StringArray>(6)?);
@@ -70,7 +72,8 @@ pub(super) fn make_timestamp(mut c: Call<'_>, data_type: DataType, mode: CastMod
                 *part = value;
             }
             let (Some(seconds), Some(zone)) = (seconds.get(row), zone.get(row)) else { return Ok(None) };
-            match instant(parts, seconds, zone) {
+            let zone = Zone::parse(zone).ok_or_else(|| invalid_zone(zone))?;
+            match instant(parts, seconds, &zone) {
                 Err(_) if lenient => Ok(None),
                 made => made.map(Some),
             }
@@ -78,8 +81,7 @@ pub(super) fn make_timestamp(mut c: Call<'_>, data_type: DataType, mode: CastMod
     }))
 }
 
-fn instant([year, month, day, hour, minute]: [i32; 5], seconds_us: i128, zone: &str) -> Result<i64> {
-    let zone = Zone::parse(zone).ok_or_else(|| invalid_zone(zone))?;
+fn instant([year, month, day, hour, minute]: [i32; 5], seconds_us: i128, zone: &Zone) -> Result<i64> {
     let days = checked_date(year, month, day)?;
     if !(0..24).contains(&hour) {
         return Err(out_of_bounds("HourOfDay (valid values 0 - 23)", hour));

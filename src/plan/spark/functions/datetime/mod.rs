@@ -20,6 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::plan::batch_time::BatchTime;
 
 mod field;
+mod interval;
 mod make;
 mod pattern;
 mod text;
@@ -81,6 +82,10 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
     scalar("make_timestamp_ltz(year, month, day, hour, minute, second[, zone])", "As `make_timestamp`", "make_timestamp_ltz(2026, 1, 31, 6, 30, 45, 'CET') → 2026-01-31 05:30:45", |c| make::make_timestamp(c, timestamp(), CastMode::Ansi)),
     scalar("make_timestamp_ntz(year, month, day, hour, minute, second)", "A TIMESTAMP_NTZ from its parts", "make_timestamp_ntz(2026, 1, 31, 6, 30, 45.887) → 2026-01-31 06:30:45.887", |c| make::make_timestamp(c, timestamp_ntz(), CastMode::Ansi)),
     scalar("try_make_timestamp(year, month, day, hour, minute, second[, zone])", "As `make_timestamp`, null where that fails", "try_make_timestamp(2026, 2, 30, 6, 30, 45) → NULL", |c| make::make_timestamp(c, timestamp(), CastMode::Try)),
+    scalar("try_make_timestamp_ltz(year, month, day, hour, minute, second[, zone])", "As `try_make_timestamp`", "try_make_timestamp_ltz(2026, 2, 28, 6, 30, 45) → 2026-02-28 06:30:45", |c| make::make_timestamp(c, timestamp(), CastMode::Try)),
+    scalar("try_make_timestamp_ntz(year, month, day, hour, minute, second)", "As `make_timestamp_ntz`, null where that fails", "try_make_timestamp_ntz(2026, 2, 30, 6, 30, 45) → NULL", |c| make::make_timestamp(c, timestamp_ntz(), CastMode::Try)),
+    scalar("make_ym_interval([years[, months]])", "An interval of years and months", "typeof(make_ym_interval(1, 2)) → interval year to month", interval::make_ym_interval),
+    scalar("make_dt_interval([days[, hours[, minutes[, seconds]]]])", "An interval of days, hours, minutes and seconds", "make_dt_interval(1, 12, 30, 1.5) → INTERVAL '1 12:30:01.5' DAY TO SECOND", interval::make_dt_interval),
     scalar("from_utc_timestamp(time, zone)", "What clocks in the zone show at this time of UTC", "from_utc_timestamp('2026-08-31', 'Asia/Seoul') → 2026-08-31 09:00:00", |c| shift_zone(c, true)),
     scalar("to_utc_timestamp(time, zone)", "What clocks in UTC show at this time of the zone", "to_utc_timestamp('2026-08-31', 'Asia/Seoul') → 2026-08-30 15:00:00", |c| shift_zone(c, false)),
     scalar("convert_timezone([from, ]to, time)", "A TIMESTAMP_NTZ of one zone in another", "convert_timezone('Europe/Brussels', 'America/Los_Angeles', timestamp_ntz'2026-12-06 00:00:00') → 2026-12-05 15:00:00", convert_timezone),
@@ -92,7 +97,7 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
 ];
 
 /// The session's zone.
-fn zone_of(c: &Call<'_>) -> Result<Zone> {
+pub(super) fn zone_of(c: &Call<'_>) -> Result<Zone> {
     let name = &c.context.settings.time_zone;
     Zone::parse(name).ok_or_else(|| invalid_zone(name))
 }

@@ -1,8 +1,8 @@
 //! `printf`: values in a format of Java's `Formatter`.
 
 use arrow::array::{
-    BooleanArray, Date32Array, Decimal128Array, DurationMicrosecondArray, DurationSecondArray, Float32Array, Float64Array, Int8Array,
-    Int16Array, Int32Array, Int64Array, IntervalYearMonthArray, StringArray, TimestampMicrosecondArray,
+    BooleanArray, Date32Array, Decimal128Array, DurationMicrosecondArray, DurationSecondArray, Float32Array, Float64Array,
+    Int8Array, Int16Array, Int32Array, Int64Array, IntervalYearMonthArray, StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 use datafusion::logical_expr::Expr;

@@ -80,7 +80,11 @@ fn digits(text: &str) -> &str {
 }
 
 fn size(digits: &str, what: &str) -> Result<usize> {
-    let size = digits.parse().ok().filter(|size| *size <= i32::MAX as usize).ok_or_else(|| invalid(format!("the {what} {digits} is too large")))?;
+    let size = digits
+        .parse()
+        .ok()
+        .filter(|size| *size <= i32::MAX as usize)
+        .ok_or_else(|| invalid(format!("the {what} {digits} is too large")))?;
     if size > WIDTH_MAX {
         return Err(Error::new(ErrorKind::Limit, format!("the {what} {digits} is above {WIDTH_MAX}")));
     }
@@ -136,7 +140,11 @@ fn spec(text: &str) -> Result<(Spec, usize)> {
     let unknown = || invalid(format!("there is no such conversion: %{}", text.chars().take(at + 1).collect::<String>()));
     let written = *text.as_bytes().get(at).ok_or_else(unknown)?;
     if matches!(written, b't' | b'T') {
-        return Err(Error::spark(ErrorKind::Config, "UNSUPPORTED_FEATURE", "%t in a format is not supported; date_format formats times"));
+        return Err(Error::spark(
+            ErrorKind::Config,
+            "UNSUPPORTED_FEATURE",
+            "%t in a format is not supported; date_format formats times",
+        ));
     }
     let conversion = written.to_ascii_lowercase();
     let upper = written.is_ascii_uppercase();

@@ -90,7 +90,12 @@ fn shown(value: &Value<'_>) -> String {
                 return text;
             }
             let (first, rest) = digits.split_at(1);
-            let _ = write!(text, "{}{first}{}{rest}E{power}", if *value < 0 { "-" } else { "" }, if rest.is_empty() { "" } else { "." });
+            let _ = write!(
+                text,
+                "{}{first}{}{rest}E{power}",
+                if *value < 0 { "-" } else { "" },
+                if rest.is_empty() { "" } else { "." }
+            );
             text
         }
     }
@@ -101,7 +106,13 @@ fn hash(value: &Value<'_>) -> u32 {
     let fold = |bits: u64| (bits ^ bits >> 32) as u32;
     match value {
         Value::Null => 0,
-        Value::Boolean(value) => if *value { 1231 } else { 1237 },
+        Value::Boolean(value) => {
+            if *value {
+                1231
+            } else {
+                1237
+            }
+        }
         Value::Whole { value, bits: 64 } => fold(*value as u64),
         Value::Whole { value, .. } => *value as u32,
         Value::Float(value) => value.to_bits(),

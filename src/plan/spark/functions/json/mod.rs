@@ -9,7 +9,6 @@ use arrow::datatypes::DataType;
 use datafusion::scalar::ScalarValue;
 
 pub(in super::super) use search::json_tuple;
-pub(super) use search::write_ddl;
 
 use super::super::types::parse_ddl;
 use super::super::{Call, Typed};

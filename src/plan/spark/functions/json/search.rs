@@ -7,9 +7,7 @@ use arrow::datatypes::{DataType, Int32Type};
 use datafusion::scalar::ScalarValue;
 
 use super::super::super::{Call, Typed};
-use super::super::arguments::{
-    Want, arity, array_of, convert, expect_one, mismatch, null_of, require_constant, struct_of, text,
-};
+use super::super::arguments::{Want, arity, array_of, convert, expect_one, mismatch, null_of, require_constant, struct_of, text};
 use super::super::native::{Args, Returns, call, within_column};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::json::infer_type;
@@ -22,7 +20,11 @@ fn texts(c: &mut Call<'_>, count: usize) -> Result<Vec<Typed>> {
     args.into_iter()
         .enumerate()
         .map(|(index, arg)| {
-            if arg.data_type == DataType::Null { convert(c, arg, &DataType::Utf8) } else { expect_one(c, index, arg, &Want::Text) }
+            if arg.data_type == DataType::Null {
+                convert(c, arg, &DataType::Utf8)
+            } else {
+                expect_one(c, index, arg, &Want::Text)
+            }
         })
         .collect()
 }
@@ -75,9 +77,9 @@ pub(super) fn json_object_keys(mut c: Call<'_>) -> Result<Typed> {
         let mut keys = Vec::new();
         for row in 0..a.rows() {
             keys.clear();
-            let found = json.get(row).and_then(|json| {
-                object_keys(json.as_bytes(), |key| keys.push(String::from_utf8_lossy(key).into_owned()))
-            });
+            let found = json
+                .get(row)
+                .and_then(|json| object_keys(json.as_bytes(), |key| keys.push(String::from_utf8_lossy(key).into_owned())));
             if found.is_some() {
                 keys.iter().for_each(|key| lists.values().append_value(key));
             }
@@ -134,7 +136,7 @@ fn settled(inferred: &DataType, drop_null: bool) -> Option<DataType> {
 }
 
 /// The type as DDL, names in backquotes where they need them.
-pub(in super::super) fn write_ddl(data_type: &DataType, out: &mut String) {
+fn write_ddl(data_type: &DataType, out: &mut String) {
     match data_type {
         DataType::List(item) => {
             out.push_str("ARRAY<");

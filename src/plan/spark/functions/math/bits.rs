@@ -95,7 +95,7 @@ pub(super) fn unhex(mut c: Call<'_>) -> Result<Typed> {
     }))
 }
 
-fn from_hex(s: &str, out: &mut Vec<u8>) -> Option<()> {
+pub(in super::super) fn from_hex(s: &str, out: &mut Vec<u8>) -> Option<()> {
     let digit = |b: u8| char::from(b).to_digit(16).map(|d| d as u8);
     let mut bytes = s.as_bytes();
     // An odd first digit is a byte of its own.

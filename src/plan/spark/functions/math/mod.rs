@@ -14,7 +14,7 @@ use super::native::{Returns, call};
 use super::{FunctionSpec, scalar};
 use crate::error::Result;
 
-mod bits;
+pub(super) mod bits;
 mod integer;
 mod round;
 mod strict;

@@ -15,7 +15,8 @@ use crate::error::Result;
 
 mod pattern;
 
-use pattern::{Groups, Pattern, next_start};
+pub(super) use pattern::Pattern;
+use pattern::{Groups, next_start};
 
 /// The functions of this family.
 #[rustfmt::skip]

@@ -15,7 +15,7 @@ const END: &str = r"(?=(?:\r\n|(?<!\r)\n|[\r\x{85}\x{2028}\x{2029}])?\z)";
 
 /// A compiled pattern.
 #[derive(Debug, Clone)]
-pub(super) struct Pattern {
+pub(in super::super) struct Pattern {
     engine: Engine,
     /// Used instead for texts that end with a line terminator, before which `$` matches too.
     before_terminator: Option<Engine>,
@@ -28,7 +28,7 @@ enum Engine {
 }
 
 /// Where each group of a match lies; group 0 is the match.
-pub(super) struct Groups(Vec<Option<(usize, usize)>>);
+pub(in super::super) struct Groups(Vec<Option<(usize, usize)>>);
 
 impl Groups {
     /// A match whose groups nobody asks for.
@@ -37,7 +37,7 @@ impl Groups {
     }
 
     /// Start and end (bytes) of group `index`, if it took part.
-    pub(super) fn get(&self, index: usize) -> Option<(usize, usize)> {
+    pub(in super::super) fn get(&self, index: usize) -> Option<(usize, usize)> {
         self.0.get(index).copied().flatten()
     }
 
@@ -49,7 +49,7 @@ impl Groups {
 
 impl Pattern {
     /// Compiles Java's `pattern`; `function` is named in the error.
-    pub(super) fn compile(pattern: &str, function: &str) -> Result<Self> {
+    pub(in super::super) fn compile(pattern: &str, function: &str) -> Result<Self> {
         let invalid = |reason: String| {
             Error::spark(
                 ErrorKind::Data,
@@ -111,7 +111,7 @@ impl Pattern {
     }
 
     /// The first match at or after byte `start`, with its groups.
-    pub(super) fn captures(&self, text: &str, start: usize) -> Result<Option<Groups>> {
+    pub(in super::super) fn captures(&self, text: &str, start: usize) -> Result<Option<Groups>> {
         match self.engine(text) {
             Engine::Linear(regex) => {
                 Ok(regex.captures_at(text, start).map(|c| Groups(c.iter().map(|g| g.map(|g| (g.start(), g.end()))).collect())))

@@ -12,6 +12,7 @@ use crate::error::Result;
 mod case;
 mod concat;
 mod pad;
+mod sentence;
 
 const TEXT_OR_BINARY: Want = Want::OneOf(&[Want::Text, Want::Binary]);
 
@@ -64,6 +65,7 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
     scalar("elt(n, value, …)", "The n-th of the values; an error beyond them", "elt(2, 'scala', 'java') → java", elt),
     scalar("mask(text[, upper, lower, digit, other])", "Letters as `X` and `x`, digits as `n`, or as given; null leaves characters as they are", "mask('AbCD123-@$#') → XxXXnnn-@$#", case::mask),
     scalar("luhn_check(digits)", "Whether a number such as a card's has the right check digit", "luhn_check('8112189876') → true", luhn_check),
+    scalar("sentences(text[, language, country])", "The words of each sentence", "sentences('Hi there. Bye') → [[Hi, there], [Bye]]", sentence::sentences),
     scalar("quote(text)", "In single quotes, with those in it escaped", r"quote('Don\'t') → 'Don\'t'", |c| to_text(c, case::quote)),
 ];
 
