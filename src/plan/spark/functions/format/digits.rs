@@ -89,7 +89,7 @@ impl Digits {
     }
 
     /// With at most so many decimals.
-    pub(super) fn to_decimals(self, decimals: usize, half: Half) -> Self {
+    pub(super) fn with_decimals(self, decimals: usize, half: Half) -> Self {
         let count = self.exponent.saturating_add(i32::try_from(decimals).unwrap_or(i32::MAX));
         self.rounded(count, half)
     }
@@ -110,13 +110,13 @@ mod tests {
 
     #[test]
     fn digits_are_rounded_once() {
-        check(Digits::of_double(1.005).to_decimals(2, Half::Up), "101e1");
-        check(Digits::exactly(1.005).to_decimals(2, Half::Even), "1e1");
-        check(Digits::of_decimal(-125, 2).to_decimals(1, Half::Even), "12e1");
-        check(Digits::of_double(0.96).to_decimals(1, Half::Up), "1e1");
-        check(Digits::of_double(0.04).to_decimals(1, Half::Up), "e0");
-        check(Digits::of_double(0.06).to_decimals(1, Half::Up), "1e0");
-        check(Digits::of_double(0.5).to_decimals(0, Half::Even), "e0");
+        check(Digits::of_double(1.005).with_decimals(2, Half::Up), "101e1");
+        check(Digits::exactly(1.005).with_decimals(2, Half::Even), "1e1");
+        check(Digits::of_decimal(-125, 2).with_decimals(1, Half::Even), "12e1");
+        check(Digits::of_double(0.96).with_decimals(1, Half::Up), "1e1");
+        check(Digits::of_double(0.04).with_decimals(1, Half::Up), "e0");
+        check(Digits::of_double(0.06).with_decimals(1, Half::Up), "1e0");
+        check(Digits::of_double(0.5).with_decimals(0, Half::Even), "e0");
         check(Digits::of_double(999.9).rounded(2, Half::Up), "1e4");
         check(Digits::of_double(0.0), "e0");
     }

@@ -199,7 +199,7 @@ fn real(spec: &Spec, value: f64) -> String {
 }
 
 fn plain(spec: &Spec, negative: bool, digits: Digits, decimals: usize) -> String {
-    let digits = digits.to_decimals(decimals, Half::Up);
+    let digits = digits.with_decimals(decimals, Half::Up);
     let mut text = String::new();
     text.extend((0..digits.exponent.max(1)).rev().map(|power| char::from(digits.at(power))));
     if decimals > 0 || spec.flags.alternate {
