@@ -75,17 +75,7 @@ fn to_csv(mut c: Call<'_>) -> Result<Typed> {
             None => convert(&c, part, &DataType::Utf8)?,
         });
     }
-    let is_on = |name: &str, default: bool| option(name).map_or(default, |value| value.eq_ignore_ascii_case("true"));
-    let quote = option("quote").unwrap_or_else(|| "\"".into());
-    let style = Style {
-        separator: option("sep").or_else(|| option("delimiter")).unwrap_or_else(|| ",".into()),
-        quote: quote.chars().next().unwrap_or('\0'),
-        null: option("nullvalue").unwrap_or_default(),
-        empty: option("emptyvalue").unwrap_or_else(|| "\"\"".into()),
-        quote_all: is_on("quoteall", false),
-        trim_left: is_on("ignoreleadingwhitespace", true),
-        trim_right: is_on("ignoretrailingwhitespace", true),
-    };
+    let style = Style::of(&option);
     let returns = Returns::new(DataType::Utf8, true);
     Ok(call(&format!("to_csv{style:?}"), args, returns, move |a| {
         let missing = a.column::<BooleanArray>(0)?;
@@ -110,6 +100,20 @@ fn to_csv(mut c: Call<'_>) -> Result<Typed> {
 }
 
 impl Style {
+    fn of(option: &impl Fn(&str) -> Option<String>) -> Self {
+        let is_on = |name: &str, default: bool| option(name).map_or(default, |value| value.eq_ignore_ascii_case("true"));
+        let quote = option("quote").unwrap_or_else(|| "\"".into());
+        Self {
+            separator: option("sep").or_else(|| option("delimiter")).unwrap_or_else(|| ",".into()),
+            quote: quote.chars().next().unwrap_or('\0'),
+            null: option("nullvalue").unwrap_or_default(),
+            empty: option("emptyvalue").unwrap_or_else(|| "\"\"".into()),
+            quote_all: is_on("quoteall", false),
+            trim_left: is_on("ignoreleadingwhitespace", true),
+            trim_right: is_on("ignoretrailingwhitespace", true),
+        }
+    }
+
     fn write(&self, value: &str, first: bool, out: &mut String) {
         let space = |c: char| c <= ' ';
         let value = if self.trim_left { value.trim_start_matches(space) } else { value };

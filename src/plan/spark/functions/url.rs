@@ -129,7 +129,7 @@ fn host(server: &str) -> Option<&str> {
         Some(inside) => {
             let end = inside.find(']')?;
             let address = inside[..end].split('%').next()?;
-            address.parse::<std::net::Ipv6Addr>().ok()?;
+            address.parse::<core::net::Ipv6Addr>().ok()?;
             end + 2
         }
         None => server.find(':').unwrap_or(server.len()),

@@ -271,11 +271,7 @@ impl NumberFormat {
                 Token::Open | Token::Unknown => {}
             }
         }
-        strip_point(&mut result);
-        match result.as_slice() {
-            [] | ['+' | '-'] => out.push('0'),
-            written => out.extend(written),
-        }
+        finish(result, out);
     }
 }
 
@@ -344,6 +340,15 @@ fn push_space(result: &mut Vec<char>) {
 fn push_sign(result: &mut Vec<char>, sign: char) {
     let at = result.iter().rposition(|char| *char != ' ').map_or(0, |place| place + 1);
     result.insert(at, sign);
+}
+
+/// A number of which nothing is left is 0.
+fn finish(mut result: Vec<char>, out: &mut String) {
+    strip_point(&mut result);
+    match result.as_slice() {
+        [] | ['+' | '-'] => out.push('0'),
+        written => out.extend(written),
+    }
 }
 
 /// A point with nothing behind it becomes a space.
