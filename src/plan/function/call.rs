@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::function::{Function, Returns};
 use crate::plan::spark::expression::implicit_cast;
 use crate::plan::spark::types::sql_name;
-use crate::plan::spark::{Call, Context, Typed};
+use crate::plan::spark::{Call, Context, Typed, not_aggregate};
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Marker {
@@ -52,9 +52,8 @@ pub fn call(function: Arc<Function>, call: Call<'_>) -> Result<Typed> {
         let message = format!("{} yields rows, not a value: call it in FROM, as LATERAL {0}(…)", call.name);
         return Err(Error::spark(ErrorKind::Config, "UNRESOLVED_ROUTINE", message));
     };
-    if call.distinct || call.filter.is_some() || call.ignore_nulls {
-        let message = format!("{} is no aggregate function: DISTINCT, FILTER and IGNORE NULLS are not for it", call.name);
-        return Err(Error::spark(ErrorKind::Config, "INVALID_SQL_SYNTAX.FUNCTION_WITH_UNSUPPORTED_SYNTAX", message));
+    if call.is_of_aggregate() {
+        return Err(not_aggregate(call.name));
     }
     let args = arguments(&function, call.args, &call.context)?;
     let signature = Signature::variadic_any(Volatility::Volatile);

@@ -18,12 +18,13 @@ pub mod relation;
 
 use std::sync::Arc;
 
+use arrow::compute::SortOptions;
 use arrow::datatypes::DataType;
 use datafusion::logical_expr::{Expr, Volatility};
 use sqlparser::ast;
 
 use super::PlanSettings;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::function::Function;
 
 /// An expression whose type is settled.
@@ -91,12 +92,54 @@ pub struct Call<'a> {
     pub distinct: bool,
     /// `FILTER (WHERE …)` (aggregates only).
     pub filter: Option<Typed>,
-    /// `IGNORE NULLS` (first, last).
-    pub ignore_nulls: bool,
+    /// `IGNORE NULLS` or `RESPECT NULLS` (first, last, collect_list and their like).
+    pub nulls: Option<NullTreatment>,
+    /// `WITHIN GROUP (ORDER BY …)` (aggregates only), empty without.
+    pub within_group: Vec<SortKey>,
     /// The arguments that are lambda functions, each with its place; a null stands for it in `args`.
     pub lambdas: Vec<(usize, &'a ast::LambdaFunction)>,
     /// Where the call stands.
     pub context: Context<'a>,
+}
+
+impl Call<'_> {
+    /// Whether it is written as only calls of aggregate functions may be.
+    pub fn is_of_aggregate(&self) -> bool {
+        self.distinct || self.filter.is_some() || self.nulls.is_some() || !self.within_group.is_empty()
+    }
+}
+
+/// The refusal of a call that is written like one of an aggregate function.
+pub fn not_aggregate(name: &str) -> Error {
+    let message = format!("{name} is no aggregate function: DISTINCT, FILTER, IGNORE NULLS and WITHIN GROUP are not for it");
+    Error::spark(ErrorKind::Config, "INVALID_SQL_SYNTAX.FUNCTION_WITH_UNSUPPORTED_SYNTAX", message)
+}
+
+/// What a call says of nulls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NullTreatment {
+    /// `IGNORE NULLS`.
+    Ignore,
+    /// `RESPECT NULLS`.
+    Respect,
+}
+
+/// A key of `ORDER BY`.
+#[derive(Debug, Clone)]
+pub struct SortKey {
+    /// What is ordered by.
+    pub value: Typed,
+    /// `DESC`.
+    pub descending: bool,
+    /// Whether nulls come first.
+    pub nulls_first: bool,
+}
+
+impl SortKey {
+    /// The order as Arrow sorts by it.
+    pub fn options(&self) -> SortOptions {
+        SortOptions { descending: self.descending, nulls_first: self.nulls_first }
+    }
 }
 
 /// Whether evaluating `expr` can fail on some row.

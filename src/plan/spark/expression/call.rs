@@ -16,7 +16,7 @@ use crate::plan::spark::functions::{self, FUNCTIONS, FunctionKind};
 use crate::plan::spark::relation::generate::is_generator;
 use crate::plan::spark::suggest::nearest;
 use crate::plan::spark::types::parse_type;
-use crate::plan::spark::{Call, Context, Typed};
+use crate::plan::spark::{Call, Context, NullTreatment, SortKey, Typed, not_aggregate};
 
 /// A call as the parser yields it.
 pub(super) fn function(function: &ast::Function, context: &Context<'_>) -> Result<Typed> {
@@ -31,7 +31,7 @@ pub(super) fn function(function: &ast::Function, context: &Context<'_>) -> Resul
     let mut args = Vec::new();
     let mut lambdas = Vec::new();
     let mut distinct = false;
-    let mut ignore_nulls = matches!(function.null_treatment, Some(ast::NullTreatment::IgnoreNulls));
+    let mut nulls = function.null_treatment.as_ref().map(null_treatment);
     match &function.args {
         ast::FunctionArguments::None => {}
         ast::FunctionArguments::Subquery(_) => return Err(unsupported(&format!("a subquery as argument of {name}"))),
@@ -39,9 +39,7 @@ pub(super) fn function(function: &ast::Function, context: &Context<'_>) -> Resul
             distinct = matches!(list.duplicate_treatment, Some(ast::DuplicateTreatment::Distinct));
             for clause in &list.clauses {
                 match clause {
-                    ast::FunctionArgumentClause::IgnoreOrRespectNulls(treatment) => {
-                        ignore_nulls = matches!(treatment, ast::NullTreatment::IgnoreNulls);
-                    }
+                    ast::FunctionArgumentClause::IgnoreOrRespectNulls(treatment) => nulls = Some(null_treatment(treatment)),
                     other => return Err(unsupported(&format!("`{other}` in a call of {name}"))),
                 }
             }
@@ -57,12 +55,27 @@ pub(super) fn function(function: &ast::Function, context: &Context<'_>) -> Resul
         }
     }
     let filter = function.filter.as_ref().map(|filter| resolve(filter, context)).transpose()?;
-    build(Call { name: &name, args, distinct, filter, ignore_nulls, lambdas, context: *context })
+    let within_group = function.within_group.iter().map(|key| sort_key(key, context)).collect::<Result<_>>()?;
+    build(Call { name: &name, args, distinct, filter, nulls, within_group, lambdas, context: *context })
+}
+
+fn null_treatment(written: &ast::NullTreatment) -> NullTreatment {
+    match written {
+        ast::NullTreatment::IgnoreNulls => NullTreatment::Ignore,
+        ast::NullTreatment::RespectNulls => NullTreatment::Respect,
+    }
+}
+
+fn sort_key(key: &ast::OrderByExpr, context: &Context<'_>) -> Result<SortKey> {
+    let ast::OrderByExpr { expr, options, with_fill: None } = key else { return Err(unsupported(&format!("ORDER BY {key}"))) };
+    let descending = options.asc == Some(false);
+    Ok(SortKey { value: resolve(expr, context)?, descending, nulls_first: options.nulls_first.unwrap_or(!descending) })
 }
 
 /// A call of a function by name, its arguments resolved.
 pub fn by_name(name: &str, args: Vec<Typed>, context: &Context<'_>) -> Result<Typed> {
-    build(Call { name, args, distinct: false, filter: None, ignore_nulls: false, lambdas: Vec::new(), context: *context })
+    let (nulls, within_group, lambdas) = (None, Vec::new(), Vec::new());
+    build(Call { name, args, distinct: false, filter: None, nulls, within_group, lambdas, context: *context })
 }
 
 /// Types that are functions too: `double('7')`.
@@ -105,11 +118,11 @@ fn build(mut call: Call<'_>) -> Result<Typed> {
         return like(value, pattern, '\\', call.name == "ilike", call.context.settings);
     }
     match functions::find(call.name) {
-        Some(spec) if spec.kind == FunctionKind::Scalar && (call.distinct || call.filter.is_some() || call.ignore_nulls) => {
-            let message = format!("{} is no aggregate function: DISTINCT, FILTER and IGNORE NULLS are not for it", call.name);
-            Err(Error::spark(ErrorKind::Config, "INVALID_SQL_SYNTAX.FUNCTION_WITH_UNSUPPORTED_SYNTAX", message))
+        Some(spec) if spec.kind == FunctionKind::Scalar && call.is_of_aggregate() => Err(not_aggregate(call.name)),
+        Some(spec) => {
+            functions::refuse_clauses(&call)?;
+            (spec.build)(call)
         }
-        Some(spec) => (spec.build)(call),
         None => {
             let functions = call.context.scope.functions();
             match find(functions, call.name) {

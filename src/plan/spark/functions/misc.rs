@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use arrow::array::{BinaryArray, BooleanArray, NullArray, StringArray};
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Int64Type};
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::super::types::spark_name;
 use super::super::{Call, Typed};
-use super::arguments::{Want, any_nullable, arity, coerce, coerce_optional, convert, data_error, null_of, text, timestamp};
+use super::arguments::{
+    Want, any_nullable, arity, coerce, coerce_optional, convert, data_error, expect_one, null_of, text, timestamp,
+};
 use super::native::{Returns, call};
 use super::{FunctionSpec, scalar};
 use crate::error::{Error, Result};
@@ -45,10 +47,23 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
     scalar("assert_true(condition[, message])", "Null if the condition holds, else an error", "assert_true(1 < 2) → NULL", assert_true),
     scalar("raise_error(message)", "Fails with this message", "", raise_error),
     scalar("uuid()", "A random UUID for each row", "length(uuid()) → 36", uuid),
-    scalar("bitmap_bit_position(n)", "At which bit of its bucket a number lies", "bitmap_bit_position(32769) → 0", |c| bitmap(c, |n| if n > 0 { (n - 1) % 32768 } else { -n % 32768 })),
+    scalar("bitmap_bit_position(n)", "At which bit of its bucket a number lies", "bitmap_bit_position(32769) → 0", |c| bitmap(c, |n| if n > 0 { (n - 1) % 32768 } else { n.wrapping_neg() % 32768 })),
     scalar("bitmap_bucket_number(n)", "In which bucket of 32,768 a number lies", "bitmap_bucket_number(32769) → 2", |c| bitmap(c, |n| if n > 0 { 1 + (n - 1) / 32768 } else { n / 32768 })),
+    scalar("bitmap_count(bitmap)", "How many bits of a BINARY are set", "bitmap_count(X'FF01') → 9", bitmap_count),
     scalar("current_timezone()", "The query's time zone", "", current_timezone),
 ];
+
+fn bitmap_count(mut c: Call<'_>) -> Result<Typed> {
+    arity(&c, 1, 1)?;
+    let arg = c.args.remove(0);
+    let args = vec![expect_one(&c, 0, arg, &Want::Binary)?];
+    let returns = Returns::new(DataType::Int64, any_nullable(&args));
+    Ok(call(c.name, args, returns, |a| {
+        let bitmaps = a.column::<BinaryArray>(0)?;
+        let ones = |bytes: &[u8]| bytes.iter().map(|byte| i64::from(byte.count_ones())).sum();
+        a.primitive::<Int64Type>(|row| bitmaps.get(row).map(ones))
+    }))
+}
 
 fn current_timezone(c: Call<'_>) -> Result<Typed> {
     arity(&c, 0, 0)?;

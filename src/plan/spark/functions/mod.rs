@@ -31,6 +31,7 @@ mod aggregate;
 pub mod session_window;
 pub mod time_window;
 
+pub(super) use aggregate::refuse_clauses;
 pub(super) use collection::array_with;
 pub(super) use json::json_tuple;
 pub(super) use lambda::{not_higher_order, takes_lambda};

@@ -1,5 +1,6 @@
 //! The names that Spark gives to select items without alias: the expression as Spark prints it.
 
+mod aggregate;
 mod lambda;
 
 use std::fmt::Write;
@@ -237,7 +238,7 @@ fn function_text(function: &ast::Function) -> String {
     {
         return only.clone();
     }
-    let called = called(&name, args, distinct);
+    let called = called(&name, function, args, distinct);
     match &function.filter {
         Some(filter) => format!("{called} FILTER (WHERE {})", pretty(filter)),
         None => called,
@@ -245,7 +246,7 @@ fn function_text(function: &ast::Function) -> String {
 }
 
 /// A call with the arguments that Spark adds by itself, under the name that Spark prints.
-fn called(name: &str, mut args: Vec<String>, distinct: &str) -> String {
+fn called(name: &str, function: &ast::Function, mut args: Vec<String>, distinct: &str) -> String {
     let count = args.len();
     let mut default = |at: usize, value: &str| {
         if count == at {
@@ -260,6 +261,8 @@ fn called(name: &str, mut args: Vec<String>, distinct: &str) -> String {
         "regexp_replace" => default(3, "1"),
         "overlay" => default(3, "-1"),
         "round" | "bround" => default(1, "0"),
+        "percentile" => default(2, "1"),
+        "listagg" | "string_agg" => default(1, "NULL"),
         "percentile_approx" | "approx_percentile" => default(2, "10000"),
         "unix_timestamp" | "to_unix_timestamp" => default(1, "yyyy-MM-dd HH:mm:ss"),
         "from_json" | "first" | "last" | "first_value" | "last_value" | "any_value" => args.truncate(1),
@@ -287,7 +290,7 @@ fn called(name: &str, mut args: Vec<String>, distinct: &str) -> String {
         "window" | "session_window" => name.into(),
         "ceil" | "floor" if count == 1 => format!("{}({list})", name.to_uppercase()),
         "power" | "sqrt" | "signum" | "log" | "spark_partition_id" => format!("{}({list})", name.to_uppercase()),
-        _ => format!("{name}({distinct}{list})"),
+        _ => aggregate::ordered(name, function, distinct, args),
     }
 }
 

@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, ListArray};
 use arrow::datatypes::DataType;
 use arrow::row::{OwnedRow, RowConverter, SortField};
 
-use super::super::super::{Call, Typed};
+use super::super::super::{Call, NullTreatment, Typed};
 use super::super::arguments::{Want, array_of, coerce, mismatch};
 use super::super::collection::{comparable_values, list_of, too_long};
 use super::super::native::from_arrow;
@@ -19,7 +19,8 @@ use crate::error::Result;
 pub(super) fn list(mut c: Call<'_>) -> Result<Typed> {
     let args = coerce(&mut c, &[Want::Any])?;
     let data_type = array_of(args[0].data_type.clone());
-    let function = udaf("collect_list", Collect { data_type: data_type.clone(), distinct: false }, data_type.clone(), false);
+    let fold = Collect { data_type: data_type.clone(), distinct: false, nulls: c.nulls == Some(NullTreatment::Respect) };
+    let function = udaf("collect_list", fold, data_type.clone(), false);
     expression(&mut c, function, args, data_type, false)
 }
 
@@ -30,7 +31,8 @@ pub(super) fn set(mut c: Call<'_>) -> Result<Typed> {
         return Err(mismatch("UNSUPPORTED_INPUT_TYPE", "`collect_set` does not take maps"));
     }
     let data_type = array_of(args[0].data_type.clone());
-    let function = udaf("collect_set", Collect { data_type: data_type.clone(), distinct: true }, data_type.clone(), false);
+    let fold = Collect { data_type: data_type.clone(), distinct: true, nulls: c.nulls == Some(NullTreatment::Respect) };
+    let function = udaf("collect_set", fold, data_type.clone(), false);
     expression(&mut c, function, args, data_type, false)
 }
 
@@ -41,6 +43,8 @@ pub(super) struct Collect {
     pub(super) data_type: DataType,
     /// Whether each value is kept once.
     pub(super) distinct: bool,
+    /// Whether nulls are values.
+    pub(super) nulls: bool,
 }
 
 /// A group's values, as rows of one column.
@@ -88,7 +92,7 @@ impl Fold for Collect {
 
     fn update(&self, cells: &mut [Self::Cell], rows: &GroupRows<'_>, values: &[ArrayRef]) -> Result<usize> {
         let column = &values[0];
-        self.take(cells, column, |visit| rows.each(column.as_ref(), visit))
+        self.take(cells, column, |visit| if self.nulls { rows.all(visit) } else { rows.each(column.as_ref(), visit) })
     }
 
     fn merge(&self, cells: &mut [Self::Cell], rows: &GroupRows<'_>, states: &[ArrayRef]) -> Result<usize> {

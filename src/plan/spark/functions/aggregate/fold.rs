@@ -182,7 +182,7 @@ impl<F: Fold> Udaf<F> {
         match arguments {
             _ if !asked => Ok(None),
             [argument] => {
-                let values = Collect { data_type: array_of(argument.data_type().clone()), distinct: true };
+                let values = Collect { data_type: array_of(argument.data_type().clone()), distinct: true, nulls: false };
                 Ok(Some(Distinct { values, fold: Arc::clone(&self.fold) }))
             }
             _ => Err(DataFusionError::NotImplemented(format!("{}(DISTINCT …) of several arguments", self.name))),

@@ -14,21 +14,36 @@ use datafusion::logical_expr::{AggregateUDF, Expr, lit};
 use datafusion::scalar::ScalarValue;
 
 use super::super::types::sql_name;
-use super::super::{Call, Typed};
+use super::super::{Call, NullTreatment, Typed};
 use super::arguments::{Want, arity, coerce, coerce_one, coerce_optional, constant, mismatch, unexpected_type};
 use super::{FunctionSpec, aggregate};
 use crate::error::{Error, ErrorKind, Result};
 
-mod collect;
-mod distinct_count;
 mod fold;
-mod number;
-mod pick;
 mod sum;
+mod number;
+mod regression;
+mod pick;
+mod collect;
+mod within;
+mod text;
+mod distinct_count;
+mod mode;
+mod doubles;
+mod interval;
+mod percentile;
+mod quantile;
+mod histogram;
+mod bitmap;
+
+pub(in super::super) use within::refuse_clauses;
 
 use fold::{Fold, udaf};
+use interval::IntervalAverage;
 use number::{Absorb, Booleans, MomentCell, Moments, PairCell, Pairs};
+use percentile::Rank;
 use pick::{End, Extreme, Pick};
+use regression::regression;
 use sum::{Average, DecimalAverage, OnOverflow, Sum};
 
 /// The functions of this family.
@@ -70,6 +85,28 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
     aggregate("covar_pop(x, y)", "Covariance of a population of pairs", "round(covar_pop(x, z), 6) → 1.0", |c| pairs(c, "covar_pop", |p| (p.n > 0.0).then(|| p.c / p.n))),
     aggregate("covar_samp(x, y)", "Covariance of a sample of pairs", "covar_samp(x, z) → 1.5", |c| pairs(c, "covar_samp", |p| (p.n > 1.0).then(|| p.c / (p.n - 1.0)))),
     aggregate("corr(x, y)", "Pearson's correlation of pairs", "corr(x, z) → 0.9819805060619656", |c| pairs(c, "corr", correlation)),
+    aggregate("regr_count(y, x)", "How many pairs there are of which neither is null", "regr_count(z, x) → 3", regression::pairs_counted),
+    aggregate("regr_avgx(y, x)", "The mean of `x` over such pairs", "regr_avgx(z, x) → 2.0", |c| regression::mean_of(c, 1)),
+    aggregate("regr_avgy(y, x)", "The mean of `y` over such pairs", "round(regr_avgy(z, x), 6) → 3.666667", |c| regression::mean_of(c, 0)),
+    aggregate("regr_slope(y, x)", "How steep the line is that is nearest to the pairs", "regr_slope(z, x) → 1.5", |c| regression(c, "regr_slope", |r| r.slope())),
+    aggregate("regr_intercept(y, x)", "Where that line is at `x` = 0", "round(regr_intercept(z, x), 6) → 0.666667", |c| regression(c, "regr_intercept", |r| r.intercept())),
+    aggregate("regr_r2(y, x)", "How much of what `y` varies the line explains, 0 to 1", "round(regr_r2(z, x), 6) → 0.964286", |c| pairs(c, "regr_r2", explained)),
+    aggregate("regr_sxx(y, x)", "The sum of squared distances of `x` from its mean", "regr_sxx(z, x) → 2.0", |c| regression(c, "regr_sxx", |r| r.of_some(r.xx))),
+    aggregate("regr_sxy(y, x)", "The sum of products of both sides' distances", "regr_sxy(z, x) → 3.0", |c| regression(c, "regr_sxy", |r| r.of_some(r.xy))),
+    aggregate("regr_syy(y, x)", "The sum of squared distances of `y` from its mean", "round(regr_syy(z, x), 6) → 4.666667", |c| regression(c, "regr_syy", |r| r.of_some(r.yy))),
+    aggregate("mode(value[, deterministic])", "The value that comes most often, the least of several if `deterministic`; `mode() WITHIN GROUP (ORDER BY value [DESC])` takes the first of several in that order", "mode(x > 1) → true", mode::mode),
+    aggregate("median(n)", "The value in the middle, or the mean of the two there", "median(z) → 4.0", percentile::median),
+    aggregate("percentile(n, fractions[, frequency])", "The value below which a fraction (or each of an array) of the values lies, between two of them in proportion; a row counts `frequency` times", "percentile(z, 0.25) → 3.0", percentile::percentile),
+    aggregate("percentile_cont(fractions)", "As `percentile` of what `WITHIN GROUP (ORDER BY n [DESC])` says", "percentile_cont(0.25) WITHIN GROUP (ORDER BY z) → 3.0", |c| percentile::within_group(c, Rank::Between)),
+    aggregate("percentile_disc(fractions)", "The first of the values that `WITHIN GROUP (ORDER BY n [DESC])` says at which the fraction is reached", "percentile_disc(0.5) WITHIN GROUP (ORDER BY z) → 4.0", |c| percentile::within_group(c, Rank::Of)),
+    aggregate("percentile_approx(value, fractions[, accuracy])", "About the value at which a fraction (or each of an array) of the values is reached; its rank is off by at most the number of values divided by `accuracy` (10000)", "percentile_approx(z, array(0.5, 1.0)) → [4, 5]", quantile::percentile_approx),
+    aggregate("approx_percentile(value, fractions[, accuracy])", "As `percentile_approx`", "approx_percentile(z, 0.5) → 4", quantile::percentile_approx),
+    aggregate("histogram_numeric(value, bins)", "Centres and heights of at most so many bins of different widths", "histogram_numeric(z, 2) → [{2, 1.0}, {4, 2.0}]", histogram::histogram),
+    aggregate("listagg(value[, delimiter])", "All values that are not null as one text, in the order they came or in that of `WITHIN GROUP (ORDER BY …)`", "listagg(y, ', ') WITHIN GROUP (ORDER BY x DESC) → c, b, a", text::listagg),
+    aggregate("string_agg(value[, delimiter])", "As `listagg`", "string_agg(y, '-') → a-b-c", text::listagg),
+    aggregate("bitmap_construct_agg(position)", "A bitmap of 32768 bits of which those at the positions are set", "bitmap_count(bitmap_construct_agg(x)) → 3", bitmap::construct),
+    aggregate("bitmap_or_agg(bitmap)", "The bits that are set in one of the bitmaps", "bitmap_count(bitmap_or_agg(CAST(y AS BINARY))) → 4", |c| bitmap::combined(c, bitmap::With::Or)),
+    aggregate("bitmap_and_agg(bitmap)", "The bits that are set in all of the bitmaps", "bitmap_count(bitmap_and_agg(CAST(y AS BINARY))) → 2", |c| bitmap::combined(c, bitmap::With::And)),
     aggregate("approx_count_distinct(value[, error])", "About how many different values there are; HyperLogLog++ with a relative standard deviation of 0.05, or `error`", "approx_count_distinct(x) → 3", distinct_count::approx_count_distinct),
     aggregate("collect_list(value)", "All values that are not null, in an array", "collect_list(x) → [1, 2, 3]", collect::list),
     aggregate("array_agg(value)", "As `collect_list`", "array_agg(y) → [a, b, c]", collect::list),
@@ -168,7 +205,12 @@ fn sum_typed<T: sum::Addable>(mut c: Call<'_>, on_overflow: OnOverflow, arg: Typ
 }
 
 fn average(mut c: Call<'_>, on_overflow: OnOverflow) -> Result<Typed> {
-    let arg = coerce(&mut c, &[Want::Numeric])?.remove(0);
+    let arg = coerce(&mut c, &[SUMMABLE])?.remove(0);
+    if let DataType::Duration(_) | DataType::Interval(_) = arg.data_type {
+        let whole = matches!(arg.data_type, DataType::Interval(_));
+        let data_type = if whole { arg.data_type.clone() } else { DataType::Duration(TimeUnit::Microsecond) };
+        return folded(&mut c, "avg", IntervalAverage { data_type: data_type.clone(), on_overflow }, vec![arg], data_type);
+    }
     if let DataType::Decimal128(p, scale) = arg.data_type {
         let (precision_out, scale_out) = ((p + 4).min(38), (scale + 4).min(38));
         let fold = DecimalAverage { scale, precision_out, scale_out, on_overflow };
@@ -256,7 +298,7 @@ fn extreme_by(mut c: Call<'_>, wins: Ordering) -> Result<Typed> {
 
 fn pick(mut c: Call<'_>, end: End) -> Result<Typed> {
     let mut args = coerce_optional(&mut c, 1, &[Want::Any, Want::Boolean])?;
-    let mut ignore_nulls = c.ignore_nulls;
+    let mut ignore_nulls = c.nulls == Some(NullTreatment::Ignore);
     if args.len() == 2 {
         match constant(&args.remove(1))? {
             Some(ScalarValue::Boolean(Some(ignore))) => ignore_nulls |= ignore,
@@ -323,6 +365,15 @@ fn population(m: &MomentCell) -> Option<f64> {
 fn correlation(p: &PairCell) -> Option<f64> {
     let divisor = (p.x2 * p.y2).sqrt();
     (p.n > 1.0 && divisor != 0.0).then(|| p.c / divisor)
+}
+
+/// Null where the second column does not vary, which is the one that explains.
+fn explained(p: &PairCell) -> Option<f64> {
+    if p.n == 0.0 || p.y2 == 0.0 {
+        return None;
+    }
+    let correlation = p.c / (p.x2 * p.y2).sqrt();
+    Some(if p.x2 == 0.0 { 1.0 } else { correlation * correlation })
 }
 
 /// Null where all values are one.

@@ -105,7 +105,7 @@ pub(super) fn unix_timestamp(mut c: Call<'_>) -> Result<Typed> {
     arity(&c, if c.name == "unix_timestamp" { 0 } else { 1 }, 2)?;
     if c.args.is_empty() {
         c.args.push(super::now(
-            Call { name: "current_timestamp", args: Vec::new(), filter: None, lambdas: Vec::new(), ..c },
+            Call { name: "current_timestamp", args: vec![], filter: None, within_group: vec![], lambdas: vec![], ..c },
             timestamp(),
         )?);
     }
