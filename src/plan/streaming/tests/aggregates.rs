@@ -9,7 +9,17 @@ use super::golden::{accept_rounding, plain_rows};
 use super::*;
 use crate::plan::spark::functions::{FUNCTIONS, FunctionKind};
 
-const ARGUMENTS: [&str; 6] = ["amount", "flag", "name", "flag > 1", "amount, flag", "name, amount"];
+const ARGUMENTS: [&str; 9] = [
+    "amount",
+    "flag",
+    "name",
+    "flag > 1",
+    "amount, flag",
+    "name, amount",
+    "amount, 0.3",
+    "CAST(name AS BINARY)",
+    "0.3) WITHIN GROUP (ORDER BY amount",
+];
 
 fn catalog() -> Catalog {
     let stream = StreamTable { name: "t".into(), schema: schema(), metadata: Vec::new() };
@@ -21,10 +31,13 @@ static CALLS: OnceLock<Vec<String>> = OnceLock::new();
 /// Every call of an aggregate function that its rules allow, over the columns of `t`.
 fn calls() -> Vec<String> {
     let names = FUNCTIONS.iter().filter(|spec| spec.kind == FunctionKind::Aggregate);
+    // Histograms depend on the batches: bins of two batches stay apart, even with one centre, until there are too many.
+    let names = names.filter(|spec| spec.name != "histogram_numeric");
     let mut calls = vec!["count(*)".to_owned(), "sum(flag) FILTER (WHERE amount > 0)".to_owned()];
     for name in names.map(|spec| spec.name) {
         let before = calls.len();
-        for arguments in ARGUMENTS {
+        // `amount` has negative values, which are no positions in a bitmap.
+        for arguments in ARGUMENTS.iter().filter(|arguments| name != "bitmap_construct_agg" || **arguments == "flag") {
             let call = format!("{name}({arguments})");
             if plan_query(&format!("SELECT {call} AS a FROM t"), &catalog(), &settings(OutputMode::Complete)).is_ok() {
                 calls.push(call);

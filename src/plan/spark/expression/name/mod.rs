@@ -50,6 +50,9 @@ fn pretty(ast: &ast::Expr) -> String {
     let not = |inner: String, negated: bool| if negated { format!("(NOT {inner})") } else { inner };
     match ast {
         A::Nested(inner) => pretty(inner),
+        A::Identifier(name) if name.quote_style.is_none() && name.value.eq_ignore_ascii_case("current_user") => {
+            "current_user()".into()
+        }
         A::Identifier(name) => name.value.clone(),
         A::CompoundIdentifier(parts) => parts.iter().map(|p| p.value.as_str()).collect::<Vec<_>>().join("."),
         A::CompoundFieldAccess { root, access_chain } => access_chain.iter().fold(pretty(root), |text, step| match step {
