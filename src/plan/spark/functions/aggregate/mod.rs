@@ -22,6 +22,7 @@ use crate::error::{Error, ErrorKind, Result};
 mod fold;
 mod sum;
 mod number;
+mod statistic;
 mod regression;
 mod pick;
 mod collect;
@@ -40,10 +41,11 @@ pub(in super::super) use within::refuse_clauses;
 
 use fold::{Fold, udaf};
 use interval::IntervalAverage;
-use number::{Absorb, Booleans, MomentCell, Moments, PairCell, Pairs};
+use number::{Absorb, Booleans};
 use percentile::Rank;
 use pick::{End, Extreme, Pick};
-use regression::regression;
+use regression::RegressionCell;
+use statistic::{PairCell, correlation, explained, kurtosis, population, sample, skewness, statistic};
 use sum::{Average, DecimalAverage, OnOverflow, Sum};
 
 /// The functions of this family.
@@ -73,27 +75,27 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
     aggregate("bit_and(n)", "Bits that are set in all", "bit_and(x) → 0", |c| bits(c, "bit_and")),
     aggregate("bit_or(n)", "Bits that are set in one", "bit_or(x) → 3", |c| bits(c, "bit_or")),
     aggregate("bit_xor(n)", "Bits that are set in an odd number", "bit_xor(x) → 0", |c| bits(c, "bit_xor")),
-    aggregate("stddev(x)", "Standard deviation of a sample; null of fewer than two values", "stddev(x) → 1.0", |c| moments(c, "stddev_samp", |m| sample(m).map(f64::sqrt))),
-    aggregate("std(x)", "As `stddev`", "std(x) → 1.0", |c| moments(c, "stddev_samp", |m| sample(m).map(f64::sqrt))),
-    aggregate("stddev_samp(x)", "As `stddev`", "stddev_samp(x) → 1.0", |c| moments(c, "stddev_samp", |m| sample(m).map(f64::sqrt))),
-    aggregate("stddev_pop(x)", "Standard deviation of a population", "round(stddev_pop(x), 6) → 0.816497", |c| moments(c, "stddev_pop", |m| population(m).map(f64::sqrt))),
-    aggregate("variance(x)", "Variance of a sample; null of fewer than two values", "variance(x) → 1.0", |c| moments(c, "var_samp", sample)),
-    aggregate("var_samp(x)", "As `variance`", "var_samp(x) → 1.0", |c| moments(c, "var_samp", sample)),
-    aggregate("var_pop(x)", "Variance of a population", "round(var_pop(x), 6) → 0.666667", |c| moments(c, "var_pop", population)),
-    aggregate("skewness(x)", "How much values lean to one side", "skewness(x) → 0.0", |c| moments(c, "skewness", skewness)),
-    aggregate("kurtosis(x)", "How far values lie out, 0 for a normal distribution", "kurtosis(x) → -1.5", |c| moments(c, "kurtosis", kurtosis)),
-    aggregate("covar_pop(x, y)", "Covariance of a population of pairs", "round(covar_pop(x, z), 6) → 1.0", |c| pairs(c, "covar_pop", |p| (p.n > 0.0).then(|| p.c / p.n))),
-    aggregate("covar_samp(x, y)", "Covariance of a sample of pairs", "covar_samp(x, z) → 1.5", |c| pairs(c, "covar_samp", |p| (p.n > 1.0).then(|| p.c / (p.n - 1.0)))),
-    aggregate("corr(x, y)", "Pearson's correlation of pairs", "corr(x, z) → 0.9819805060619656", |c| pairs(c, "corr", correlation)),
+    aggregate("stddev(x)", "Standard deviation of a sample; null of fewer than two values", "stddev(x) → 1.0", |c| statistic(c, "stddev_samp", |m| sample(m).map(f64::sqrt))),
+    aggregate("std(x)", "As `stddev`", "std(x) → 1.0", |c| statistic(c, "stddev_samp", |m| sample(m).map(f64::sqrt))),
+    aggregate("stddev_samp(x)", "As `stddev`", "stddev_samp(x) → 1.0", |c| statistic(c, "stddev_samp", |m| sample(m).map(f64::sqrt))),
+    aggregate("stddev_pop(x)", "Standard deviation of a population", "round(stddev_pop(x), 6) → 0.816497", |c| statistic(c, "stddev_pop", |m| population(m).map(f64::sqrt))),
+    aggregate("variance(x)", "Variance of a sample; null of fewer than two values", "variance(x) → 1.0", |c| statistic(c, "var_samp", sample)),
+    aggregate("var_samp(x)", "As `variance`", "var_samp(x) → 1.0", |c| statistic(c, "var_samp", sample)),
+    aggregate("var_pop(x)", "Variance of a population", "round(var_pop(x), 6) → 0.666667", |c| statistic(c, "var_pop", population)),
+    aggregate("skewness(x)", "How much values lean to one side", "skewness(x) → 0.0", |c| statistic(c, "skewness", skewness)),
+    aggregate("kurtosis(x)", "How far values lie out, 0 for a normal distribution", "kurtosis(x) → -1.5", |c| statistic(c, "kurtosis", kurtosis)),
+    aggregate("covar_pop(x, y)", "Covariance of a population of pairs", "round(covar_pop(x, z), 6) → 1.0", |c| statistic(c, "covar_pop", |p: &PairCell| (p.n > 0.0).then(|| p.c / p.n))),
+    aggregate("covar_samp(x, y)", "Covariance of a sample of pairs", "covar_samp(x, z) → 1.5", |c| statistic(c, "covar_samp", |p: &PairCell| (p.n > 1.0).then(|| p.c / (p.n - 1.0)))),
+    aggregate("corr(x, y)", "Pearson's correlation of pairs", "corr(x, z) → 0.9819805060619656", |c| statistic(c, "corr", correlation)),
     aggregate("regr_count(y, x)", "How many pairs there are of which neither is null", "regr_count(z, x) → 3", regression::pairs_counted),
     aggregate("regr_avgx(y, x)", "The mean of `x` over such pairs", "regr_avgx(z, x) → 2.0", |c| regression::mean_of(c, 1)),
     aggregate("regr_avgy(y, x)", "The mean of `y` over such pairs", "round(regr_avgy(z, x), 6) → 3.666667", |c| regression::mean_of(c, 0)),
-    aggregate("regr_slope(y, x)", "How steep the line is that is nearest to the pairs", "regr_slope(z, x) → 1.5", |c| regression(c, "regr_slope", |r| r.slope())),
-    aggregate("regr_intercept(y, x)", "Where that line is at `x` = 0", "round(regr_intercept(z, x), 6) → 0.666667", |c| regression(c, "regr_intercept", |r| r.intercept())),
-    aggregate("regr_r2(y, x)", "How much of what `y` varies the line explains, 0 to 1", "round(regr_r2(z, x), 6) → 0.964286", |c| pairs(c, "regr_r2", explained)),
-    aggregate("regr_sxx(y, x)", "The sum of squared distances of `x` from its mean", "regr_sxx(z, x) → 2.0", |c| regression(c, "regr_sxx", |r| r.of_some(r.xx))),
-    aggregate("regr_sxy(y, x)", "The sum of products of both sides' distances", "regr_sxy(z, x) → 3.0", |c| regression(c, "regr_sxy", |r| r.of_some(r.xy))),
-    aggregate("regr_syy(y, x)", "The sum of squared distances of `y` from its mean", "round(regr_syy(z, x), 6) → 4.666667", |c| regression(c, "regr_syy", |r| r.of_some(r.yy))),
+    aggregate("regr_slope(y, x)", "How steep the line is that is nearest to the pairs", "regr_slope(z, x) → 1.5", |c| statistic(c, "regr_slope", |r: &RegressionCell| r.slope())),
+    aggregate("regr_intercept(y, x)", "Where that line is at `x` = 0", "round(regr_intercept(z, x), 6) → 0.666667", |c| statistic(c, "regr_intercept", |r: &RegressionCell| r.intercept())),
+    aggregate("regr_r2(y, x)", "How much of what `y` varies the line explains, 0 to 1", "round(regr_r2(z, x), 6) → 0.964286", |c| statistic(c, "regr_r2", explained)),
+    aggregate("regr_sxx(y, x)", "The sum of squared distances of `x` from its mean", "regr_sxx(z, x) → 2.0", |c| statistic(c, "regr_sxx", |r: &RegressionCell| r.of_some(r.xx))),
+    aggregate("regr_sxy(y, x)", "The sum of products of both sides' distances", "regr_sxy(z, x) → 3.0", |c| statistic(c, "regr_sxy", |r: &RegressionCell| r.of_some(r.xy))),
+    aggregate("regr_syy(y, x)", "The sum of squared distances of `y` from its mean", "round(regr_syy(z, x), 6) → 4.666667", |c| statistic(c, "regr_syy", |r: &RegressionCell| r.of_some(r.yy))),
     aggregate("mode(value[, deterministic])", "The value that comes most often, the least of several if `deterministic`; `mode() WITHIN GROUP (ORDER BY value [DESC])` takes the first of several in that order", "mode(x > 1) → true", mode::mode),
     aggregate("median(n)", "The value in the middle, or the mean of the two there", "median(z) → 4.0", percentile::median),
     aggregate("percentile(n, fractions[, frequency])", "The value below which a fraction (or each of an array) of the values lies, between two of them in proportion; a row counts `frequency` times", "percentile(z, 0.25) → 3.0", percentile::percentile),
@@ -341,46 +343,4 @@ where
         _ => |a, b| a ^ b,
     };
     folded(&mut c, name, absorb::<T>(name, &data_type, with), args, data_type)
-}
-
-fn moments(mut c: Call<'_>, name: &'static str, result: fn(&MomentCell) -> Option<f64>) -> Result<Typed> {
-    let args = coerce(&mut c, &[Want::Double])?;
-    folded(&mut c, name, Moments { name, result }, args, DataType::Float64)
-}
-
-fn pairs(mut c: Call<'_>, name: &'static str, result: fn(&PairCell) -> Option<f64>) -> Result<Typed> {
-    let args = coerce(&mut c, &[Want::Double, Want::Double])?;
-    folded(&mut c, name, Pairs { name, result }, args, DataType::Float64)
-}
-
-fn sample(m: &MomentCell) -> Option<f64> {
-    (m.n > 1.0).then(|| m.m2 / (m.n - 1.0))
-}
-
-fn population(m: &MomentCell) -> Option<f64> {
-    (m.n > 0.0).then(|| m.m2 / m.n)
-}
-
-/// Null where one of the columns does not vary.
-fn correlation(p: &PairCell) -> Option<f64> {
-    let divisor = (p.x2 * p.y2).sqrt();
-    (p.n > 1.0 && divisor != 0.0).then(|| p.c / divisor)
-}
-
-/// Null where the second column does not vary, which is the one that explains.
-fn explained(p: &PairCell) -> Option<f64> {
-    if p.n == 0.0 || p.y2 == 0.0 {
-        return None;
-    }
-    let correlation = p.c / (p.x2 * p.y2).sqrt();
-    Some(if p.x2 == 0.0 { 1.0 } else { correlation * correlation })
-}
-
-/// Null where all values are one.
-fn skewness(m: &MomentCell) -> Option<f64> {
-    (m.n > 0.0 && m.m2 != 0.0).then(|| m.n.sqrt() * m.m3 / (m.m2 * m.m2 * m.m2).sqrt())
-}
-
-fn kurtosis(m: &MomentCell) -> Option<f64> {
-    (m.n > 0.0 && m.m2 != 0.0).then(|| m.n * m.m4 / (m.m2 * m.m2) - 3.0)
 }

@@ -1,16 +1,11 @@
 //! Linear regression: `regr_slope`, `regr_intercept` and the sums they are made of. The first argument depends on the second.
 
-use std::fmt::{self, Debug};
-use std::sync::Arc;
-
-use arrow::array::{Array, ArrayRef, Float64Array};
-use arrow::datatypes::DataType;
 use datafusion::logical_expr::{Expr, when};
 
 use super::super::super::{Call, Typed};
 use super::super::arguments::{Want, coerce, null_of};
-use super::fold::{Fold, GroupRows, typed};
-use super::{OnOverflow, average, count, folded};
+use super::statistic::Sums;
+use super::{OnOverflow, average, count};
 use crate::error::{ErrorKind, Result, from_datafusion};
 
 const PAIR: [Want; 2] = [Want::Numeric, Want::Numeric];
@@ -38,27 +33,10 @@ fn paired(args: &[Typed], side: usize) -> Result<Typed> {
     Ok(Typed { expr, data_type: value.data_type, nullable: true })
 }
 
-/// A statistic of the pairs.
-pub(super) fn regression(mut c: Call<'_>, name: &'static str, result: fn(&RegressionCell) -> Option<f64>) -> Result<Typed> {
-    let args = coerce(&mut c, &[Want::Double, Want::Double])?;
-    folded(&mut c, name, Regression { name, result }, args, DataType::Float64)
-}
-
-pub(super) struct Regression {
-    name: &'static str,
-    result: fn(&RegressionCell) -> Option<f64>,
-}
-
-impl Debug for Regression {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)
-    }
-}
-
 /// Count, means, co-moment and second moments of the pairs.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct RegressionCell {
-    pub(super) n: f64,
+    n: f64,
     x_mean: f64,
     y_mean: f64,
     pub(super) xy: f64,
@@ -67,8 +45,8 @@ pub(super) struct RegressionCell {
 }
 
 // The order of operations is Spark's, so that the last bits agree.
-impl RegressionCell {
-    fn add(&mut self, y: f64, x: f64) {
+impl Sums<2, 6> for RegressionCell {
+    fn add(&mut self, [y, x]: [f64; 2]) {
         let n = self.n + 1.0;
         let (dx, dy) = (x - self.x_mean, y - self.y_mean);
         let (dx_n, dy_n) = (dx / n, dy / n);
@@ -98,6 +76,16 @@ impl RegressionCell {
         };
     }
 
+    fn of([n, x_mean, y_mean, xy, xx, yy]: [f64; 6]) -> Self {
+        Self { n, x_mean, y_mean, xy, xx, yy }
+    }
+
+    fn numbers(&self) -> [f64; 6] {
+        [self.n, self.x_mean, self.y_mean, self.xy, self.xx, self.yy]
+    }
+}
+
+impl RegressionCell {
     /// Null where `x` does not vary.
     pub(super) fn slope(&self) -> Option<f64> {
         (self.n > 0.0 && self.xx != 0.0).then(|| self.xy / self.xx)
@@ -111,50 +99,5 @@ impl RegressionCell {
     /// `sum`, null of no pairs.
     pub(super) fn of_some(&self, sum: f64) -> Option<f64> {
         (self.n > 0.0).then_some(sum)
-    }
-}
-
-impl Fold for Regression {
-    type Cell = RegressionCell;
-
-    fn state_types(&self) -> Vec<DataType> {
-        vec![DataType::Float64; 6]
-    }
-
-    fn update(&self, cells: &mut [Self::Cell], rows: &GroupRows<'_>, values: &[ArrayRef]) -> Result<usize> {
-        let (y, x) = (typed::<Float64Array>(&values[0])?, typed::<Float64Array>(&values[1])?);
-        rows.each(y, |row, group| {
-            if x.is_valid(row) {
-                cells[group].add(y.value(row), x.value(row));
-            }
-        });
-        Ok(0)
-    }
-
-    fn merge(&self, cells: &mut [Self::Cell], rows: &GroupRows<'_>, states: &[ArrayRef]) -> Result<usize> {
-        let columns = states.iter().map(typed::<Float64Array>).collect::<Result<Vec<_>>>()?;
-        let at = |column: usize, row: usize| columns[column].value(row);
-        rows.each(columns[0], |row, group| {
-            let (n, x_mean, y_mean) = (at(0, row), at(1, row), at(2, row));
-            cells[group].merge(&RegressionCell { n, x_mean, y_mean, xy: at(3, row), xx: at(4, row), yy: at(5, row) });
-        });
-        Ok(0)
-    }
-
-    fn state(&self, cells: &[Self::Cell]) -> Result<Vec<ArrayRef>> {
-        let column =
-            |of: fn(&RegressionCell) -> f64| -> ArrayRef { Arc::new(Float64Array::from_iter_values(cells.iter().map(of))) };
-        Ok(vec![
-            column(|c| c.n),
-            column(|c| c.x_mean),
-            column(|c| c.y_mean),
-            column(|c| c.xy),
-            column(|c| c.xx),
-            column(|c| c.yy),
-        ])
-    }
-
-    fn finish(&self, cells: &[Self::Cell]) -> Result<ArrayRef> {
-        Ok(Arc::new(cells.iter().map(self.result).collect::<Float64Array>()))
     }
 }
