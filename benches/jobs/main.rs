@@ -45,6 +45,8 @@ const JOBS: &[Job] = &[
     Job { name: "decode_non_ascii", run: |_| decode::shape(&decode::NON_ASCII) },
     Job { name: "filter", run: throughput::filter },
     Job { name: "fraud", run: throughput::fraud },
+    Job { name: "columns", run: throughput::columns },
+    Job { name: "functions", run: throughput::functions },
     Job { name: "keys_1m", run: throughput::keys_1m },
     Job { name: "join", run: join::join },
     Job { name: "flat", run: flat::flat },

@@ -31,6 +31,20 @@ pub(crate) fn keys_1m(bench: &Bench) -> Outcome {
     pipeline(bench, "keys_1m", 1_000_000, &columns, sql, "update", "{ discard: {} }")
 }
 
+/// All columns of all rows, to the discard sink.
+pub(crate) fn columns(bench: &Bench) -> Outcome {
+    pipeline(bench, "columns", 64, COLUMNS, "SELECT * FROM transactions", "append", "{ discard: {} }")
+}
+
+/// The same with ten functions of as many families.
+pub(crate) fn functions(bench: &Bench) -> Outcome {
+    let sql = "SELECT upper(name) AS a, concat_ws(' ', name, surname) AS b, regexp_replace(surname, '[aeiou]', '_') AS c, \
+               round(amount, 1) AS d, CAST(amount AS STRING) AS e, CASE WHEN amount > 100 THEN 'high' ELSE 'low' END AS f, \
+               date_format(timestamp_seconds(delta_t), 'yyyy-MM-dd HH:mm:ss') AS g, xxhash64(name, surname) AS h, \
+               transform(array(amount, delta_t), x -> x * 2) AS i, format_number(delta_t, 2) AS j FROM transactions";
+    pipeline(bench, "functions", 64, COLUMNS, sql, "append", "{ discard: {} }")
+}
+
 fn pipeline(bench: &Bench, job: &str, users: u32, columns: &str, sql: &str, mode: &str, sink: &str) -> Outcome {
     let (input, folder) = (transactions(bench, users)?, bench.folder(job)?);
     let file = folder.join("pipeline.yaml");

@@ -87,21 +87,27 @@ pub fn write_double(value: f64, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends a number that stands plain and needs no more than four decimals, as most that people enter do.
+const SCALE: u64 = 10_000;
+
+/// How many ten thousandths a positive number is, if its digits need no more than four decimals and are at most fifteen in all.
 ///
-/// No two decimals of at most 15 digits are the same DOUBLE: if the one with four decimals reads back as `value`, it is, but for zeros
-/// at its end, the shortest that does.
+/// No two decimals of at most 15 digits are the same DOUBLE: if the one with four decimals reads back as `magnitude`, it is, but for
+/// zeros at its end, the shortest that does.
+pub fn ten_thousandths(magnitude: f64) -> Option<u64> {
+    if !(0.001..1e11).contains(&magnitude) {
+        return None;
+    }
+    let scaled = (magnitude * SCALE as f64 + 0.5) as u64;
+    (scaled as f64 / SCALE as f64 == magnitude).then_some(scaled)
+}
+
+/// Appends a number that stands plain and needs no more than four decimals, as most that people enter do.
 fn write_few_decimals(value: f64, out: &mut Vec<u8>) -> bool {
-    const SCALE: u64 = 10_000;
     let magnitude = value.abs();
     if !(0.001..1e7).contains(&magnitude) {
         return false;
     }
-    let scaled = (magnitude * SCALE as f64).round();
-    if scaled / SCALE as f64 != magnitude {
-        return false;
-    }
-    let scaled = scaled as u64;
+    let Some(scaled) = ten_thousandths(magnitude) else { return false };
     if value < 0.0 {
         out.push(b'-');
     }

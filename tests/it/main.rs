@@ -6,6 +6,7 @@
 mod values;
 mod files;
 mod functions;
+mod function_peers;
 mod recovery;
 mod refresh;
 mod session;

@@ -12,7 +12,7 @@ use super::kernel::{Caster, decimals, malformed, overflow};
 use super::parse::{self, NoDecimal};
 pub use super::text::write_decimal;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::number::{double_text, float_text};
+use crate::format::number::{double_text, float_text, ten_thousandths};
 use crate::plan::spark::types::sql_name;
 
 /// Ten to the power of `exponent`, up to 38.
@@ -132,6 +132,10 @@ fn float_to_decimal(caster: Caster, array: &ArrayRef, precision: u8, scale: i8) 
             builder.append_null();
             continue;
         };
+        if let Some(decimal) = few_decimals(value, precision, scale) {
+            builder.append_value(decimal);
+            continue;
+        }
         match parse::decimal(double_text(value).as_bytes(), precision, scale) {
             Ok(parsed) => builder.append_value(parsed),
             Err(_) if caster.mode == CastMode::Try => builder.append_null(),
@@ -142,6 +146,21 @@ fn float_to_decimal(caster: Caster, array: &ArrayRef, precision: u8, scale: i8) 
         }
     }
     Ok(Arc::new(decimals(builder.finish(), precision, scale)?))
+}
+
+/// The decimal of a number that is shown with at most four decimals, half up; `None` where it takes its text to tell.
+fn few_decimals(value: f64, precision: u8, scale: i8) -> Option<i128> {
+    let scaled = i128::from(ten_thousandths(value.abs())?);
+    let unscaled = match i32::from(scale) - 4 {
+        up @ 0..=15 => scaled * 10_i128.pow(up.unsigned_abs()),
+        down @ -4..=-1 => {
+            // Both are small, and far cheaper to divide as 64 bits.
+            let (scaled, unit) = (scaled as u64, 10_u64.pow(down.unsigned_abs()));
+            i128::from(scaled / unit + u64::from(scaled % unit >= unit / 2))
+        }
+        _ => return None,
+    };
+    (unscaled < 10_i128.checked_pow(u32::from(precision))?).then_some(if value < 0.0 { -unscaled } else { unscaled })
 }
 
 pub(super) fn from_text(caster: Caster, array: &StringArray, precision: u8, scale: i8) -> Result<ArrayRef> {

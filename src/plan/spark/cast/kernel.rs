@@ -106,8 +106,12 @@ impl Caster {
         let from = array.data_type();
         let fits = |v: f64| (v.floor() <= max && v.ceil() >= min).then_some(v as i64);
         let fail = |v: f64| overflow(&crate::format::number::double_text(v), from, to);
-        let integers = self.each::<Float64Type, Int64Type>(wide.as_primitive(), fits, fail)?;
-        self.integers(&integers, from, to)
+        let wide = wide.as_primitive();
+        Ok(match to {
+            DataType::Int32 => Arc::new(self.each::<Float64Type, Int32Type>(wide, |v| Some(fits(v)? as i32), fail)?),
+            DataType::Int64 => Arc::new(self.each::<Float64Type, Int64Type>(wide, fits, fail)?),
+            _ => self.integers(&self.each::<Float64Type, Int64Type>(wide, fits, fail)?, from, to)?,
+        })
     }
 
     fn read_text(self, array: &StringArray, to: &DataType) -> Result<ArrayRef> {

@@ -11,6 +11,8 @@ use arrow::datatypes::{
 };
 
 use super::time::{DAY_US, Zone, write_date, write_fraction, write_timestamp};
+use lexical_core::FormattedSize;
+
 use crate::error::{Error, Result};
 use crate::format::number::{double_text, float_text};
 use crate::plan::spark::types::spark_name;
@@ -121,10 +123,10 @@ impl<'a> Writer<'a> {
         match self {
             Writer::Null => out.write_str("null"),
             Writer::Boolean(a) => out.write_str(if a.value(row) { "true" } else { "false" }),
-            Writer::Int8(a) => write!(out, "{}", a.value(row)),
-            Writer::Int16(a) => write!(out, "{}", a.value(row)),
-            Writer::Int32(a) => write!(out, "{}", a.value(row)),
-            Writer::Int64(a) => write!(out, "{}", a.value(row)),
+            Writer::Int8(a) => write_integer(out, a.value(row).into()),
+            Writer::Int16(a) => write_integer(out, a.value(row).into()),
+            Writer::Int32(a) => write_integer(out, a.value(row).into()),
+            Writer::Int64(a) => write_integer(out, a.value(row)),
             Writer::Float32(a) => out.write_str(&float_text(a.value(row))),
             Writer::Float64(a) => out.write_str(&double_text(a.value(row))),
             Writer::Decimal(a, scale) => write_decimal(out, a.value(row), *scale),
@@ -178,16 +180,52 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// Writes a whole number.
+fn write_integer(out: &mut impl Write, value: i64) -> fmt::Result {
+    let mut digits = [0; i64::FORMATTED_SIZE];
+    // Digits are ASCII.
+    out.write_str(std::str::from_utf8(lexical_core::write(value, &mut digits)).map_err(|_| fmt::Error)?)
+}
+
 /// Writes all digits of the scale, never an exponent.
 pub fn write_decimal(out: &mut impl Write, unscaled: i128, scale: i8) -> fmt::Result {
     if scale <= 0 {
         return write!(out, "{unscaled}");
     }
+    let width = usize::from(scale.unsigned_abs());
+    if let Ok(mut rest) = u64::try_from(unscaled.unsigned_abs()) {
+        // From the last digit to the first, with at least one before the point.
+        let mut text = [b'0'; DECIMAL_BYTES];
+        let mut at = DECIMAL_BYTES;
+        let mut put = |byte: u8| {
+            at -= 1;
+            text[at] = byte;
+        };
+        for _ in 0..width {
+            put(b'0' + (rest % 10) as u8);
+            rest /= 10;
+        }
+        put(b'.');
+        loop {
+            put(b'0' + (rest % 10) as u8);
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        if unscaled < 0 {
+            put(b'-');
+        }
+        return out.write_str(std::str::from_utf8(&text[at..]).map_err(|_| fmt::Error)?);
+    }
     let power = 10_u128.pow(u32::from(scale.unsigned_abs()));
     let digits = unscaled.unsigned_abs();
     let sign = if unscaled < 0 { "-" } else { "" };
-    write!(out, "{sign}{}.{:0width$}", digits / power, digits % power, width = usize::from(scale.unsigned_abs()))
+    write!(out, "{sign}{}.{:0width$}", digits / power, digits % power)
 }
+
+/// A decimal of 38 digits behind the point, twenty before it, the point and the sign.
+const DECIMAL_BYTES: usize = 38 + 20 + 2;
 
 fn write_day_time(out: &mut impl Write, us: i64) -> fmt::Result {
     let sign = if us < 0 { "-" } else { "" };

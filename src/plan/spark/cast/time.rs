@@ -175,7 +175,12 @@ pub fn add_months(days: i64, months: i64) -> Option<i32> {
 pub fn write_date(out: &mut impl Write, days: i64) -> fmt::Result {
     let (year, month, day) = date_from_days(days);
     match year {
-        0..=9999 => write!(out, "{year:04}-{month:02}-{day:02}"),
+        0..=9999 => {
+            let [y1, y2] = two_digits(year / 100);
+            let [y3, y4] = two_digits(year % 100);
+            let ([m1, m2], [d1, d2]) = (two_digits(month), two_digits(day));
+            out.write_str(ascii(&[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2])?)
+        }
         10_000.. => write!(out, "+{year}-{month:02}-{day:02}"),
         _ => write!(out, "-{:04}-{month:02}-{day:02}", -year),
     }
@@ -186,8 +191,19 @@ pub fn write_timestamp(out: &mut impl Write, local_us: i64) -> fmt::Result {
     write_date(out, local_us.div_euclid(DAY_US))?;
     let of_day = local_us.rem_euclid(DAY_US);
     let (seconds, fraction) = (of_day / 1_000_000, of_day % 1_000_000);
-    write!(out, " {:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)?;
+    let [h1, h2] = two_digits(seconds / 3600);
+    let ([m1, m2], [s1, s2]) = (two_digits(seconds / 60 % 60), two_digits(seconds % 60));
+    out.write_str(ascii(&[b' ', h1, h2, b':', m1, m2, b':', s1, s2])?)?;
     write_fraction(out, fraction)
+}
+
+/// The digits of a number below 100.
+fn two_digits(value: i64) -> [u8; 2] {
+    [b'0' + (value / 10 % 10) as u8, b'0' + (value % 10) as u8]
+}
+
+fn ascii(text: &[u8]) -> Result<&str, fmt::Error> {
+    std::str::from_utf8(text).map_err(|_| fmt::Error)
 }
 
 /// Writes `.5` for 500,000 microseconds, nothing for 0.
@@ -195,12 +211,11 @@ pub fn write_fraction(out: &mut impl Write, fraction_us: i64) -> fmt::Result {
     if fraction_us == 0 {
         return Ok(());
     }
-    let (mut value, mut width) = (fraction_us, 6);
-    while value % 10 == 0 {
-        value /= 10;
-        width -= 1;
-    }
-    write!(out, ".{value:0width$}")
+    let [a, b] = two_digits(fraction_us / 10_000);
+    let ([c, d], [e, f]) = (two_digits(fraction_us / 100), two_digits(fraction_us));
+    let digits = [b'.', a, b, c, d, e, f];
+    let end = digits.iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1);
+    out.write_str(ascii(&digits[..end])?)
 }
 
 /// A date as Spark's cast reads it, in days since 1970: `2026`, `2026-1`, `2026-01-02`, whatever follows a blank or `T` after that.

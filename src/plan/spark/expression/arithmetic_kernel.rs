@@ -36,19 +36,23 @@ pub(super) fn zip<A: ArrowPrimitiveType, B: ArrowPrimitiveType, O: ArrowPrimitiv
     let (a_values, b_values) = (a.values(), b.values());
     let mut values: Vec<O::Native> = Vec::with_capacity(rows);
     let mut failed: Vec<usize> = Vec::new();
-    for row in 0..rows {
-        if nulls.as_ref().is_some_and(|n| n.is_null(row)) {
-            values.push(O::Native::default());
-            continue;
-        }
-        let (x, y) = (a_values[left.index(row)], b_values[right.index(row)]);
-        match f(x, y) {
-            Ok(value) => values.push(value),
-            Err(_) if mode == CastMode::Try => {
-                values.push(O::Native::default());
-                failed.push(row);
-            }
-            Err(failure) => return Err(fail(failure, x, y)),
+    // What lies under a null is computed too, which is cheaper than to look; that it fails means nothing.
+    let mut compute = |(row, (x, y)): (usize, (A::Native, B::Native))| {
+        f(x, y).unwrap_or_else(|_| {
+            failed.push(row);
+            O::Native::default()
+        })
+    };
+    match (left.scalar, right.scalar) {
+        (false, false) => values.extend(a_values.iter().copied().zip(b_values.iter().copied()).enumerate().map(&mut compute)),
+        (true, _) => values.extend(b_values.iter().map(|y| (a_values[0], *y)).enumerate().map(&mut compute)),
+        (false, true) => values.extend(a_values.iter().map(|x| (*x, b_values[0])).enumerate().map(&mut compute)),
+    }
+    failed.retain(|row| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(*row)));
+    if let (CastMode::Ansi, Some(row)) = (mode, failed.first()) {
+        let (x, y) = (a_values[left.index(*row)], b_values[right.index(*row)]);
+        if let Err(failure) = f(x, y) {
+            return Err(fail(failure, x, y));
         }
     }
     let nulls = if failed.is_empty() { nulls } else { Some(without(nulls, &failed, rows)) };
@@ -186,9 +190,11 @@ fn decimals(
     let DataType::Decimal128(precision, scale) = *result else {
         return Err(Error::internal("a decimal operator with another result"));
     };
+    let narrow = Narrow::of(op, s1, s2, precision, scale);
     let compute = |a: i128, b: i128| match op {
         _ if b == 0 && matches!(op, Arithmetic::Divide | Arithmetic::Remainder) => Err(Failure::ByZero),
-        _ => quick(op, (a, s1), (b, s2), precision, scale)
+        _ => (narrow.as_ref().and_then(|narrow| narrow.result(a, b)))
+            .or_else(|| quick(op, (a, s1), (b, s2), precision, scale))
             .or_else(|| wide(op, (a, s1), (b, s2), precision, scale))
             .ok_or(Failure::Overflow),
     };
@@ -199,6 +205,41 @@ fn decimals(
     let computed = zip::<Decimal128Type, Decimal128Type, Decimal128Type>(operands, rows, mode, compute, fail)?;
     let typed = computed.with_precision_and_scale(precision, scale);
     Ok(Arc::new(typed.map_err(|e| Error::internal("could not build a decimal result").because(e))?))
+}
+
+/// Sums and products of numbers of 64 bits that need no rounding, as most do: what they are raised by is known beforehand.
+struct Narrow {
+    op: Arithmetic,
+    raise: (i64, i64),
+    limit: u128,
+}
+
+impl Narrow {
+    fn of(op: Arithmetic, s1: i8, s2: i8, precision: u8, scale: i8) -> Option<Self> {
+        let (raise, natural) = match op {
+            Arithmetic::Add | Arithmetic::Subtract => {
+                let common = s1.max(s2);
+                let up = |s: i8| 10_i64.checked_pow(u32::try_from(i32::from(common) - i32::from(s)).ok()?);
+                ((up(s1)?, up(s2)?), common)
+            }
+            Arithmetic::Multiply => ((1, 1), s1.checked_add(s2)?),
+            _ => return None,
+        };
+        (natural == scale).then_some(Self { op, raise, limit: 10_u128.pow(u32::from(precision)) })
+    }
+
+    /// `None` where it takes the general way to tell.
+    fn result(&self, a: i128, b: i128) -> Option<i128> {
+        let (a, b) = (i64::try_from(a).ok()?, i64::try_from(b).ok()?);
+        // Two numbers of 64 bits multiplied fit 127, and so does the sum of two such products.
+        let (x, y) = (i128::from(a) * i128::from(self.raise.0), i128::from(b) * i128::from(self.raise.1));
+        let value = match self.op {
+            Arithmetic::Add => x.checked_add(y)?,
+            Arithmetic::Subtract => x.checked_sub(y)?,
+            _ => i128::from(a) * i128::from(b),
+        };
+        (value.unsigned_abs() < self.limit).then_some(value)
+    }
 }
 
 /// The result where 128 bits hold every step.

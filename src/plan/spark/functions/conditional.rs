@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, Float32Array, Float64Array};
+use arrow::buffer::BooleanBuffer;
 use arrow::compute::kernels::cmp::not_distinct;
 use arrow::compute::kernels::zip::zip;
 use arrow::datatypes::DataType;
@@ -257,12 +258,12 @@ fn choose(a: &Args<'_>, greatest: bool) -> Result<ArrayRef> {
         let (left, right) = (super::collection::comparable_values(&best)?, super::collection::comparable_values(&other)?);
         let rows = super::collection::Rows::of(&[&left, &right])?;
         // The first of equals stays (0.0 and -0.0 are equal).
-        let keep: BooleanArray = (0..a.rows())
-            .map(|row| {
-                let better = if greatest { rows.row(1, row) > rows.row(0, row) } else { rows.row(1, row) < rows.row(0, row) };
-                Some(right.is_null(row) || (left.is_valid(row) && !better))
-            })
-            .collect();
+        let keep = BooleanBuffer::collect_bool(a.rows(), |row| {
+            let (held, offered) = (rows.row(0, row), rows.row(1, row));
+            let better = if greatest { offered > held } else { offered < held };
+            right.is_null(row) || (left.is_valid(row) && !better)
+        });
+        let keep = BooleanArray::new(keep, None);
         best = zip(&keep, &best, &other).map_err(from_arrow)?;
     }
     Ok(best)

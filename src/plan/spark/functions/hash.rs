@@ -85,13 +85,29 @@ pub(super) fn murmur3(bytes: &[u8]) -> u32 {
 
 struct Xxh64;
 
+/// The algorithm's primes.
+const PRIMES: [u64; 5] =
+    [0x9E37_79B1_85EB_CA87, 0xC2B2_AE3D_27D4_EB4F, 0x1656_67B1_9E37_79F9, 0x85EB_CA77_C2B2_AE63, 0x27D4_EB2F_1656_67C5];
+
+impl Xxh64 {
+    fn finish(mut h: u64) -> i64 {
+        h = (h ^ (h >> 33)).wrapping_mul(PRIMES[1]);
+        h = (h ^ (h >> 29)).wrapping_mul(PRIMES[2]);
+        (h ^ (h >> 32)) as i64
+    }
+}
+
+/// Numbers are hashed as their bytes, without the ways that longer ones take.
 impl Hasher for Xxh64 {
     fn int(value: i32, seed: i64) -> i64 {
-        Self::bytes(&value.to_le_bytes(), seed)
+        let h = (seed as u64).wrapping_add(PRIMES[4]).wrapping_add(4) ^ u64::from(value as u32).wrapping_mul(PRIMES[0]);
+        Self::finish(h.rotate_left(23).wrapping_mul(PRIMES[1]).wrapping_add(PRIMES[2]))
     }
 
     fn long(value: i64, seed: i64) -> i64 {
-        Self::bytes(&value.to_le_bytes(), seed)
+        let k = (value as u64).wrapping_mul(PRIMES[1]).rotate_left(31).wrapping_mul(PRIMES[0]);
+        let h = (seed as u64).wrapping_add(PRIMES[4]).wrapping_add(8) ^ k;
+        Self::finish(h.rotate_left(27).wrapping_mul(PRIMES[0]).wrapping_add(PRIMES[3]))
     }
 
     fn bytes(value: &[u8], seed: i64) -> i64 {
@@ -217,10 +233,11 @@ fn shortest_big_endian(bytes: &[u8]) -> &[u8] {
 }
 
 fn push_hex(bytes: &[u8], out: &mut String) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    out.reserve(2 * bytes.len());
     for byte in bytes {
-        for half in [byte >> 4, byte & 15] {
-            out.push(char::from_digit(u32::from(half), 16).unwrap_or('0'));
-        }
+        out.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        out.push(char::from(DIGITS[usize::from(byte & 15)]));
     }
 }
 
@@ -262,4 +279,17 @@ fn crc32(mut c: Call<'_>) -> Result<Typed> {
             Some(i64::from(crc.sum()))
         })
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_hashes_as_its_bytes_do() {
+        for (value, seed) in [(0, 42), (1, 0), (-1, 42), (i64::MAX, -7), (i64::MIN, 1 << 40), (0x1234_5678_9ABC, i64::MIN)] {
+            assert_eq!(Xxh64::long(value, seed), Xxh64::bytes(&value.to_le_bytes(), seed));
+            assert_eq!(Xxh64::int(value as i32, seed), Xxh64::bytes(&(value as i32).to_le_bytes(), seed));
+        }
+    }
 }

@@ -9,9 +9,10 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayAccessor, ArrayRef, ArrowPrimitiveType, BinaryBuilder, BooleanArray, PrimitiveArray, StringBuilder,
-    new_empty_array,
+    Array, ArrayAccessor, ArrayRef, ArrowPrimitiveType, BinaryBuilder, BooleanArray, BooleanBufferBuilder, PrimitiveArray,
+    StringBuilder, new_empty_array,
 };
+use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::config::ConfigOptions;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
@@ -221,23 +222,65 @@ impl<'a> Args<'a> {
     }
 
     /// A column of numbers, dates, …; its type is the declared one.
-    pub(super) fn primitive<T: ArrowPrimitiveType>(&self, value: impl FnMut(usize) -> Option<T::Native>) -> Result<ArrayRef> {
-        let array: PrimitiveArray<T> = (0..self.rows).map(value).collect();
+    pub(super) fn primitive<T: ArrowPrimitiveType>(&self, mut value: impl FnMut(usize) -> Option<T::Native>) -> Result<ArrayRef> {
+        let mut values = Vec::with_capacity(self.rows);
+        let valid = BooleanBuffer::collect_bool(self.rows, |row| {
+            let value = value(row);
+            values.push(value.unwrap_or_default());
+            value.is_some()
+        });
+        let array = PrimitiveArray::<T>::new(values.into(), Some(NullBuffer::new(valid)).filter(|nulls| nulls.null_count() > 0));
         Ok(Arc::new(array.with_data_type(self.returns.clone())))
     }
 
     /// Like [`Args::primitive`] where a row can fail.
     pub(super) fn try_primitive<T: ArrowPrimitiveType>(
         &self,
-        value: impl FnMut(usize) -> Result<Option<T::Native>>,
+        mut value: impl FnMut(usize) -> Result<Option<T::Native>>,
     ) -> Result<ArrayRef> {
-        let array = (0..self.rows).map(value).collect::<Result<PrimitiveArray<T>>>()?;
-        Ok(Arc::new(array.with_data_type(self.returns.clone())))
+        let mut failed = None;
+        let array = self.primitive::<T>(|row| {
+            if failed.is_some() {
+                return None;
+            }
+            value(row).unwrap_or_else(|error| {
+                failed = Some(error);
+                None
+            })
+        });
+        failed.map_or(array, Err)
     }
 
     /// A column of booleans.
-    pub(super) fn booleans(&self, value: impl FnMut(usize) -> Option<bool>) -> Result<ArrayRef> {
-        Ok(Arc::new((0..self.rows).map(value).collect::<BooleanArray>()))
+    pub(super) fn booleans(&self, mut value: impl FnMut(usize) -> Option<bool>) -> Result<ArrayRef> {
+        let mut valid = BooleanBufferBuilder::new(self.rows);
+        let values = BooleanBuffer::collect_bool(self.rows, |row| {
+            let value = value(row);
+            valid.append(value.is_some());
+            value == Some(true)
+        });
+        Ok(Arc::new(BooleanArray::new(values, Some(NullBuffer::new(valid.finish())).filter(|nulls| nulls.null_count() > 0))))
+    }
+
+    /// A column of text whose values are parts of what is there already.
+    pub(super) fn slices<'s>(&self, mut slice: impl FnMut(usize) -> Option<&'s str>) -> Result<ArrayRef> {
+        self.try_slices(|row| Ok(slice(row)))
+    }
+
+    /// Like [`Args::slices`] where a row can fail.
+    pub(super) fn try_slices<'s>(&self, mut slice: impl FnMut(usize) -> Result<Option<&'s str>>) -> Result<ArrayRef> {
+        let mut result = StringBuilder::with_capacity(self.rows, self.rows * TEXT_BYTES);
+        let mut bytes = 0;
+        for row in 0..self.rows {
+            match slice(row)? {
+                Some(slice) => {
+                    bytes = within_column(bytes + slice.len())?;
+                    result.append_value(slice);
+                }
+                None => result.append_null(),
+            }
+        }
+        Ok(Arc::new(result.finish()))
     }
 
     /// A column of text: `write` appends a row's text to the empty buffer and gives `None` for null.
@@ -247,7 +290,7 @@ impl<'a> Args<'a> {
 
     /// Like [`Args::strings`] where a row can fail.
     pub(super) fn try_strings(&self, mut write: impl FnMut(usize, &mut String) -> Result<Option<()>>) -> Result<ArrayRef> {
-        let mut result = StringBuilder::with_capacity(self.rows, 0);
+        let mut result = StringBuilder::with_capacity(self.rows, self.rows * TEXT_BYTES);
         let mut text = String::new();
         let mut bytes = 0;
         for row in 0..self.rows {
@@ -281,6 +324,9 @@ impl<'a> Args<'a> {
         Ok(Arc::new(result.finish()))
     }
 }
+
+/// Room for a text, to begin with.
+const TEXT_BYTES: usize = 8;
 
 fn mask(constant: bool) -> usize {
     if constant { 0 } else { usize::MAX }
@@ -331,6 +377,26 @@ where
     /// Whether one value stands for all rows.
     pub(super) fn is_constant(&self) -> bool {
         self.mask == 0
+    }
+}
+
+/// What was made of the last text: constants, and runs of equal texts, are looked at once.
+pub(super) struct Last<'a, T>(Option<(&'a str, T)>);
+
+impl<T> Default for Last<'_, T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<'a, T> Last<'a, T> {
+    /// What `make` makes of `text`, or made of it for the row before.
+    pub(super) fn get(&mut self, text: &'a str, make: impl FnOnce(&str) -> Result<T>) -> Result<&T> {
+        let made = match self.0.take() {
+            Some((last, made)) if std::ptr::eq(last, text) || last == text => made,
+            _ => make(text)?,
+        };
+        Ok(&self.0.insert((text, made)).1)
     }
 }
 

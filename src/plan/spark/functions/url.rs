@@ -6,7 +6,7 @@ use arrow::datatypes::DataType;
 use super::super::{Call, Typed};
 use super::arguments::{Want, arity, convert, data_error, expect_one};
 use super::native::{Returns, call};
-use super::regex::Pattern;
+use super::regex::{Groups, Pattern};
 use super::{FunctionSpec, scalar};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -185,8 +185,9 @@ impl<'a> Key<'a> {
         match &self.pattern {
             None => Ok(query.split('&').find_map(|member| member.strip_prefix(self.written)?.strip_prefix('='))),
             Some(pattern) => {
-                let groups = pattern.captures(query, 0)?;
-                Ok(groups.and_then(|groups| groups.get(2)).map(|(start, end)| &query[start..end]))
+                let mut groups = Groups::default();
+                let found = pattern.captures(query, 0, &mut groups)?;
+                Ok(found.and_then(|_| groups.get(2)).map(|(start, end)| &query[start..end]))
             }
         }
     }

@@ -1,11 +1,13 @@
 //! Aggregates that collect their values in an array.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, ListArray};
 use arrow::datatypes::DataType;
-use arrow::row::{OwnedRow, RowConverter, SortField};
+use arrow::row::{RowConverter, SortField};
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+use twox_hash::XxHash3_64;
 
 use super::super::super::{Call, NullTreatment, Typed};
 use super::super::arguments::{Want, array_of, coerce, mismatch};
@@ -47,11 +49,52 @@ pub(super) struct Collect {
     pub(super) nulls: bool,
 }
 
-/// A group's values, as rows of one column.
+/// A group's values, as rows of one column, one behind the other.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Values {
-    rows: Vec<OwnedRow>,
-    seen: HashSet<OwnedRow>,
+    rows: Bytes,
+    /// Of values that are kept once: what they are compared by, and where that is.
+    keys: Bytes,
+    places: HashTable<u32>,
+}
+
+/// Runs of bytes.
+#[derive(Debug, Clone, Default)]
+struct Bytes {
+    bytes: Vec<u8>,
+    ends: Vec<u32>,
+}
+
+impl Bytes {
+    fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn get(&self, index: usize) -> &[u8] {
+        let start = if index == 0 { 0 } else { self.ends[index - 1] };
+        &self.bytes[start as usize..self.ends[index] as usize]
+    }
+
+    /// How much memory it takes is given back.
+    fn push(&mut self, run: &[u8]) -> Result<usize> {
+        let end = u32::try_from(self.bytes.len() + run.len()).map_err(|_| too_long())?;
+        self.bytes.extend_from_slice(run);
+        self.ends.push(end);
+        Ok(run.len() + size_of::<u32>())
+    }
+}
+
+impl Values {
+    /// Takes a value, the first of equal ones if each is wanted once. Gives how many bytes that took.
+    fn push(&mut self, value: &[u8], key: Option<&[u8]>) -> Result<usize> {
+        let Some(key) = key else { return self.rows.push(value) };
+        let hash = |key: &[u8]| XxHash3_64::oneshot(key);
+        let keys = &self.keys;
+        let found = self.places.entry(hash(key), |at| keys.get(*at as usize) == key, |at| hash(keys.get(*at as usize)));
+        let Entry::Vacant(place) = found else { return Ok(0) };
+        place.insert(u32::try_from(keys.len()).map_err(|_| too_long())?);
+        Ok(self.keys.push(key)? + self.rows.push(value)? + 2 * size_of::<u32>())
+    }
 }
 
 impl Collect {
@@ -65,21 +108,20 @@ impl Collect {
         let converter = self.converter()?;
         let rows = converter.convert_columns(&[Arc::clone(column)]).map_err(from_arrow)?;
         // Values that are equal though their bits differ (0.0 and -0.0) are one; the first stays as it is.
-        let comparable = comparable_values(column)?;
-        let keys = converter.convert_columns(&[comparable]).map_err(from_arrow)?;
-        let mut grown = 0;
+        let keys = if self.distinct {
+            Some(converter.convert_columns(&[comparable_values(column)?]).map_err(from_arrow)?)
+        } else {
+            None
+        };
+        let (mut grown, mut failed) = (0, None);
         offer(&mut |row, group| {
-            let value = rows.row(row).owned();
-            let size = size_of::<OwnedRow>() + value.as_ref().len();
-            if !self.distinct {
-                grown += size;
-                cells[group].rows.push(value);
-            } else if cells[group].seen.insert(keys.row(row).owned()) {
-                grown += 2 * size;
-                cells[group].rows.push(value);
+            let key = keys.as_ref().map(|keys| keys.row(row));
+            match cells[group].push(rows.row(row).as_ref(), key.as_ref().map(AsRef::as_ref)) {
+                Ok(bytes) => grown += bytes,
+                Err(error) => failed = Some(error),
             }
         });
-        Ok(grown)
+        failed.map_or(Ok(grown), Err)
     }
 }
 
@@ -117,7 +159,7 @@ impl Fold for Collect {
         }
         // Rows know the converter they came from, which is gone; their bytes mean the same to this one.
         let parser = converter.parser();
-        let rows = cells.iter().flat_map(|cell| &cell.rows).map(|row| parser.parse(row.as_ref()));
+        let rows = cells.iter().flat_map(|cell| (0..cell.rows.len()).map(|at| parser.parse(cell.rows.get(at))));
         let mut items = converter.convert_rows(rows).map_err(from_arrow)?;
         list_of(&self.data_type, offsets, items.remove(0), None)
     }

@@ -10,6 +10,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, ListArray};
+use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -59,16 +60,29 @@ impl<'a> GroupRows<'a> {
     #[inline]
     pub(super) fn each(&self, values: &dyn Array, mut visit: impl FnMut(usize, usize)) {
         let nulls = values.logical_nulls().filter(|n| n.null_count() > 0);
-        match (nulls, self.filter) {
-            (None, None) => self.groups.iter().enumerate().for_each(|(row, group)| visit(row, *group)),
-            (nulls, filter) => {
-                for (row, group) in self.groups.iter().enumerate() {
-                    let counts = filter.is_none_or(|f| f.is_valid(row) && f.value(row));
-                    if counts && nulls.as_ref().is_none_or(|n| n.is_valid(row)) {
-                        visit(row, *group);
+        match self.counted(nulls.as_ref().map(NullBuffer::inner)) {
+            None => self.groups.iter().enumerate().for_each(|(row, group)| visit(row, *group)),
+            // Run by run, so that no bit is looked at for each row.
+            Some(counted) => {
+                for (from, to) in counted.set_slices() {
+                    for (row, group) in self.groups[from..to].iter().enumerate() {
+                        visit(from + row, *group);
                     }
                 }
             }
+        }
+    }
+
+    /// Which rows count, of those of `among`; `None` if all do.
+    fn counted(&self, among: Option<&BooleanBuffer>) -> Option<BooleanBuffer> {
+        let filter = self.filter.map(|filter| match filter.nulls() {
+            Some(known) => filter.values() & known.inner(),
+            None => filter.values().clone(),
+        });
+        match (filter, among) {
+            (Some(filter), Some(among)) => Some(&filter & among),
+            (Some(filter), None) => Some(filter),
+            (None, among) => among.cloned(),
         }
     }
 

@@ -57,7 +57,7 @@ impl Pick {
         offer: impl FnOnce(&mut dyn FnMut(usize, usize)),
     ) -> Result<usize> {
         // The row to take per touched group; values are copied once at the end, not for each row that is overwritten.
-        let mut chosen = std::collections::HashMap::new();
+        let mut chosen = hashbrown::HashMap::new();
         offer(&mut |row, group| match self.end {
             End::First => {
                 if cells[group].is_none() {
@@ -139,7 +139,7 @@ impl Fold for Extreme {
         let comparable = comparable_values(keys)?;
         let order = Rows::of(&[&comparable])?;
         // The best row of this batch per group first, so that one comparison with what is held is left.
-        let mut best: std::collections::HashMap<usize, usize> = std::collections::HashMap::new();
+        let mut best: hashbrown::HashMap<usize, usize> = hashbrown::HashMap::new();
         rows.each(keys.as_ref(), |row, group| {
             best.entry(group)
                 .and_modify(|held| {
@@ -186,6 +186,11 @@ impl Fold for Extreme {
 
 /// Spark's order of two values of one type that are not null.
 fn compare(a: &ScalarValue, b: &ScalarValue) -> Result<Ordering> {
+    use ScalarValue::{Date32, Int8, Int16, Int32, Int64, TimestampMicrosecond, Utf8};
+    // Of these DataFusion's order is Spark's.
+    if let (Int8(_) | Int16(_) | Int32(_) | Int64(_) | Utf8(_) | Date32(_) | TimestampMicrosecond(..), Some(order)) = (a, a.partial_cmp(b)) {
+        return Ok(order);
+    }
     let (a, b) = (a.to_array().map_err(ours)?, b.to_array().map_err(ours)?);
     let (a, b) = (comparable_values(&a)?, comparable_values(&b)?);
     let rows = Rows::of(&[&a, &b])?;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, MapArray, StructArray, UInt32Array};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int32Type};
-use arrow::row::{Row, RowConverter, SortField};
 
 use super::super::{Call, Typed};
 use super::arguments::{Want, coerce};
@@ -59,12 +58,14 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
 ];
 
 mod construct;
+mod order;
 mod search;
 mod shape;
 mod sequence;
 
 pub(in crate::plan::spark) use construct::array_with;
 pub(super) use construct::map_from;
+pub(super) use order::Rows;
 
 const ARRAY_OR_MAP: Want = Want::OneOf(&[Want::Array, Want::Map]);
 
@@ -125,24 +126,6 @@ fn has_floats(t: &DataType) -> bool {
     }
 }
 
-/// Values of one type, in a form that compares as Spark orders them: nulls first, NaN last.
-pub(super) struct Rows(Vec<arrow::row::Rows>);
-
-impl Rows {
-    /// The columns' values, which all have one type and are [`comparable_values`].
-    pub(super) fn of(columns: &[&ArrayRef]) -> Result<Self> {
-        let Some(first) = columns.first() else { return Ok(Self(Vec::new())) };
-        let converter = RowConverter::new(vec![SortField::new(first.data_type().clone())]).map_err(from_arrow)?;
-        let rows = columns.iter().map(|c| converter.convert_columns(&[Arc::clone(c)]).map_err(from_arrow));
-        Ok(Self(rows.collect::<Result<_>>()?))
-    }
-
-    /// One value of one of the columns.
-    pub(super) fn row(&self, column: usize, row: usize) -> Row<'_> {
-        self.0[column].row(row)
-    }
-}
-
 /// Lists whose items are taken from `source`'s values: `pick` adds a row's items by index (`None` for a null item) and gives
 /// `None` where the row is null.
 pub(super) fn gather(
@@ -182,9 +165,13 @@ fn count_items(c: &mut Call<'_>, want: Want) -> Result<Typed> {
     Ok(call(c.name, args, returns, |a| {
         if matches!(a.any(0).array.data_type(), DataType::Map(..)) {
             let maps = a.column::<MapArray>(0)?;
-            return a.primitive::<Int32Type>(|row| maps.get(row).map(|entries| entries.len() as i32));
+            let offsets = maps.array().value_offsets();
+            return a.primitive::<Int32Type>(|row| {
+                let row = maps.row(row);
+                maps.array().is_valid(row).then(|| offsets[row + 1] - offsets[row])
+            });
         }
         let lists = a.column::<ListArray>(0)?;
-        a.primitive::<Int32Type>(|row| lists.get(row).map(|items| items.len() as i32))
+        a.primitive::<Int32Type>(|row| ranges(&lists, row).map(|items| items.len() as i32))
     }))
 }

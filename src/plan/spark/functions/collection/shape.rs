@@ -1,10 +1,10 @@
 //! Arrays from arrays: sorted, cut, filled, joined, and as sets.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, ListArray, StringArray, StructArray, UInt32Array};
 use arrow::datatypes::{DataType, Field, Fields};
+use hashbrown::HashSet;
 
 use super::super::super::expression::coercion::wider_type_without_strings;
 use super::super::super::types::sql_name;

@@ -7,8 +7,8 @@ use super::super::super::cast::CastMode;
 use super::super::super::cast::time::{DAY_US, Zone, days_from_date, days_in_month};
 use super::super::super::{Call, Typed};
 use super::super::arguments::{Want, any_nullable, arity, coerce_one, convert, data_error, text};
-use super::super::native::{Returns, call};
-use super::{invalid_zone, overflow};
+use super::super::native::{Last, Returns, call};
+use super::{overflow, zone_named};
 use crate::error::{Error, Result};
 
 fn out_of_bounds(what: &str, value: i32) -> Error {
@@ -65,6 +65,7 @@ pub(super) fn make_timestamp(mut c: Call<'_>, data_type: DataType, mode: CastMod
     Ok(call(c.name, args, returns, move |a| {
         let numbers = (0..5).map(|i| a.column::<Int32Array>(i)).collect::<Result<Vec<_>>>()?;
         let (seconds, zone) = (a.column::<Decimal128Array>(5)?, a.column::<StringArray>(6)?);
+        let mut zones = Last::default();
         a.try_primitive::<TimestampMicrosecondType>(|row| {
             let mut parts = [0; 5];
             for (part, column) in parts.iter_mut().zip(&numbers) {
@@ -72,8 +73,8 @@ pub(super) fn make_timestamp(mut c: Call<'_>, data_type: DataType, mode: CastMod
                 *part = value;
             }
             let (Some(seconds), Some(zone)) = (seconds.get(row), zone.get(row)) else { return Ok(None) };
-            let zone = Zone::parse(zone).ok_or_else(|| invalid_zone(zone))?;
-            match instant(parts, seconds, &zone) {
+            let zone = zones.get(zone, zone_named)?;
+            match instant(parts, seconds, zone) {
                 Err(_) if lenient => Ok(None),
                 made => made.map(Some),
             }

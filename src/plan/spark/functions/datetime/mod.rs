@@ -14,7 +14,7 @@ use super::arguments::{
     Want, any_nullable, arity, coerce, coerce_one, coerce_optional, convert, data_error, expect_one, is_numeric, literal,
     require_constant, timestamp,
 };
-use super::native::{Returns, call};
+use super::native::{Last, Returns, call};
 use super::{FunctionSpec, scalar};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::batch_time::BatchTime;
@@ -99,7 +99,7 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
 /// The session's zone.
 pub(super) fn zone_of(c: &Call<'_>) -> Result<Zone> {
     let name = &c.context.settings.time_zone;
-    Zone::parse(name).ok_or_else(|| invalid_zone(name))
+    zone_named(name)
 }
 
 fn invalid_zone(name: &str) -> Error {
@@ -339,9 +339,10 @@ fn shift_zone(mut c: Call<'_>, from_utc: bool) -> Result<Typed> {
     let returns = Returns::fallible(timestamp(), any_nullable(&args));
     Ok(call(c.name, args, returns, move |a| {
         let (time, name) = (a.column::<TimestampMicrosecondArray>(0)?, a.column::<StringArray>(1)?);
+        let mut zones = Last::default();
         a.try_primitive::<TimestampMicrosecondType>(|row| {
             let (Some(time), Some(name)) = (time.get(row), name.get(row)) else { return Ok(None) };
-            let zone = Zone::parse(name).ok_or_else(|| invalid_zone(name))?;
+            let zone = zones.get(name, zone_named)?;
             let shifted = if from_utc { time.checked_add(zone.offset_at(time)) } else { zone.to_instant(time) };
             shifted.map(Some).ok_or_else(|| overflow("the timestamp"))
         })
@@ -359,14 +360,19 @@ fn convert_timezone(mut c: Call<'_>) -> Result<Typed> {
     Ok(call("convert_timezone", args, returns, |a| {
         let (from, to) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?);
         let time = a.column::<TimestampMicrosecondArray>(2)?;
+        let (mut from_zones, mut to_zones) = (Last::default(), Last::default());
         a.try_primitive::<TimestampMicrosecondType>(|row| {
             let (Some(from), Some(to), Some(time)) = (from.get(row), to.get(row), time.get(row)) else { return Ok(None) };
-            let from = Zone::parse(from).ok_or_else(|| invalid_zone(from))?;
-            let to = Zone::parse(to).ok_or_else(|| invalid_zone(to))?;
+            let from = from_zones.get(from, zone_named)?;
+            let to = to_zones.get(to, zone_named)?;
             let instant = from.to_instant(time).ok_or_else(|| overflow("the timestamp"))?;
             Ok(instant.checked_add(to.offset_at(instant)))
         })
     }))
+}
+
+fn zone_named(name: &str) -> Result<Zone> {
+    Zone::parse(name).ok_or_else(|| invalid_zone(name))
 }
 
 /// A constant text argument, upper case; `None` if it is null.

@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Date32Type, Int64Type, TimestampMicrosecondType
 use super::super::super::cast::time::{DAY_US, add_months, date_from_days, days_from_date};
 use super::super::super::{Call, Typed};
 use super::super::arguments::{Want, any_nullable, arity, coerce, coerce_one, timestamp};
-use super::super::native::{Returns, call};
+use super::super::native::{Last, Returns, call};
 use super::field::{midnight, quarter, weekday};
 use super::{constant_name, overflow, zone_of};
 use crate::error::{Error, ErrorKind, Result};
@@ -79,8 +79,10 @@ pub(super) fn trunc(mut c: Call<'_>) -> Result<Typed> {
     let args = coerce(&mut c, &[Want::Date, Want::Text])?;
     Ok(call("trunc", args, Returns::new(DataType::Date32, true), |a| {
         let (date, unit) = (a.column::<Date32Array>(0)?, a.column::<StringArray>(1)?);
+        let mut units = Last::default();
         a.primitive::<Date32Type>(|row| {
-            let (date, unit) = (date.get(row)?, Unit::named(unit.get(row)?)?);
+            let (date, unit) = (date.get(row)?, unit.get(row)?);
+            let unit = (*units.get(unit, |name| Ok(Unit::named(name))).ok()?)?;
             unit.first_day(i64::from(date)).and_then(|d| i32::try_from(d).ok())
         })
     }))

@@ -1,5 +1,9 @@
 //! Decimal digits of numbers, rounded as Java rounds them.
 
+use lexical_core::FormattedSize;
+
+use crate::format::number::ten_thousandths;
+
 /// The magnitude of a number: `0.d₁d₂d₃… × 10^exponent`.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Digits {
@@ -20,6 +24,9 @@ pub(super) enum Half {
 impl Digits {
     /// The shortest digits that read back as `value`, which is finite; its sign is ignored.
     pub(super) fn of_double(value: f64) -> Self {
+        if let Some(number) = ten_thousandths(value.abs()) {
+            return Self::of_decimal(number.into(), 4);
+        }
         let text = format!("{:e}", value.abs());
         let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
         let digits = mantissa.bytes().filter(u8::is_ascii_digit).collect();
@@ -37,7 +44,13 @@ impl Digits {
 
     /// `unscaled` × 10^-`scale`; its sign is ignored.
     pub(super) fn of_decimal(unscaled: i128, scale: i8) -> Self {
-        let digits = unscaled.unsigned_abs().to_string().into_bytes();
+        let mut buffer = [0; u128::FORMATTED_SIZE];
+        // The narrow numbers, which nearly all are, are far quicker to write.
+        let digits = match u64::try_from(unscaled.unsigned_abs()) {
+            Ok(narrow) => lexical_core::write(narrow, &mut buffer),
+            Err(_) => lexical_core::write(unscaled.unsigned_abs(), &mut buffer),
+        };
+        let digits = digits.to_vec();
         let exponent = digits.len() as i32 - i32::from(scale);
         Self { digits, exponent }.normal()
     }

@@ -75,14 +75,14 @@ pub(super) fn format_number(mut c: Call<'_>) -> Result<Typed> {
         let numbers = Numbers::of(a)?;
         if by_decimals {
             let decimals = a.column::<Int32Array>(1)?;
-            let standard = Pattern::parse(DEFAULT)?;
+            let mut pattern = Pattern::parse(DEFAULT)?;
             return a.try_strings(|row, out| {
                 let (Some(number), Some(decimals)) = (numbers.get(row), decimals.get(row)) else { return Ok(None) };
                 let Ok(decimals) = usize::try_from(decimals) else { return Ok(None) };
                 if decimals > DECIMALS_MAX {
                     return Err(Error::new(ErrorKind::Limit, format!("{decimals} decimals are above {DECIMALS_MAX}")));
                 }
-                let pattern = Pattern { fraction_min: decimals, fraction_max: decimals, ..standard.clone() };
+                (pattern.fraction_min, pattern.fraction_max) = (decimals, decimals);
                 pattern.write(&number, out);
                 Ok(Some(()))
             });

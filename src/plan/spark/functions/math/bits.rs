@@ -68,11 +68,20 @@ pub(super) fn hex(mut c: Call<'_>) -> Result<Typed> {
     let returns = Returns::new(DataType::Utf8, args[0].nullable);
     let data_type = args[0].data_type.clone();
     Ok(call(c.name, args, returns, move |a| {
-        use std::fmt::Write;
         match data_type {
             DataType::Int64 => {
                 let n = a.column::<Int64Array>(0)?;
-                a.strings(|row, out| write!(out, "{:X}", n.get(row)?).ok())
+                a.strings(|row, out| {
+                    let n = n.get(row)?;
+                    // Zeros at the front are left out, but for the last one.
+                    let skipped = (n.leading_zeros() as usize / 8).min(7);
+                    let bytes = &n.to_be_bytes()[skipped..];
+                    push_hex(bytes, out);
+                    if bytes[0] < 16 {
+                        out.remove(0);
+                    }
+                    Some(())
+                })
             }
             DataType::Binary => {
                 let b = a.column::<BinaryArray>(0)?;

@@ -12,6 +12,7 @@ use super::super::super::{Call, Typed};
 use super::super::arguments::{Want, arity, coerce, coerce_one, coerce_optional, data_error, literal, null_of, require_constant};
 use super::super::native::{Args, Returns, call};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::number::ten_thousandths;
 
 /// Which neighbour is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +44,17 @@ impl Mode {
             },
         };
         quotient + i128::from(up)
+    }
+
+    /// [`Mode::divide`] of small numbers, to the nearest.
+    fn nearest(self, value: u64, unit: u64) -> u64 {
+        let (quotient, rest) = (value / unit, value % unit);
+        let up = match rest.cmp(&(unit - rest)) {
+            Ordering::Less => false,
+            Ordering::Greater => true,
+            Ordering::Equal => self == Mode::HalfUp || quotient % 2 != 0,
+        };
+        quotient + u64::from(up)
     }
 }
 
@@ -166,6 +178,14 @@ fn round_float(x: f64, scale: i32, mode: Mode, digits: &mut String) -> f64 {
     if !x.is_finite() || x == 0.0 {
         return x;
     }
+    if let Some(mantissa) = ten_thousandths(x.abs()) {
+        let rounded = match 4 - i64::from(scale) {
+            ..=0 => return x,
+            dropped @ 1..=18 => mode.nearest(mantissa, 10_u64.pow(dropped as u32)),
+            _ => 0,
+        };
+        return decimal_value(i128::from(rounded), scale, digits).copysign(if rounded == 0 { 1.0 } else { x });
+    }
     let mut buffer = ryu::Buffer::new();
     let (mantissa, exponent) = shortest(buffer.format_finite(x.abs()));
     // The value is mantissa × 10^exponent with a mantissa of at most 17 digits.
@@ -177,12 +197,29 @@ fn round_float(x: f64, scale: i32, mode: Mode, digits: &mut String) -> f64 {
         Some(dropped) => mode.divide(mantissa, 10_i128.pow(dropped)),
         None => 0,
     };
-    use std::fmt::Write;
-    digits.clear();
-    let _ = write!(digits, "{rounded}e{}", -i64::from(scale));
-    let magnitude: f64 = digits.parse().unwrap_or(0.0);
-    if rounded == 0 { 0.0 } else { magnitude.copysign(x) }
+    if rounded == 0 { 0.0 } else { decimal_value(rounded, scale, digits).copysign(x) }
 }
+
+/// The double nearest to `digits × 10^-scale`.
+fn decimal_value(unscaled: i128, scale: i32, text: &mut String) -> f64 {
+    const EXACT: i128 = 1 << 53;
+    // Where both sides are exact, one division or multiplication rounds once.
+    match scale {
+        0..=22 if unscaled <= EXACT => return unscaled as f64 / POWERS[scale as usize],
+        -22..=-1 if unscaled <= EXACT => return unscaled as f64 * POWERS[scale.unsigned_abs() as usize],
+        _ => {}
+    }
+    use std::fmt::Write;
+    text.clear();
+    let _ = write!(text, "{unscaled}e{}", -i64::from(scale));
+    text.parse().unwrap_or(0.0)
+}
+
+/// Powers of ten that a double holds exactly.
+const POWERS: [f64; 23] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21,
+    1e22,
+];
 
 /// Digits and exponent of a number written like `12.5` or `1.25e1`.
 fn shortest(text: &str) -> (i128, i32) {

@@ -1,7 +1,7 @@
 //! Functions of regular expressions, which are Java's (see [`pattern`]).
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{ArrayRef, Int32Array, ListBuilder, StringArray, StringBuilder};
 use arrow::datatypes::{DataType, Int32Type};
@@ -11,12 +11,12 @@ use super::super::{Call, Typed};
 use super::arguments::{Want, any_nullable, array_of, coerce, coerce_optional, data_error, literal, mismatch, require_constant};
 use super::native::{Args, Returns, call};
 use super::{FunctionSpec, scalar};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 mod pattern;
 
-pub(super) use pattern::Pattern;
-use pattern::{Groups, next_start};
+use pattern::next_start;
+pub(super) use pattern::{Groups, Pattern};
 
 /// The functions of this family.
 #[rustfmt::skip]
@@ -33,28 +33,50 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
     scalar("split(text, pattern[, limit])", "The pieces between matches, at most `limit` if that is positive", "split('oneAtwoBthree', '[AB]') → [one, two, three]", split),
 ];
 
-/// Patterns of one invocation, each compiled once. Bounded: a column of distinct patterns does not pile up.
-struct Patterns<'a> {
-    function: &'a str,
-    compiled: HashMap<String, Arc<Pattern>>,
+/// The patterns that one call of a query has met, each compiled once for all its batches. Bounded: a column of distinct patterns does
+/// not pile up.
+struct Known {
+    function: String,
+    compiled: Mutex<HashMap<String, Arc<Pattern>>>,
 }
 
-const PATTERNS_MAX: usize = 64;
+const PATTERNS_MAX: usize = 16;
 
-impl<'a> Patterns<'a> {
-    fn new(function: &'a str) -> Self {
-        Self { function, compiled: HashMap::new() }
+impl Known {
+    fn new(function: &str) -> Arc<Self> {
+        Arc::new(Self { function: function.to_owned(), compiled: Mutex::default() })
     }
 
-    fn get(&mut self, pattern: &str) -> Result<Arc<Pattern>> {
-        if let Some(found) = self.compiled.get(pattern) {
+    fn get(&self, pattern: &str) -> Result<Arc<Pattern>> {
+        let mut known = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = known.get(pattern) {
             return Ok(Arc::clone(found));
         }
-        if self.compiled.len() >= PATTERNS_MAX {
-            self.compiled.clear();
+        if known.len() >= PATTERNS_MAX {
+            known.clear();
         }
-        let compiled = Arc::new(Pattern::compile(pattern, self.function)?);
-        self.compiled.insert(pattern.to_owned(), Arc::clone(&compiled));
+        let compiled = Arc::new(Pattern::compile(pattern, &self.function)?);
+        known.insert(pattern.to_owned(), Arc::clone(&compiled));
+        Ok(compiled)
+    }
+}
+
+/// The patterns of one invocation: the last row's is nearly always the next one's too.
+struct Patterns {
+    known: Arc<Known>,
+    last: Option<(String, Arc<Pattern>)>,
+}
+
+impl Patterns {
+    fn of(known: &Arc<Known>) -> Self {
+        Self { known: Arc::clone(known), last: None }
+    }
+
+    fn get(&mut self, pattern: &str) -> Result<&Pattern> {
+        if self.last.as_ref().is_none_or(|(last, _)| last != pattern) {
+            self.last = Some((pattern.to_owned(), self.known.get(pattern)?));
+        }
+        let (_, compiled) = self.last.as_ref().ok_or_else(|| Error::internal("the pattern was just put there"))?;
         Ok(compiled)
     }
 }
@@ -64,25 +86,22 @@ fn per_pattern(
     name: &str,
     args: Vec<Typed>,
     returns: Returns,
-    kernel: impl Fn(&Args<'_>, &mut dyn FnMut(&str) -> Result<Arc<Pattern>>) -> Result<ArrayRef> + Send + Sync + 'static,
+    kernel: impl Fn(&Args<'_>, &mut Patterns) -> Result<ArrayRef> + Send + Sync + 'static,
 ) -> Typed {
-    let function = name.to_owned();
-    call(name, args, returns, move |a| {
-        let mut patterns = Patterns::new(&function);
-        kernel(a, &mut |pattern| patterns.get(pattern))
-    })
+    let known = Known::new(name);
+    call(name, args, returns, move |a| kernel(a, &mut Patterns::of(&known)))
 }
 
 /// Whether `pattern` occurs in `text`: `RLIKE`, as a function.
 pub(in crate::plan::spark) fn like(mut c: Call<'_>) -> Result<Typed> {
     let args = coerce(&mut c, &[Want::Text, Want::Text])?;
     let returns = Returns::fallible(DataType::Boolean, any_nullable(&args));
-    Ok(per_pattern(c.name, args, returns, |a, pattern_of| {
+    Ok(per_pattern(c.name, args, returns, |a, patterns| {
         let (s, pattern) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?);
         let mut found = arrow::array::BooleanBuilder::with_capacity(a.rows());
         for row in 0..a.rows() {
             match (s.get(row), pattern.get(row)) {
-                (Some(s), Some(pattern)) => found.append_value(pattern_of(pattern)?.is_match(s)?),
+                (Some(s), Some(pattern)) => found.append_value(patterns.get(pattern)?.is_match(s)?),
                 _ => found.append_null(),
             }
         }
@@ -100,40 +119,40 @@ fn replace(mut c: Call<'_>) -> Result<Typed> {
         return Err(mismatch("VALUE_OUT_OF_RANGE", "the `position` must be between (0, 2147483647]"));
     }
     let returns = Returns::fallible(DataType::Utf8, any_nullable(&args));
-    Ok(per_pattern(c.name, args, returns, |a, pattern_of| {
+    Ok(per_pattern(c.name, args, returns, |a, patterns| {
         let (s, pattern) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?);
         let (with, position) = (a.column::<StringArray>(2)?, a.column::<Int32Array>(3)?);
+        let mut groups = Groups::default();
         a.try_strings(|row, out| {
             let (Some(s), Some(pattern), Some(with), Some(position)) =
                 (s.get(row), pattern.get(row), with.get(row), position.get(row))
             else {
                 return Ok(None);
             };
-            let pattern = pattern_of(pattern)?;
+            let pattern = patterns.get(pattern)?;
             let from = s.char_indices().nth(position as usize - 1).map(|(offset, _)| offset);
             // A position behind the end replaces nothing, but an empty text has its one position.
             let Some(from) = from.or(if position == 1 { Some(0) } else { None }) else {
                 out.push_str(s);
                 return Ok(Some(()));
             };
-            replace_all(s, from, &pattern, with, out)?;
+            replace_all(s, from, pattern, with, &mut groups, out)?;
             Ok(Some(()))
         })
     }))
 }
 
-fn replace_all(s: &str, from: usize, pattern: &Pattern, with: &str, out: &mut String) -> Result<()> {
+fn replace_all(s: &str, from: usize, pattern: &Pattern, with: &str, groups: &mut Groups, out: &mut String) -> Result<()> {
     let plain = !with.contains(['$', '\\']);
     let (mut copied, mut start) = (0, Some(from));
     while let Some(at) = start {
-        let found = if plain { pattern.find(s, at)?.map(Groups::single) } else { pattern.captures(s, at)? };
-        let Some(groups) = found else { break };
-        let (begin, end) = groups.whole();
+        let found = if plain { pattern.find(s, at)? } else { pattern.captures(s, at, groups)? };
+        let Some((begin, end)) = found else { break };
         out.push_str(&s[copied..begin]);
         if plain {
             out.push_str(with);
         } else {
-            expand(with, s, pattern, &groups, out)?;
+            expand(with, s, pattern, groups, out)?;
         }
         super::native::within_column(out.len())?;
         copied = end;
@@ -215,15 +234,17 @@ fn group_index(function: &str, pattern: &Pattern, group: i32) -> Result<usize> {
 fn extract(mut c: Call<'_>) -> Result<Typed> {
     let args = extraction(&mut c)?;
     let returns = Returns::fallible(DataType::Utf8, any_nullable(&args));
-    Ok(per_pattern(c.name, args, returns, |a, pattern_of| {
+    Ok(per_pattern(c.name, args, returns, |a, patterns| {
         let (s, pattern, group) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?, a.column::<Int32Array>(2)?);
-        a.try_strings(|row, out| {
+        let mut groups = Groups::default();
+        a.try_slices(|row| {
             let (Some(s), Some(pattern), Some(group)) = (s.get(row), pattern.get(row), group.get(row)) else { return Ok(None) };
-            let pattern = pattern_of(pattern)?;
-            if let Some(groups) = pattern.captures(s, 0)? {
-                push_group(&groups, group_index("regexp_extract", &pattern, group)?, s, out);
+            let pattern = patterns.get(pattern)?;
+            if pattern.captures(s, 0, &mut groups)?.is_none() {
+                return Ok(Some(""));
             }
-            Ok(Some(()))
+            let group = groups.get(group_index("regexp_extract", pattern, group)?);
+            Ok(Some(group.map_or("", |(begin, end)| &s[begin..end])))
         })
     }))
 }
@@ -242,21 +263,23 @@ fn each_match(s: &str, pattern: &Pattern, mut visit: impl FnMut((usize, usize)) 
 fn extract_all(mut c: Call<'_>) -> Result<Typed> {
     let args = extraction(&mut c)?;
     let returns = Returns::fallible(array_of(DataType::Utf8), any_nullable(&args));
-    Ok(per_pattern(c.name, args, returns, |a, pattern_of| {
+    Ok(per_pattern(c.name, args, returns, |a, patterns| {
         let (s, pattern, group) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?, a.column::<Int32Array>(2)?);
         let mut lists = ListBuilder::new(StringBuilder::new());
+        let mut groups = Groups::default();
         for row in 0..a.rows() {
             let (Some(s), Some(pattern), Some(group)) = (s.get(row), pattern.get(row), group.get(row)) else {
                 lists.append_null();
                 continue;
             };
-            let pattern = pattern_of(pattern)?;
+            let pattern = patterns.get(pattern)?;
             let mut start = Some(0);
-            while let Some(groups) = start.map(|at| pattern.captures(s, at)).transpose()?.flatten() {
-                let index = group_index("regexp_extract_all", &pattern, group)?;
+            while let Some(at) = start {
+                let Some(whole) = pattern.captures(s, at, &mut groups)? else { break };
+                let index = group_index("regexp_extract_all", pattern, group)?;
                 let (begin, end) = groups.get(index).unwrap_or((0, 0));
                 lists.values().append_value(&s[begin..end]);
-                start = next_start(s, groups.whole());
+                start = next_start(s, whole);
             }
             lists.append(true);
         }
@@ -267,12 +290,12 @@ fn extract_all(mut c: Call<'_>) -> Result<Typed> {
 fn count(mut c: Call<'_>) -> Result<Typed> {
     let args = coerce(&mut c, &[Want::Text, Want::Text])?;
     let returns = Returns::fallible(DataType::Int32, any_nullable(&args));
-    Ok(per_pattern(c.name, args, returns, |a, pattern_of| {
+    Ok(per_pattern(c.name, args, returns, |a, patterns| {
         let (s, pattern) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?);
         a.try_primitive::<Int32Type>(|row| {
             let (Some(s), Some(pattern)) = (s.get(row), pattern.get(row)) else { return Ok(None) };
             let mut matches = 0;
-            each_match(s, pattern_of(pattern)?.as_ref(), |_| {
+            each_match(s, patterns.get(pattern)?, |_| {
                 matches += 1;
                 Ok(())
             })?;
@@ -288,11 +311,11 @@ fn instr(mut c: Call<'_>) -> Result<Typed> {
         args.push(literal(0_i32.into()));
     }
     let returns = Returns::fallible(DataType::Int32, any_nullable(&args));
-    Ok(per_pattern(c.name, args, returns, |a, pattern_of| {
+    Ok(per_pattern(c.name, args, returns, |a, patterns| {
         let (s, pattern, group) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?, a.column::<Int32Array>(2)?);
         a.try_primitive::<Int32Type>(|row| {
             let (Some(s), Some(pattern), Some(_)) = (s.get(row), pattern.get(row), group.get(row)) else { return Ok(None) };
-            let found = pattern_of(pattern)?.find(s, 0)?;
+            let found = patterns.get(pattern)?.find(s, 0)?;
             Ok(Some(found.map_or(0, |(begin, _)| s[..begin].chars().count() as i32 + 1)))
         })
     }))
@@ -300,14 +323,12 @@ fn instr(mut c: Call<'_>) -> Result<Typed> {
 
 fn substr(mut c: Call<'_>) -> Result<Typed> {
     let args = coerce(&mut c, &[Want::Text, Want::Text])?;
-    Ok(per_pattern(c.name, args, Returns::fallible(DataType::Utf8, true), |a, pattern_of| {
+    Ok(per_pattern(c.name, args, Returns::fallible(DataType::Utf8, true), |a, patterns| {
         let (s, pattern) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?);
-        a.try_strings(|row, out| {
+        a.try_slices(|row| {
             let (Some(s), Some(pattern)) = (s.get(row), pattern.get(row)) else { return Ok(None) };
-            Ok(pattern_of(pattern)?
-                .find(s, 0)?
-                .filter(|(begin, end)| end > begin)
-                .map(|(begin, end)| out.push_str(&s[begin..end])))
+            let found = patterns.get(pattern)?.find(s, 0)?;
+            Ok(found.filter(|(begin, end)| end > begin).map(|(begin, end)| &s[begin..end]))
         })
     }))
 }
@@ -318,7 +339,7 @@ fn split(mut c: Call<'_>) -> Result<Typed> {
         args.push(literal((-1_i32).into()));
     }
     let returns = Returns::fallible(array_of(DataType::Utf8), any_nullable(&args));
-    Ok(per_pattern(c.name, args, returns, |a, pattern_of| {
+    Ok(per_pattern(c.name, args, returns, |a, patterns| {
         let (s, pattern, limit) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?, a.column::<Int32Array>(2)?);
         let mut lists = ListBuilder::new(StringBuilder::new());
         for row in 0..a.rows() {
@@ -326,7 +347,7 @@ fn split(mut c: Call<'_>) -> Result<Typed> {
                 lists.append_null();
                 continue;
             };
-            split_into(s, pattern, limit, pattern_of, |part| lists.values().append_value(part))?;
+            split_into(s, pattern, limit, patterns, |part| lists.values().append_value(part))?;
             lists.append(true);
         }
         Ok(Arc::new(lists.finish()))
@@ -339,13 +360,7 @@ fn is_plain(pattern: &str) -> bool {
 }
 
 /// Calls `push` with the parts of `s`, at most `limit` if that is positive.
-fn split_into(
-    s: &str,
-    pattern: &str,
-    limit: i32,
-    pattern_of: &mut dyn FnMut(&str) -> Result<Arc<Pattern>>,
-    mut push: impl FnMut(&str),
-) -> Result<()> {
+fn split_into(s: &str, pattern: &str, limit: i32, patterns: &mut Patterns, mut push: impl FnMut(&str)) -> Result<()> {
     let limit = if limit > 0 { limit as usize } else { usize::MAX };
     if is_plain(pattern) {
         s.splitn(limit, pattern).for_each(push);
@@ -353,7 +368,7 @@ fn split_into(
         split_chars(s, limit, push);
     } else {
         let (mut done, mut count) = (0, 1);
-        each_match(s, pattern_of(pattern)?.as_ref(), |(begin, end)| {
+        each_match(s, patterns.get(pattern)?, |(begin, end)| {
             // An empty match at the very beginning does not cut off an empty part.
             if count < limit && !(begin == 0 && end == 0) {
                 push(&s[done..begin]);
@@ -383,18 +398,18 @@ fn split_chars(s: &str, limit: usize, mut push: impl FnMut(&str)) {
 }
 
 /// Texts cut by patterns, for functions of other families. Compiled patterns are kept.
-pub(super) struct Splitter<'a>(Patterns<'a>);
+pub(super) struct Splitter(Patterns);
 
-impl<'a> Splitter<'a> {
+impl Splitter {
     /// `function` is named in errors.
-    pub(super) fn new(function: &'a str) -> Self {
-        Self(Patterns::new(function))
+    pub(super) fn new(function: &str) -> Self {
+        Self(Patterns::of(&Known::new(function)))
     }
 
     /// The parts of `s`, at most `limit` if that is positive.
     pub(super) fn split(&mut self, s: &str, pattern: &str, limit: i32) -> Result<Vec<String>> {
         let mut parts = Vec::new();
-        split_into(s, pattern, limit, &mut |pattern| self.0.get(pattern), |part| parts.push(part.to_owned()))?;
+        split_into(s, pattern, limit, &mut self.0, |part| parts.push(part.to_owned()))?;
         Ok(parts)
     }
 }

@@ -27,23 +27,29 @@ enum Engine {
     Backtracking(Arc<fancy_regex::Regex>),
 }
 
-/// Where each group of a match lies; group 0 is the match.
-pub(in super::super) struct Groups(Vec<Option<(usize, usize)>>);
+/// Where each group of the last match lies; group 0 is the match. Matches found one after the other share its memory.
+#[derive(Default)]
+pub(in super::super) struct Groups {
+    spans: Vec<Option<(usize, usize)>>,
+    /// Of the pattern that was matched last.
+    locations: Option<(Arc<regex::Regex>, regex::CaptureLocations)>,
+}
 
 impl Groups {
-    /// A match whose groups nobody asks for.
-    pub(super) fn single(whole: (usize, usize)) -> Self {
-        Self(vec![Some(whole)])
-    }
-
     /// Start and end (bytes) of group `index`, if it took part.
     pub(in super::super) fn get(&self, index: usize) -> Option<(usize, usize)> {
-        self.0.get(index).copied().flatten()
+        match &self.locations {
+            Some((_, locations)) => locations.get(index),
+            None => self.spans.get(index).copied().flatten(),
+        }
     }
 
-    /// Start and end of the match.
-    pub(super) fn whole(&self) -> (usize, usize) {
-        self.get(0).unwrap_or((0, 0))
+    /// Room for the groups of `regex`.
+    fn locations(&mut self, regex: &Arc<regex::Regex>) -> &mut regex::CaptureLocations {
+        if self.locations.as_ref().is_some_and(|(of, _)| !Arc::ptr_eq(of, regex)) {
+            self.locations = None;
+        }
+        &mut self.locations.get_or_insert_with(|| (Arc::clone(regex), regex.capture_locations())).1
     }
 }
 
@@ -110,16 +116,21 @@ impl Pattern {
         }
     }
 
-    /// The first match at or after byte `start`, with its groups.
-    pub(in super::super) fn captures(&self, text: &str, start: usize) -> Result<Option<Groups>> {
+    /// The first match at or after byte `start`; where its groups lie goes to `groups`.
+    pub(in super::super) fn captures(&self, text: &str, start: usize, groups: &mut Groups) -> Result<Option<(usize, usize)>> {
         match self.engine(text) {
             Engine::Linear(regex) => {
-                Ok(regex.captures_at(text, start).map(|c| Groups(c.iter().map(|g| g.map(|g| (g.start(), g.end()))).collect())))
+                let found = regex.captures_read_at(groups.locations(regex), text, start);
+                Ok(found.map(|m| (m.start(), m.end())))
             }
-            Engine::Backtracking(regex) => Ok(regex
-                .captures_from_pos(text, start)
-                .map_err(gave_up)?
-                .map(|c| Groups(c.iter().map(|g| g.map(|g| (g.start(), g.end()))).collect()))),
+            Engine::Backtracking(regex) => {
+                let found = regex.captures_from_pos(text, start).map_err(gave_up)?;
+                groups.locations = None;
+                groups.spans.clear();
+                let spans = found.iter().flat_map(|captures| captures.iter());
+                groups.spans.extend(spans.map(|group| group.map(|group| (group.start(), group.end()))));
+                Ok(groups.get(0))
+            }
         }
     }
 }

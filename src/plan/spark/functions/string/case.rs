@@ -1,17 +1,69 @@
 //! Letters: capitals, masks, and how words sound or differ.
 
 use std::mem::swap;
+use std::sync::Arc;
 
-use arrow::array::{Int32Array, StringArray};
+use arrow::array::{Array, Int32Array, StringArray};
+use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Int32Type};
 
 use super::super::super::{Call, Typed};
-use super::super::arguments::{Want, any_nullable, coerce_optional, text};
-use super::super::native::{Returns, call};
+use super::super::arguments::{Want, any_nullable, coerce, coerce_optional, text};
+use super::super::native::{Returns, call, from_arrow};
 use crate::error::Result;
+
+/// All letters as capitals.
+pub(super) fn upper(c: Call<'_>) -> Result<Typed> {
+    cased(c, str::make_ascii_uppercase, str::to_uppercase)
+}
+
+/// All letters as small ones.
+pub(super) fn lower(c: Call<'_>) -> Result<Typed> {
+    cased(c, str::make_ascii_lowercase, str::to_lowercase)
+}
+
+/// Texts of ASCII are changed in place, a whole column of them at once; others one by one.
+fn cased(mut c: Call<'_>, in_place: fn(&mut str), any: fn(&str) -> String) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Text])?;
+    let returns = Returns::new(DataType::Utf8, args[0].nullable);
+    Ok(call(c.name, args, returns, move |a| {
+        let s = a.column::<StringArray>(0)?;
+        let array = s.array();
+        let offsets = array.value_offsets();
+        let (first, last) = (offsets[0], offsets[offsets.len() - 1]);
+        let bytes = &array.value_data()[first as usize..last as usize];
+        if bytes.is_ascii() && array.len() == a.rows() {
+            let mut text = String::from_utf8_lossy(bytes).into_owned();
+            in_place(&mut text);
+            let offsets = offsets.iter().map(|offset| offset - first).collect::<Vec<_>>();
+            let changed =
+                StringArray::try_new(OffsetBuffer::new(offsets.into()), text.into_bytes().into(), array.nulls().cloned());
+            return Ok(Arc::new(changed.map_err(from_arrow)?));
+        }
+        a.strings(|row, out| {
+            let s = s.get(row)?;
+            if s.is_ascii() {
+                out.push_str(s);
+                in_place(out);
+            } else {
+                out.push_str(&any(s));
+            }
+            Some(())
+        })
+    }))
+}
 
 /// Words, separated by spaces alone, with a capital first letter and small others.
 pub(super) fn initcap(s: &str, out: &mut String) {
+    if s.is_ascii() {
+        let mut first = true;
+        out.extend(s.bytes().map(|byte| {
+            let letter = if first { byte.to_ascii_uppercase() } else { byte.to_ascii_lowercase() };
+            first = byte == b' ';
+            char::from(letter)
+        }));
+        return;
+    }
     for (index, word) in s.split(' ').enumerate() {
         if index > 0 {
             out.push(' ');
@@ -20,11 +72,11 @@ pub(super) fn initcap(s: &str, out: &mut String) {
         if let Some(first) = letters.next() {
             push_title(first, out);
             let rest = letters.as_str();
-            // Lower-cased with the letter before it, which a final sigma depends on.
-            let whole = word.to_lowercase();
-            let skip: usize = first.to_lowercase().map(char::len_utf8).sum();
-            out.push_str(if rest.contains('Σ') { &whole[skip..] } else { "" });
-            if !rest.contains('Σ') {
+            if rest.contains('Σ') {
+                // Lower-cased with the letter before it, which a final sigma depends on.
+                let skip: usize = first.to_lowercase().map(char::len_utf8).sum();
+                out.push_str(&word.to_lowercase()[skip..]);
+            } else {
                 out.extend(rest.chars().flat_map(char::to_lowercase));
             }
         }

@@ -3,13 +3,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, ListArray, StringArray};
+use arrow::array::{Array, ArrayData, ArrayRef, AsArray, ListArray, MutableArrayData, StringArray, make_array};
 use arrow::buffer::{BooleanBuffer, NullBuffer, OffsetBuffer};
 use arrow::datatypes::DataType;
 use datafusion::logical_expr::lit;
 
 use super::super::super::{Call, Typed};
 use super::super::arguments::{Want, any_nullable, arity, array_of, coerce_one, convert, item_of, mismatch};
+use super::super::collection::ranges;
 use super::super::native::{Args, Reader, Returns, call, from_arrow, within_column};
 use crate::error::Result;
 
@@ -118,22 +119,22 @@ fn concat_arrays(c: &Call<'_>, args: Vec<Typed>) -> Result<Typed> {
 /// Lists of one type, one after the other.
 fn concat_lists(a: &Args<'_>) -> Result<ArrayRef> {
     let lists = (0..a.count()).map(|i| a.column::<ListArray>(i)).collect::<Result<Vec<_>>>()?;
-    let values: Vec<&dyn Array> = lists.iter().map(|l| l.array().values().as_ref()).collect();
-    let mut indices = Vec::new();
+    let parts: Vec<_> = lists.iter().map(|l| l.array().values().to_data()).collect();
+    let mut values = MutableArrayData::new(parts.iter().collect(), false, parts.iter().map(ArrayData::len).sum());
     let mut offsets = vec![0_i32];
     let mut valid = Vec::with_capacity(a.rows());
     for row in 0..a.rows() {
-        let all = lists.iter().all(|l| l.get(row).is_some());
-        valid.push(all);
-        if all {
-            for (which, list) in lists.iter().enumerate() {
-                let bounds = &list.array().value_offsets()[list.row(row)..];
-                indices.extend((bounds[0]..bounds[1]).map(|i| (which, i as usize)));
+        let items = lists.iter().map(|list| ranges(list, row));
+        valid.push(items.clone().all(|items| items.is_some()));
+        if valid[row] {
+            for (which, items) in items.enumerate() {
+                let items = items.unwrap_or_default();
+                values.try_extend(which, items.start, items.end).map_err(from_arrow)?;
             }
         }
-        offsets.push(i32::try_from(indices.len()).map_err(|_| super::super::collection::too_long())?);
+        offsets.push(i32::try_from(values.len()).map_err(|_| super::super::collection::too_long())?);
     }
-    let values = arrow::compute::interleave(&values, &indices).map_err(from_arrow)?;
+    let values = make_array(values.freeze());
     let DataType::List(field) = a.returns() else { return Err(crate::Error::internal("concat of lists gives a list")) };
     let list = ListArray::try_new(Arc::clone(field), OffsetBuffer::new(offsets.into()), values, Some(NullBuffer::from(valid)));
     Ok(Arc::new(list.map_err(from_arrow)?))
@@ -203,12 +204,9 @@ impl<'a> Part<'a> {
                 }
             }
             Self::Many(lists, items) => {
-                if lists.get(row).is_some() {
-                    let bounds = &lists.array().value_offsets()[lists.row(row)..];
-                    for i in (bounds[0] as usize)..(bounds[1] as usize) {
-                        if items.is_valid(i) {
-                            push(items.value(i));
-                        }
+                for i in ranges(lists, row).unwrap_or_default() {
+                    if items.is_valid(i) {
+                        push(items.value(i));
                     }
                 }
             }

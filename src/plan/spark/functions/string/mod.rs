@@ -2,10 +2,11 @@
 
 use arrow::array::{Array, BinaryArray, Int32Array, ListArray, StringArray};
 use arrow::datatypes::{DataType, Int32Type};
+use memchr::memmem::Finder;
 
 use super::super::{Call, Typed};
 use super::arguments::{Want, any_nullable, arity, coerce, coerce_one, coerce_optional, convert, mismatch, null_of, text};
-use super::native::{Args, Reader, Returns, call};
+use super::native::{Args, Last, Reader, Returns, call};
 use super::{FunctionSpec, scalar};
 use crate::error::Result;
 
@@ -19,10 +20,10 @@ const TEXT_OR_BINARY: Want = Want::OneOf(&[Want::Text, Want::Binary]);
 /// The functions of this family.
 #[rustfmt::skip]
 pub(super) const FUNCTIONS: &[FunctionSpec] = &[
-    scalar("upper(text)", "In capitals", "upper('straße') → STRASSE", |c| to_text(c, |s, out| out.push_str(&s.to_uppercase()))),
-    scalar("ucase(text)", "As `upper`", "ucase('a') → A", |c| to_text(c, |s, out| out.push_str(&s.to_uppercase()))),
-    scalar("lower(text)", "In small letters", "lower('SQL') → sql", |c| to_text(c, |s, out| out.push_str(&s.to_lowercase()))),
-    scalar("lcase(text)", "As `lower`", "lcase('A') → a", |c| to_text(c, |s, out| out.push_str(&s.to_lowercase()))),
+    scalar("upper(text)", "In capitals", "upper('straße') → STRASSE", case::upper),
+    scalar("ucase(text)", "As `upper`", "ucase('a') → A", case::upper),
+    scalar("lower(text)", "In small letters", "lower('SQL') → sql", case::lower),
+    scalar("lcase(text)", "As `lower`", "lcase('A') → a", case::lower),
     scalar("initcap(text)", "Each word with a capital first and small letters behind", "initcap('sPark sql') → Spark Sql", |c| to_text(c, case::initcap)),
     scalar("soundex(text)", "Soundex code of how a word sounds in English", "soundex('Miller') → M460", |c| to_text(c, case::soundex)),
     scalar("length(value)", "Characters of a text, bytes of a binary", "length('Spark ') → 6", length),
@@ -55,7 +56,7 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
     scalar("substring_index(text, delimiter, count)", "What stands before the count-th delimiter, or behind it if negative", "substring_index('www.apache.org', '.', 2) → www.apache", substring_index),
     scalar("startswith(text, part)", "Whether it begins with `part`", "startswith('Spark', 'Sp') → true", |c| test(c, |s, t| s.starts_with(t))),
     scalar("endswith(text, part)", "Whether it ends with `part`", "endswith('Spark', 'k') → true", |c| test(c, |s, t| s.ends_with(t))),
-    scalar("contains(text, part)", "Whether it has `part` in it", "contains('Spark', 'ar') → true", |c| test(c, |s, t| memchr::memmem::find(s, t).is_some())),
+    scalar("contains(text, part)", "Whether it has `part` in it", "contains('Spark', 'ar') → true", contains),
     scalar("ascii(text)", "The number of its first character", "ascii('2') → 50", ascii),
     scalar("char(n)", "The character of a number, modulo 256", "char(65) → A", char),
     scalar("chr(n)", "As `char`", "chr(65) → A", char),
@@ -206,10 +207,7 @@ fn slice(name: &str, args: Vec<Typed>) -> Result<Typed> {
         let (position, length) = (a.column::<Int32Array>(1)?, a.column::<Int32Array>(2)?);
         if is_text {
             let s = a.column::<StringArray>(0)?;
-            return a.strings(|row, out| {
-                out.push_str(sql_slice(s.get(row)?, position.get(row)?, length.get(row)?));
-                Some(())
-            });
+            return a.slices(|row| Some(sql_slice(s.get(row)?, position.get(row)?, length.get(row)?)));
         }
         let b = a.column::<BinaryArray>(0)?;
         a.binaries(|row, out| {
@@ -227,12 +225,9 @@ fn right(mut c: Call<'_>) -> Result<Typed> {
     let returns = Returns::new(DataType::Utf8, any_nullable(&args));
     Ok(call(c.name, args, returns, |a| {
         let (s, length) = (a.column::<StringArray>(0)?, a.column::<Int32Array>(1)?);
-        a.strings(|row, out| {
+        a.slices(|row| {
             let (s, length) = (s.get(row)?, length.get(row)?);
-            if length > 0 {
-                out.push_str(sql_slice(s, -length, i32::MAX));
-            }
-            Some(())
+            Some(if length > 0 { sql_slice(s, -length, i32::MAX) } else { "" })
         })
     }))
 }
@@ -253,19 +248,27 @@ fn trim(mut c: Call<'_>, side: Side) -> Result<Typed> {
     let returns = Returns::new(DataType::Utf8, any_nullable(&args));
     Ok(call(c.name, args, returns, move |a| {
         let (s, set) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?);
-        a.strings(|row, out| {
-            let (mut s, set) = (s.get(row)?, set.get(row)?);
-            let within = |ch: char| set.contains(ch);
-            if side != Side::Right {
-                s = s.trim_start_matches(within);
-            }
-            if side != Side::Left {
-                s = s.trim_end_matches(within);
-            }
-            out.push_str(s);
-            Some(())
+        a.slices(|row| {
+            let (s, set) = (s.get(row)?, set.get(row)?);
+            // Most often a single character, which is compared rather than looked for.
+            let mut chars = set.chars();
+            Some(match (chars.next(), chars.next()) {
+                (None, _) => s,
+                (Some(only), None) => trimmed(s, side, |ch| ch == only),
+                _ => trimmed(s, side, |ch| set.contains(ch)),
+            })
         })
     }))
+}
+
+fn trimmed(mut s: &str, side: Side, within: impl Fn(char) -> bool) -> &str {
+    if side != Side::Right {
+        s = s.trim_start_matches(&within);
+    }
+    if side != Side::Left {
+        s = s.trim_end_matches(&within);
+    }
+    s
 }
 
 /// `reverse` of a text, of bytes or of an array.
@@ -291,10 +294,7 @@ fn reverse(mut c: Call<'_>) -> Result<Typed> {
     Ok(call(c.name, args, returns, |a| {
         let lists = a.column::<ListArray>(0)?;
         super::collection::gather(a, lists.array(), |row, items| {
-            let row = lists.row(row);
-            lists.get(row)?;
-            let offsets = lists.array().value_offsets();
-            items.extend((offsets[row]..offsets[row + 1]).rev().map(|i| Some(i as u32)));
+            items.extend(super::collection::ranges(&lists, row)?.rev().map(|i| Some(i as u32)));
             Some(())
         })
     }))
@@ -331,12 +331,22 @@ fn translate(mut c: Call<'_>) -> Result<Typed> {
     let returns = Returns::new(DataType::Utf8, any_nullable(&args));
     Ok(call(c.name, args, returns, |a| {
         let (s, from, to) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?, a.column::<StringArray>(2)?);
+        let mut becomes: Option<(&str, &str, [Option<char>; 128])> = None;
         a.strings(|row, out| {
             let (s, from, to) = (s.get(row)?, from.get(row)?, to.get(row)?);
-            out.extend(s.chars().filter_map(|ch| match from.chars().position(|f| f == ch) {
+            let translated = |ch: char| match from.chars().position(|f| f == ch) {
                 Some(index) => to.chars().nth(index),
                 None => Some(ch),
-            }));
+            };
+            if becomes.as_ref().is_none_or(|(of, with, _)| *of != from || *with != to) {
+                becomes = Some((from, to, std::array::from_fn(|ch| translated(char::from(ch as u8)))));
+            }
+            let (_, _, ascii) = becomes.as_ref()?;
+            s.chars().for_each(|ch| {
+                if let Some(ch) = if ch.is_ascii() { ascii[ch as usize] } else { translated(ch) } {
+                    out.push(ch);
+                }
+            });
             Some(())
         })
     }))
@@ -356,7 +366,12 @@ fn instr(mut c: Call<'_>) -> Result<Typed> {
     let returns = Returns::new(DataType::Int32, any_nullable(&args));
     Ok(call(c.name, args, returns, |a| {
         let (s, part) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?);
-        a.primitive::<Int32Type>(|row| Some(position_from(s.get(row)?, part.get(row)?, 0)))
+        let mut finders = Last::default();
+        a.primitive::<Int32Type>(|row| {
+            let (s, part) = (s.get(row)?, part.get(row)?);
+            let finder = finders.get(part, |part| Ok(Finder::new(part).into_owned())).ok()?;
+            Some(finder.find(s.as_bytes()).map_or(0, |at| count_chars(&s[..at]) + 1))
+        })
     }))
 }
 
@@ -382,7 +397,7 @@ fn split_part(mut c: Call<'_>) -> Result<Typed> {
     let returns = Returns::fallible(DataType::Utf8, any_nullable(&args));
     Ok(call(c.name, args, returns, |a| {
         let (s, by, part) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?, a.column::<Int32Array>(2)?);
-        a.try_strings(|row, out| {
+        a.try_slices(|row| {
             let (Some(s), Some(by), Some(part)) = (s.get(row), by.get(row), part.get(row)) else { return Ok(None) };
             if part == 0 {
                 return Err(super::arguments::data_error(
@@ -400,8 +415,7 @@ fn split_part(mut c: Call<'_>) -> Result<Typed> {
                 let count = s.split(by).count();
                 count.checked_sub(index + 1).and_then(|index| s.split(by).nth(index))
             };
-            out.push_str(found.unwrap_or(""));
-            Ok(Some(()))
+            Ok(Some(found.unwrap_or("")))
         })
     }))
 }
@@ -411,11 +425,7 @@ fn substring_index(mut c: Call<'_>) -> Result<Typed> {
     let returns = Returns::new(DataType::Utf8, any_nullable(&args));
     Ok(call(c.name, args, returns, |a| {
         let (s, by, count) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?, a.column::<Int32Array>(2)?);
-        a.strings(|row, out| {
-            let (s, by, count) = (s.get(row)?, by.get(row)?, count.get(row)?);
-            out.push_str(before_delimiter(s, by, count));
-            Some(())
-        })
+        a.slices(|row| Some(before_delimiter(s.get(row)?, by.get(row)?, count.get(row)?)))
     }))
 }
 
@@ -444,14 +454,36 @@ fn before_delimiter<'s>(s: &'s str, by: &str, count: i32) -> &'s str {
 }
 
 fn test(mut c: Call<'_>, holds: fn(&[u8], &[u8]) -> bool) -> Result<Typed> {
-    let args = coerce(&mut c, &[TEXT_OR_BINARY, TEXT_OR_BINARY])?;
-    let binary = args.iter().all(|a| a.data_type == DataType::Binary);
-    let to = if binary { DataType::Binary } else { DataType::Utf8 };
-    let args = args.into_iter().map(|a| convert(&c, a, &to)).collect::<Result<Vec<_>>>()?;
-    let returns = Returns::new(DataType::Boolean, any_nullable(&args));
+    let (args, returns) = value_and_part(&mut c)?;
     Ok(call(c.name, args, returns, move |a| {
         let (s, part) = (Bytes::of(a, 0)?, Bytes::of(a, 1)?);
         a.booleans(|row| Some(holds(s.get(row)?, part.get(row)?)))
+    }))
+}
+
+/// Two texts or two binaries.
+fn value_and_part(c: &mut Call<'_>) -> Result<(Vec<Typed>, Returns)> {
+    let args = coerce(c, &[TEXT_OR_BINARY, TEXT_OR_BINARY])?;
+    let binary = args.iter().all(|a| a.data_type == DataType::Binary);
+    let to = if binary { DataType::Binary } else { DataType::Utf8 };
+    let args = args.into_iter().map(|a| convert(c, a, &to)).collect::<Result<Vec<_>>>()?;
+    let returns = Returns::new(DataType::Boolean, any_nullable(&args));
+    Ok((args, returns))
+}
+
+fn contains(mut c: Call<'_>) -> Result<Typed> {
+    let (args, returns) = value_and_part(&mut c)?;
+    Ok(call(c.name, args, returns, move |a| {
+        let (s, part) = (Bytes::of(a, 0)?, Bytes::of(a, 1)?);
+        // What is looked for is nearly always the same, and what finds it takes longer to make than to run.
+        let mut finder: Option<Finder<'_>> = None;
+        a.booleans(|row| {
+            let (s, part) = (s.get(row)?, part.get(row)?);
+            if finder.as_ref().is_none_or(|finder| finder.needle() != part) {
+                finder = Some(Finder::new(part));
+            }
+            finder.as_ref().map(|finder| finder.find(s).is_some())
+        })
     }))
 }
 

@@ -49,17 +49,24 @@ pub(super) fn pad(mut c: Call<'_>, side: Side) -> Result<Typed> {
             let (Some(s), Some(size), Some(fill)) = (s.get(row), size.get(row), fill.get(row)) else { return Ok(None) };
             let size = within_column(size.max(0) as usize)?;
             let missing = if fill.is_empty() { 0 } else { size.saturating_sub(count_chars(s) as usize) };
-            let filler = fill.chars().cycle().take(missing);
             if side == Side::Left {
-                out.extend(filler.clone());
+                push_filler(fill, missing, out);
             }
-            out.push_str(slice_chars(s, 0, size as i64));
+            out.push_str(if missing > 0 { s } else { slice_chars(s, 0, size as i64) });
             if side == Side::Right {
-                out.extend(filler);
+                push_filler(fill, missing, out);
             }
             Ok(Some(()))
         })
     }))
+}
+
+/// So many characters of `fill`, which begins anew at its end.
+fn push_filler(fill: &str, missing: usize, out: &mut String) {
+    match fill.as_bytes() {
+        [byte] if byte.is_ascii() => out.extend(std::iter::repeat_n(char::from(*byte), missing)),
+        _ => out.extend(fill.chars().cycle().take(missing)),
+    }
 }
 
 fn vec_scalar(bytes: &[u8]) -> datafusion::scalar::ScalarValue {
