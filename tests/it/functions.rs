@@ -51,6 +51,12 @@ async fn functions_of_texts_agree_too() {
     judge(&own_folder().join("texts.json"), "texts-refused.txt").await;
 }
 
+/// Collections, operators, conditions, literals, numbers: what is not of one of the other files.
+#[tokio::test]
+async fn collections_and_operators_agree_too() {
+    judge(&own_folder().join("collections.json"), "collections-refused.txt").await;
+}
+
 /// Aggregates over the whole table.
 #[tokio::test]
 async fn aggregates_agree_too() {

@@ -20,7 +20,7 @@ use datafusion::logical_expr::{Cast, Expr, ScalarUDF};
 use super::expression::native::{Kernel, Operand, call};
 use super::expression::unsupported;
 use super::types::sql_name;
-use super::{PlanSettings, Typed};
+use super::{PlanSettings, Typed, is_fallible};
 use crate::error::{Error, ErrorKind, Result};
 
 pub use kernel::cast_array;
@@ -41,6 +41,10 @@ pub fn cast(value: Typed, to: &DataType, mode: CastMode, settings: &PlanSettings
     let from = value.data_type.clone();
     match route(&from, to) {
         Route::Same => Ok(Typed { data_type: to.clone(), ..value }),
+        // What is null only because it fails (`raise_error`) must still be evaluated.
+        Route::Null if is_fallible(&value.expr) => {
+            Ok(call(NullKernel { to: to.clone() }, vec![value.expr], to.clone(), true, true))
+        }
         Route::Null => {
             let null = ScalarValue::try_from(to).map_err(|e| Error::internal(format!("no null of type {to}: {e}")))?;
             Ok(Typed { expr: Expr::Literal(null, None), data_type: to.clone(), nullable: true })
@@ -80,6 +84,22 @@ pub fn computed(value: Typed) -> Typed {
 /// Whether `function` is one of the casts that are made here, and may fail.
 pub fn is_cast(function: &ScalarUDF) -> bool {
     function.name() == "cast"
+}
+
+/// Nulls of a type, once the argument is evaluated.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct NullKernel {
+    to: DataType,
+}
+
+impl Kernel for NullKernel {
+    fn name(&self) -> &str {
+        "null_of"
+    }
+
+    fn run(&self, _: &[Operand], rows: usize) -> Result<ArrayRef> {
+        Ok(arrow::array::new_null_array(&self.to, rows))
+    }
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]

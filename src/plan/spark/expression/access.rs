@@ -102,6 +102,7 @@ pub fn element(value: Typed, index: Typed, settings: &PlanSettings) -> Result<Ty
                 format!("a field's name should be a string, not `{other}`"),
             )),
         },
+        DataType::Null => Ok(value),
         other => Err(Error::spark(
             ErrorKind::Config,
             "INVALID_EXTRACT_BASE_FIELD_TYPE",

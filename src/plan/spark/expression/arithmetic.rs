@@ -252,10 +252,15 @@ pub(super) fn different_types(symbol: &str, left: &Typed, right: &Typed) -> Erro
 }
 
 pub(super) fn wrong_type(op: Arithmetic, left: &Typed, right: &Typed) -> Error {
+    wrong_types(op.symbol(), left, right)
+}
+
+/// `DATATYPE_MISMATCH.BINARY_OP_WRONG_TYPE`.
+pub(super) fn wrong_types(symbol: &str, left: &Typed, right: &Typed) -> Error {
     Error::spark(
         ErrorKind::Config,
         "DATATYPE_MISMATCH.BINARY_OP_WRONG_TYPE",
-        format!("`{}` needs numbers, not \"{}\" and \"{}\"", op.symbol(), sql_name(&left.data_type), sql_name(&right.data_type)),
+        format!("`{symbol}` does not take \"{}\" and \"{}\"", sql_name(&left.data_type), sql_name(&right.data_type)),
     )
 }
 

@@ -7,9 +7,9 @@ use arrow::datatypes::{DataType, Int8Type, Int16Type, Int32Type, Int64Type};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 
-use super::arithmetic::{different_types, unexpected_type};
+use super::arithmetic::{different_types, unexpected_type, wrong_types};
 use super::arithmetic_kernel::zip;
-use super::coercion::{implicit_cast, integer_rank, wider_type};
+use super::coercion::{implicit_cast, integer_rank, is_numeric, wider_type};
 use super::native::{Kernel, Operand, call};
 use crate::error::{Error, Result};
 use crate::plan::spark::cast::{CastMode, cast};
@@ -45,7 +45,10 @@ pub fn combine(op: Bits, left: Typed, right: Typed, settings: &PlanSettings) -> 
         Bits::Xor => ("^", Operator::BitwiseXor),
     };
     let common = wider_type(&left.data_type, &right.data_type).filter(|t| integer_rank(t).is_some());
-    let Some(common) = common else { return Err(different_types(symbol, &left, &right)) };
+    let Some(common) = common else {
+        let refused = if left.data_type == right.data_type { wrong_types } else { different_types };
+        return Err(refused(symbol, &left, &right));
+    };
     let left = cast(left, &common, CastMode::Ansi, settings)?;
     let right = cast(right, &common, CastMode::Ansi, settings)?;
     let nullable = left.nullable || right.nullable;
@@ -57,14 +60,15 @@ pub fn combine(op: Bits, left: Typed, right: Typed, settings: &PlanSettings) -> 
 pub fn shift(op: Shift, value: Typed, distance: Typed, settings: &PlanSettings) -> Result<Typed> {
     let target = match &value.data_type {
         DataType::Int64 => DataType::Int64,
-        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Utf8 | DataType::Null => DataType::Int32,
+        DataType::Utf8 | DataType::Null => DataType::Int32,
+        number if is_numeric(number) => DataType::Int32,
         other => return Err(unexpected_type("a shift", other)),
     };
-    let value = implicit_cast(value, &target, settings)?;
-    let distance = match integer_rank(&distance.data_type) {
-        Some(_) => cast(distance, &DataType::Int32, CastMode::Ansi, settings)?,
-        None => implicit_cast(distance, &DataType::Int32, settings)?,
+    let as_number = |operand: Typed, to: &DataType| match is_numeric(&operand.data_type) {
+        true => cast(operand, to, CastMode::Ansi, settings),
+        false => implicit_cast(operand, to, settings),
     };
+    let (value, distance) = (as_number(value, &target)?, as_number(distance, &DataType::Int32)?);
     let nullable = value.nullable || distance.nullable;
     Ok(call(ShiftKernel(op), vec![value.expr, distance.expr], target, nullable, false))
 }

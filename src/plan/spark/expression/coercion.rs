@@ -66,6 +66,15 @@ pub fn tightest_type(a: &DataType, b: &DataType) -> Option<DataType> {
     })
 }
 
+/// As [`tightest_type`] by the rules of Spark without ANSI, which functions of arrays still follow: of a whole number and a FLOAT
+/// the FLOAT.
+pub fn tightest_item_type(a: &DataType, b: &DataType) -> Option<DataType> {
+    match (a, b) {
+        (DataType::Float32, whole) | (whole, DataType::Float32) if integer_rank(whole).is_some() => Some(DataType::Float32),
+        (a, b) => complex_type(a, b, tightest_item_type).or_else(|| tightest_type(a, b)),
+    }
+}
+
 /// What an operand and a string become together: the string is read as the other's kind.
 pub fn type_beside_string(a: &DataType, b: &DataType) -> Option<DataType> {
     let other = match (a, b) {
@@ -110,7 +119,12 @@ fn complex_type(a: &DataType, b: &DataType, wider: fn(&DataType, &DataType) -> O
         (DataType::List(a), DataType::List(b)) => Some(array_of(wider(a.data_type(), b.data_type())?)),
         (DataType::Map(a, _), DataType::Map(b, _)) => {
             let ((ak, av), (bk, bv)) = (map_fields(a)?, map_fields(b)?);
-            Some(map_of(wider(ak.data_type(), bk.data_type())?, wider(av.data_type(), bv.data_type())?))
+            let key = wider(ak.data_type(), bk.data_type())?;
+            // A text that is no number would become a null key.
+            if key != DataType::Utf8 && [ak, bk].iter().any(|k| *k.data_type() == DataType::Utf8) {
+                return None;
+            }
+            Some(map_of(key, wider(av.data_type(), bv.data_type())?))
         }
         (DataType::Struct(a), DataType::Struct(b)) if a.len() == b.len() => {
             let fields: Option<Fields> = a

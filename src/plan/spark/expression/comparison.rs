@@ -169,11 +169,12 @@ pub fn in_list(value: Typed, list: Vec<Typed>, negated: bool, settings: &PlanSet
     let alike = all.iter().all(|v| same_shape(&v.data_type, &all[0].data_type));
     let common = match common_type(&all).or_else(|| alike.then(|| all[0].data_type.clone())) {
         Some(common) if !contains_map(&common) => common,
-        _ => {
+        common => {
             let types: Vec<String> = all.iter().map(|v| sql_name(&v.data_type)).collect();
+            let of_maps = common.is_some_and(|common| contains_map(&common));
             return Err(Error::spark(
                 ErrorKind::Config,
-                "DATATYPE_MISMATCH.DATA_DIFF_TYPES",
+                if of_maps { "DATATYPE_MISMATCH.INVALID_ORDERING_TYPE" } else { "DATATYPE_MISMATCH.DATA_DIFF_TYPES" },
                 format!("the values of IN should all be the same type, but they are {}", types.join(", ")),
             ));
         }

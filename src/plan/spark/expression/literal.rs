@@ -35,7 +35,14 @@ pub(super) fn number(text: &str, long: bool, negative: bool) -> Result<Typed> {
     let upper = text.to_ascii_uppercase();
     let sign = if negative { "-" } else { "" };
     let split = |suffix: &str| upper.strip_suffix(suffix).map(|digits| format!("{sign}{digits}"));
-    let integral = |digits: &str, name: &str| out_of_range(digits, name);
+    let integral = |digits: &str, name: &str| match digits.contains(['.', 'E']) {
+        true => Error::spark(
+            ErrorKind::Config,
+            "PARSE_SYNTAX_ERROR",
+            format!("the literal {digits} of type {name} is no whole number"),
+        ),
+        false => out_of_range(digits, name),
+    };
     if long {
         let digits = format!("{sign}{upper}");
         return digits.parse().map(|n| literal(ScalarValue::Int64(Some(n)))).map_err(|_| integral(&digits, "bigint"));

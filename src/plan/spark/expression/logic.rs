@@ -7,7 +7,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{BinaryExpr, Case, Expr, Operator};
 
-use super::arithmetic::{different_types, unexpected_type};
+use super::arithmetic::{different_types, unexpected_type, wrong_types};
 use super::coercion::common_type;
 use super::literal::literal;
 use crate::error::{Error, ErrorKind, Result};
@@ -32,8 +32,12 @@ pub fn or(left: Typed, right: Typed, settings: &PlanSettings) -> Result<Typed> {
 fn connect(operator: Operator, left: Typed, right: Typed, settings: &PlanSettings) -> Result<Typed> {
     let takes = |t: &DataType| matches!(t, DataType::Boolean | DataType::Null | DataType::Utf8);
     let any_boolean = left.data_type != DataType::Utf8 || right.data_type != DataType::Utf8;
-    if !takes(&left.data_type) || !takes(&right.data_type) || !any_boolean {
-        return Err(different_types(if operator == Operator::And { "AND" } else { "OR" }, &left, &right));
+    let symbol = if operator == Operator::And { "AND" } else { "OR" };
+    if !any_boolean {
+        return Err(wrong_types(symbol, &left, &right));
+    }
+    if !takes(&left.data_type) || !takes(&right.data_type) {
+        return Err(different_types(symbol, &left, &right));
     }
     let left = cast(left, &DataType::Boolean, CastMode::Ansi, settings)?;
     let right = cast(right, &DataType::Boolean, CastMode::Ansi, settings)?;
@@ -141,7 +145,8 @@ pub fn case(branches: Vec<(Typed, Typed)>, otherwise: Option<Typed>, settings: &
             format!("the branches of CASE should all be the same type, but they are {}", types.join(", ")),
         ));
     };
-    if data_type == DataType::Null {
+    let fails = |(condition, value): &(Typed, Typed)| is_fallible(&condition.expr) || is_fallible(&value.expr);
+    if data_type == DataType::Null && !branches.iter().any(fails) && otherwise.as_ref().is_none_or(|v| !is_fallible(&v.expr)) {
         return Ok(literal(ScalarValue::Null));
     }
     let mut lazy = false;

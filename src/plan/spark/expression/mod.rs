@@ -141,12 +141,32 @@ fn binary(l: Typed, op: &ast::BinaryOperator, r: Typed, context: &Context<'_>) -
     }
 }
 
+/// `expr` with the minus before it on the number that it begins with: `-1::string` is `(-1)::string`.
+fn with_negative_number(expr: &ast::Expr) -> Option<ast::Expr> {
+    match expr {
+        ast::Expr::Value(ast::ValueWithSpan { value: ast::Value::Number(..), .. }) => {
+            Some(ast::Expr::UnaryOp { op: ast::UnaryOperator::Minus, expr: Box::new(expr.clone()) })
+        }
+        ast::Expr::Cast { kind: ast::CastKind::DoubleColon, expr: inner, .. } => {
+            let (negative, mut cast) = (with_negative_number(inner)?, expr.clone());
+            if let ast::Expr::Cast { expr, .. } = &mut cast {
+                **expr = negative;
+            }
+            Some(cast)
+        }
+        _ => None,
+    }
+}
+
 fn unary(op: ast::UnaryOperator, expr: &ast::Expr, context: &Context<'_>) -> Result<Typed> {
     use ast::UnaryOperator as U;
     let settings = context.settings;
     // The minus belongs to the number: the smallest integers have no positive counterpart.
     if let (U::Minus, ast::Expr::Value(ast::ValueWithSpan { value: ast::Value::Number(digits, long), .. })) = (op, expr) {
         return literal::number(digits, *long, true);
+    }
+    if let (U::Minus, Some(negative)) = (op, with_negative_number(expr)) {
+        return resolve(&negative, context);
     }
     let value = resolve(expr, context)?;
     match op {

@@ -60,11 +60,39 @@ pub(super) fn arithmetic(op: Arithmetic, left: Typed, right: Typed, mode: CastMo
             let right = widened(right, &common)?;
             Ok(arithmetic::same_interval(op, left, right, common, mode))
         }
+        O::IntegerDivide if is_interval(&l) && is_interval(&r) => {
+            let Some(common) = tightest_interval(&l, &r) else { return Err(different_types(op.symbol(), &left, &right)) };
+            let number = |value: Typed| -> Result<Typed> {
+                let value = widened(value, &common)?;
+                Ok(call(CountKernel, vec![value.expr], DataType::Int64, value.nullable, false))
+            };
+            arithmetic::arithmetic(op, number(left)?, number(right)?, mode, settings)
+        }
         O::Multiply if is_interval(&l) => scale(op, left, right, mode, settings),
         O::Multiply if is_interval(&r) => scale(op, right, left, mode, settings),
         O::Divide if is_interval(&l) => scale(op, left, right, mode, settings),
         _ if l == DataType::Utf8 || r == DataType::Utf8 => Err(wrong_type(op, &left, &right)),
         _ => Err(different_types(op.symbol(), &left, &right)),
+    }
+}
+
+/// How many months, seconds or microseconds an interval is.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct CountKernel;
+
+impl Kernel for CountKernel {
+    fn name(&self) -> &str {
+        "interval_count"
+    }
+
+    fn run(&self, args: &[Operand], _rows: usize) -> Result<ArrayRef> {
+        let intervals = &args[0].array;
+        let counts = match intervals.data_type() {
+            DataType::Interval(_) => Arc::new(intervals.as_primitive::<IntervalYearMonthType>().reinterpret_cast::<Int32Type>()),
+            _ => Arc::clone(intervals),
+        };
+        arrow::compute::cast(&counts, &DataType::Int64)
+            .map_err(|error| Error::internal("could not count an interval").because(error))
     }
 }
 

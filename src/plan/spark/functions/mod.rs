@@ -20,6 +20,7 @@ mod format;
 mod regex;
 mod datetime;
 mod collection;
+mod vector;
 mod lambda;
 mod json;
 mod csv;
@@ -118,6 +119,7 @@ pub static FAMILIES: &[Family] = &[
     Family { title: "Dates and times", functions: datetime::FUNCTIONS },
     Family { title: "Conditions and nulls", functions: conditional::FUNCTIONS },
     Family { title: "Arrays, maps and structs", functions: collection::FUNCTIONS },
+    Family { title: "Vectors", functions: vector::FUNCTIONS },
     Family { title: "Functions of functions", functions: lambda::FUNCTIONS },
     Family { title: "JSON", functions: json::FUNCTIONS },
     Family { title: "CSV", functions: csv::FUNCTIONS },
@@ -147,3 +149,6 @@ pub fn find(name: &str) -> Option<&'static FunctionSpec> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+#[path = "tests/hostile.rs"]
+mod hostile;

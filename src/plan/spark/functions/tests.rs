@@ -63,7 +63,7 @@ pub(super) fn evaluate(expr: &Expr, batch: &RecordBatch) -> Result<ArrayRef> {
     value.into_array(batch.num_rows()).map_err(ours)
 }
 
-fn one_row() -> RecordBatch {
+pub(super) fn one_row() -> RecordBatch {
     let options = RecordBatchOptions::new().with_row_count(Some(1));
     RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options).unwrap()
 }

@@ -11,7 +11,7 @@ use twox_hash::XxHash3_64;
 
 use super::super::super::{Call, NullTreatment, Typed};
 use super::super::arguments::{Want, array_of, coerce, mismatch};
-use super::super::collection::{comparable_values, list_of, too_long};
+use super::super::collection::{comparable_values, end_of, list_of, too_long};
 use super::super::native::from_arrow;
 use super::expression;
 use super::fold::{Fold, GroupRows, typed, udaf};
@@ -155,7 +155,7 @@ impl Fold for Collect {
         let mut count = 0_usize;
         for cell in cells {
             count += cell.rows.len();
-            offsets.push(i32::try_from(count).map_err(|_| too_long())?);
+            offsets.push(end_of(count)?);
         }
         // Rows know the converter they came from, which is gone; their bytes mean the same to this one.
         let parser = converter.parser();

@@ -12,7 +12,7 @@ use arrow::datatypes::{
 };
 
 use super::super::arguments::array_of;
-use super::super::collection::{list_of, too_long};
+use super::super::collection::{end_of, list_of};
 use super::super::native::from_arrow;
 use super::fold::typed;
 use crate::error::{Error, Result};
@@ -82,7 +82,7 @@ where
     let (mut items, mut offsets) = (Vec::new(), vec![0_i32]);
     for cell in cells {
         items.extend(cell);
-        offsets.push(i32::try_from(items.len()).map_err(|_| too_long())?);
+        offsets.push(end_of(items.len())?);
     }
     let items: ArrayRef = Arc::new(PrimitiveArray::<T>::from_iter_values(items));
     list_of(&array_of(T::DATA_TYPE), offsets, items, None)

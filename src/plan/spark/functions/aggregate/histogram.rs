@@ -9,7 +9,7 @@ use datafusion::scalar::ScalarValue;
 
 use super::super::super::{Call, Typed};
 use super::super::arguments::{Want, array_of, coerce, coerce_one, constant, mismatch, struct_of};
-use super::super::collection::{list_of, too_long};
+use super::super::collection::{end_of, list_of};
 use super::super::native::from_arrow;
 use super::doubles::{doubles, from_doubles, items, lists, span};
 use super::fold::{Fold, GroupRows, typed};
@@ -179,7 +179,7 @@ impl Fold for Histogram {
         let mut total = 0_usize;
         for cell in cells {
             total += cell.bins.len();
-            offsets.push(i32::try_from(total).map_err(|_| too_long())?);
+            offsets.push(end_of(total)?);
         }
         let bins = || cells.iter().flat_map(|cell| &cell.bins);
         let centres = from_doubles(bins().map(|bin| Some(bin.centre)), &self.data_type)?;

@@ -12,7 +12,7 @@ use datafusion::scalar::ScalarValue;
 
 use super::super::super::{Call, Typed};
 use super::super::arguments::{Want, arity, array_of, coerce_one, constant, mismatch};
-use super::super::collection::{comparable_values, has_map, list_of, too_long};
+use super::super::collection::{comparable_values, end_of, has_map, list_of};
 use super::super::native::from_arrow;
 use super::doubles::{items, lists, span};
 use super::fold::{Fold, GroupRows, typed};
@@ -165,7 +165,7 @@ impl Fold for Mode {
         let mut total = 0_usize;
         for cell in cells {
             total += cell.len();
-            offsets.push(i32::try_from(total).map_err(|_| too_long())?);
+            offsets.push(end_of(total)?);
         }
         let values = list_of(&array_of(self.data_type.clone()), offsets, self.column(&rows)?, None)?;
         Ok(vec![values, lists::<Int64Type, _>(cells.iter().map(|cell| cell.values().copied()))?])

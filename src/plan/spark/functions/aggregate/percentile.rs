@@ -134,7 +134,7 @@ impl Fractions {
         for result in results {
             valid.push(result.is_some());
             flat.extend(result.into_iter().flatten().map(Some));
-            offsets.push(i32::try_from(flat.len()).map_err(|_| super::super::collection::too_long())?);
+            offsets.push(super::super::collection::end_of(flat.len())?);
         }
         super::super::collection::list_of(&array_of(item.clone()), offsets, from_doubles(flat.into_iter(), item)?, Some(valid))
     }

@@ -188,7 +188,9 @@ impl Fold for Extreme {
 fn compare(a: &ScalarValue, b: &ScalarValue) -> Result<Ordering> {
     use ScalarValue::{Date32, Int8, Int16, Int32, Int64, TimestampMicrosecond, Utf8};
     // Of these DataFusion's order is Spark's.
-    if let (Int8(_) | Int16(_) | Int32(_) | Int64(_) | Utf8(_) | Date32(_) | TimestampMicrosecond(..), Some(order)) = (a, a.partial_cmp(b)) {
+    if let (Int8(_) | Int16(_) | Int32(_) | Int64(_) | Utf8(_) | Date32(_) | TimestampMicrosecond(..), Some(order)) =
+        (a, a.partial_cmp(b))
+    {
         return Ok(order);
     }
     let (a, b) = (a.to_array().map_err(ours)?, b.to_array().map_err(ours)?);

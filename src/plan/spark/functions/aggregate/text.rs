@@ -11,7 +11,7 @@ use datafusion::scalar::ScalarValue;
 
 use super::super::super::{Call, SortKey, Typed};
 use super::super::arguments::{Want, array_of, coerce_one, coerce_optional, constant, convert, mismatch};
-use super::super::collection::{comparable_values, list_of, too_long};
+use super::super::collection::{comparable_values, end_of, list_of};
 use super::super::native::{from_arrow, within_column};
 use super::doubles::span;
 use super::fold::{Fold, GroupRows, typed};
@@ -208,7 +208,7 @@ impl Sorted {
             entries.extend(cell);
             // What is stored is in order: this finds the run and merges what came behind it.
             entries[start..].sort_by(|a, b| a.key.as_ref().cmp(b.key.as_ref()));
-            offsets.push(i32::try_from(entries.len()).map_err(|_| too_long())?);
+            offsets.push(end_of(entries.len())?);
         }
         let convert = |converter: &RowConverter, row: fn(&Entry) -> &OwnedRow| {
             let parser = converter.parser();

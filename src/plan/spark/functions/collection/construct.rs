@@ -11,14 +11,14 @@ use arrow::compute::interleave;
 use arrow::datatypes::{DataType, Field, Fields};
 use datafusion::scalar::ScalarValue;
 
-use super::super::super::expression::coercion::{common_type, common_type_without_strings};
+use super::super::super::expression::coercion::common_type;
 use super::super::super::{Call, Typed};
 use super::super::arguments::{
-    Want, any_nullable, array_of, coerce, coerce_optional, constant, convert, data_error, entry_of, item_of, literal, map_of,
+    Want, any_nullable, arity, array_of, coerce, constant, convert, data_error, entry_of, expect_one, item_of, literal, map_of,
     mismatch, struct_of, text, unexpected_type,
 };
 use super::super::native::{Args, Returns, call, from_arrow};
-use super::{Rows, comparable_values, list_of, ranges, too_long};
+use super::{Rows, comparable_values, end_of, list_of, ranges};
 use crate::error::{Error, Result};
 
 /// `array(a, b, …)`.
@@ -40,7 +40,7 @@ pub(in crate::plan::spark) fn array_with(args: Vec<Typed>, item: DataType) -> Ty
         let indices: Vec<(usize, usize)> =
             (0..a.rows()).flat_map(|row| columns.iter().enumerate().map(move |(i, c)| (i, c.row(row)))).collect();
         let items = interleave(&values, &indices).map_err(from_arrow)?;
-        let offsets = (0..=a.rows()).map(|row| i32::try_from(row * a.count()).map_err(|_| too_long())).collect::<Result<_>>()?;
+        let offsets = (0..=a.rows()).map(|row| end_of(row * a.count())).collect::<Result<_>>()?;
         list_of(a.returns(), offsets, items, None)
     })
 }
@@ -128,12 +128,25 @@ fn odd(c: &Call<'_>) -> Error {
     )
 }
 
+/// Refuses keys that are or have maps.
+fn key_type(key: &DataType) -> Result<()> {
+    if super::has_map(key) {
+        return Err(mismatch("INVALID_MAP_KEY_TYPE", "a map cannot be the key of a map"));
+    }
+    Ok(())
+}
+
 fn null_key() -> Error {
     data_error("NULL_MAP_KEY", "null cannot be the key of a map")
 }
 
 fn duplicate_key() -> Error {
     data_error("DUPLICATED_MAP_KEY", "a key stands twice in a map")
+}
+
+/// Floating keys as Spark keeps them where it puts entries one by one: `-0.0` as `0.0`. Those within other types stay.
+fn put(keys: ArrayRef) -> Result<ArrayRef> {
+    if keys.data_type().is_floating() { comparable_values(&keys) } else { Ok(keys) }
 }
 
 /// A map column from its parts; keys must be neither null nor repeated.
@@ -179,16 +192,14 @@ pub(super) fn map(mut c: Call<'_>) -> Result<Typed> {
     let differ = |sub: &str| mismatch(sub, "the keys of `map`, and its values, should each be of one type");
     let key = common_type(&keys).ok_or_else(|| differ("CREATE_MAP_KEY_DIFF_TYPES"))?;
     let value = common_type(&values).ok_or_else(|| differ("CREATE_MAP_VALUE_DIFF_TYPES"))?;
-    if super::has_map(&key) {
-        return Err(mismatch("INVALID_MAP_KEY_TYPE", "a map cannot be the key of a map"));
-    }
+    key_type(&key)?;
     let pairs = keys.len();
     let keys = keys.into_iter().map(|a| convert(&c, a, &key)).collect::<Result<Vec<_>>>()?;
     let values = values.into_iter().map(|a| convert(&c, a, &value)).collect::<Result<Vec<_>>>()?;
     let args = keys.into_iter().chain(values).collect();
     Ok(call("map", args, Returns::fallible(map_of(key, value), false), move |a| {
-        let offsets = (0..=a.rows()).map(|row| i32::try_from(row * pairs).map_err(|_| too_long())).collect::<Result<_>>()?;
-        map_from(a.returns(), offsets, weave(a, 0, pairs)?, weave(a, pairs, 2 * pairs)?, None)
+        let offsets = (0..=a.rows()).map(|row| end_of(row * pairs)).collect::<Result<_>>()?;
+        map_from(a.returns(), offsets, put(weave(a, 0, pairs)?)?, weave(a, pairs, 2 * pairs)?, None)
     }))
 }
 
@@ -205,6 +216,7 @@ fn weave(a: &Args<'_>, from: usize, to: usize) -> Result<ArrayRef> {
 pub(super) fn map_from_arrays(mut c: Call<'_>) -> Result<Typed> {
     let args = coerce(&mut c, &[Want::Array, Want::Array])?;
     let item = |t: &DataType| item_of(t).cloned().unwrap_or(DataType::Null);
+    key_type(&item(&args[0].data_type))?;
     let returns = Returns::fallible(map_of(item(&args[0].data_type), item(&args[1].data_type)), any_nullable(&args));
     Ok(call("map_from_arrays", args, returns, |a| {
         let (keys, values) = (a.column::<ListArray>(0)?, a.column::<ListArray>(1)?);
@@ -214,15 +226,15 @@ pub(super) fn map_from_arrays(mut c: Call<'_>) -> Result<Typed> {
             valid.push(pair.is_some());
             if let Some((k, v)) = pair {
                 if k.len() != v.len() {
-                    return Err(Error::new(
-                        crate::ErrorKind::Data,
+                    return Err(data_error(
+                        "_LEGACY_ERROR_TEMP_2128",
                         "the key array and the value array of a map must have the same length",
                     ));
                 }
                 key_items.extend(k.map(|i| i as u32));
                 value_items.extend(v.map(|i| i as u32));
             }
-            offsets.push(i32::try_from(key_items.len()).map_err(|_| too_long())?);
+            offsets.push(end_of(key_items.len())?);
         }
         let take = |list: &ListArray, items: Vec<u32>| {
             arrow::compute::take(list.values(), &UInt32Array::from(items), None).map_err(from_arrow)
@@ -238,6 +250,7 @@ pub(super) fn map_from_entries(mut c: Call<'_>) -> Result<Typed> {
         Some(DataType::Struct(fields)) if fields.len() == 2 => (fields[0].data_type().clone(), fields[1].data_type().clone()),
         _ => return Err(unexpected_type(&c, 0, &args[0].data_type, &Want::ArrayOf(&Want::Struct))),
     };
+    key_type(&key)?;
     Ok(call("map_from_entries", args, Returns::fallible(map_of(key, value), true), |a| {
         let lists = a.column::<ListArray>(0)?;
         let entries = lists.array().values();
@@ -246,12 +259,12 @@ pub(super) fn map_from_entries(mut c: Call<'_>) -> Result<Typed> {
             let range = ranges(&lists, row).filter(|r| r.clone().all(|i| entries.is_valid(i)));
             valid.push(range.is_some());
             items.extend(range.into_iter().flatten().map(|i| i as u32));
-            offsets.push(i32::try_from(items.len()).map_err(|_| too_long())?);
+            offsets.push(end_of(items.len())?);
         }
         let items = UInt32Array::from(items);
         let take = |column: &ArrayRef| arrow::compute::take(column, &items, None).map_err(from_arrow);
         let entries = entries.as_struct();
-        map_from(a.returns(), offsets, take(entries.column(0))?, take(entries.column(1))?, Some(valid))
+        map_from(a.returns(), offsets, put(take(entries.column(0))?)?, take(entries.column(1))?, Some(valid))
     }))
 }
 
@@ -261,9 +274,10 @@ pub(super) fn map_concat(mut c: Call<'_>) -> Result<Typed> {
     if args.is_empty() {
         return convert(&c, empty(map_of(DataType::Null, DataType::Null))?, &map_of(DataType::Utf8, DataType::Utf8));
     }
-    let to = common_type_without_strings(&args)
-        .filter(|_| args.iter().all(|a| entry_of(&a.data_type).is_some()))
-        .ok_or_else(|| mismatch("MAP_CONCAT_DIFF_TYPES", "`map_concat` takes maps of one type"))?;
+    if !args.iter().all(|a| entry_of(&a.data_type).is_some()) {
+        return Err(mismatch("MAP_CONCAT_DIFF_TYPES", "`map_concat` takes maps only"));
+    }
+    let to = super::super::conditional::common_of(&c, &args)?;
     let args = args.into_iter().map(|a| convert(&c, a, &to)).collect::<Result<Vec<_>>>()?;
     let returns = Returns::fallible(to, any_nullable(&args));
     Ok(call("map_concat", args, returns, |a| {
@@ -278,13 +292,13 @@ pub(super) fn map_concat(mut c: Call<'_>) -> Result<Typed> {
                     indices.extend((bounds[0]..bounds[1]).map(|i| (which, i as usize)));
                 }
             }
-            offsets.push(i32::try_from(indices.len()).map_err(|_| too_long())?);
+            offsets.push(end_of(indices.len())?);
         }
         let gather = |column: usize| {
             let columns: Vec<&dyn Array> = maps.iter().map(|m| m.array().entries().column(column).as_ref()).collect();
             interleave(&columns, &indices).map_err(from_arrow)
         };
-        map_from(a.returns(), offsets, gather(0)?, gather(1)?, Some(valid))
+        map_from(a.returns(), offsets, put(gather(0)?)?, gather(1)?, Some(valid))
     }))
 }
 
@@ -331,7 +345,14 @@ pub(super) fn map_entries(mut c: Call<'_>) -> Result<Typed> {
 
 /// `str_to_map(text, pair delimiter, key delimiter)`, the delimiters regular expressions.
 pub(super) fn str_to_map(mut c: Call<'_>) -> Result<Typed> {
-    let mut args = coerce_optional(&mut c, 1, &[Want::Text, Want::Text, Want::Text])?;
+    arity(&c, 1, 3)?;
+    let args = std::mem::take(&mut c.args).into_iter().enumerate();
+    let mut args = args
+        .map(|(index, arg)| match &arg.data_type {
+            DataType::Null => convert(&c, arg, &DataType::Utf8),
+            _ => expect_one(&c, index, arg, &Want::Text),
+        })
+        .collect::<Result<Vec<_>>>()?;
     for default in [",", ":"].iter().skip(args.len() - 1) {
         args.push(text(*default));
     }

@@ -86,9 +86,17 @@ pub(super) fn ranges(lists: &Reader<'_, ListArray>, row: usize) -> Option<std::o
     lists.array().is_valid(row).then(|| offsets[row] as usize..offsets[row + 1] as usize)
 }
 
-/// More elements than one column can hold.
+/// Elements that an array column of one batch may have: 2 GiB of numbers.
+const ITEMS_MAX: usize = 1 << 28;
+
+/// More elements than one column may have.
 pub(super) fn too_long() -> Error {
-    Error::new(ErrorKind::Limit, "an array column of one batch would exceed 2147483647 elements")
+    Error::new(ErrorKind::Limit, format!("an array column of one batch would exceed {ITEMS_MAX} elements"))
+}
+
+/// Where a row's elements end in a column, if it may have so many.
+pub(super) fn end_of(count: usize) -> Result<i32> {
+    i32::try_from(count).ok().filter(|_| count <= ITEMS_MAX).ok_or_else(too_long)
 }
 
 /// Equal values with equal bits: `-0.0` as `0.0`, every NaN as one, nested ones too.
@@ -138,7 +146,7 @@ pub(super) fn gather(
     let mut valid = Vec::with_capacity(a.rows());
     for row in 0..a.rows() {
         valid.push(pick(row, &mut items).is_some());
-        offsets.push(i32::try_from(items.len()).map_err(|_| too_long())?);
+        offsets.push(end_of(items.len())?);
     }
     let items = arrow::compute::take(source.values(), &UInt32Array::from(items), None).map_err(from_arrow)?;
     list_of(a.returns(), offsets, items, Some(valid))

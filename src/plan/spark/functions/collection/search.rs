@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, Int32Array, ListArray, MapArray, UInt32Array};
 use arrow::datatypes::{DataType, Int64Type};
 
-use super::super::super::expression::coercion::wider_type_without_strings;
+use super::super::super::expression::coercion::{tightest_item_type, wider_type_without_strings};
 use super::super::super::types::sql_name;
 use super::super::super::{Call, Typed};
 use super::super::arguments::{
@@ -16,17 +16,23 @@ use super::super::native::{Args, Returns, call, from_arrow};
 use super::{Rows, comparable_values, has_map, ranges};
 use crate::error::{Error, Result};
 
-/// An array and a value, cast to the type that items and value share.
+/// Which type two types share.
+pub(super) type Common = fn(&DataType, &DataType) -> Option<DataType>;
+
+/// An array and a value, cast to the type that items and value share without loss.
 pub(super) fn array_and_value(c: &mut Call<'_>) -> Result<Vec<Typed>> {
+    array_and_value_of(c, tightest_item_type)
+}
+
+fn array_and_value_of(c: &mut Call<'_>, common: Common) -> Result<Vec<Typed>> {
     arity(c, 2, 2)?;
     let args = std::mem::take(&mut c.args);
-    let Some(item) = item_of(&args[0].data_type) else {
-        if args[0].data_type == DataType::Null {
-            return Err(mismatch("NULL_TYPE", format!("`{}` does not take a value of type VOID", c.name)));
-        }
-        return Err(unexpected_type(c, 0, &args[0].data_type, &Want::Array));
+    let item = match item_of(&args[0].data_type) {
+        Some(item) => item,
+        None if args[0].data_type == DataType::Null => &DataType::Null,
+        None => return Err(unexpected_type(c, 0, &args[0].data_type, &Want::Array)),
     };
-    let common = wider_type_without_strings(item, &args[1].data_type).ok_or_else(|| {
+    let common = common(item, &args[1].data_type).filter(|_| args[0].data_type != DataType::Null).ok_or_else(|| {
         mismatch(
             "ARRAY_FUNCTION_DIFF_TYPES",
             format!(
@@ -45,12 +51,16 @@ pub(super) fn array_and_value(c: &mut Call<'_>) -> Result<Vec<Typed>> {
         .unwrap_or_else(|| Err(Error::internal("two arguments")))
 }
 
-/// [`array_and_value`] where the value must be comparable and not void.
-fn array_and_search(c: &mut Call<'_>, void_allowed: bool) -> Result<Vec<Typed>> {
-    if !void_allowed && c.args.get(1).is_some_and(|a| a.data_type == DataType::Null) {
+fn refuse_void(c: &Call<'_>, arg: Option<&Typed>) -> Result<()> {
+    if arg.is_some_and(|arg| arg.data_type == DataType::Null) {
         return Err(mismatch("NULL_TYPE", format!("`{}` does not take a value of type VOID", c.name)));
     }
-    let args = array_and_value(c)?;
+    Ok(())
+}
+
+/// [`array_and_value`] where the value must be comparable.
+fn array_and_search(c: &mut Call<'_>, common: Common) -> Result<Vec<Typed>> {
+    let args = array_and_value_of(c, common)?;
     if has_map(&args[1].data_type) {
         return Err(mismatch("INVALID_ORDERING_TYPE", format!("`{}` does not take {}", c.name, sql_name(&args[1].data_type))));
     }
@@ -84,7 +94,9 @@ impl<'a> Search<'a> {
 
 /// True if it is there; null if it is not and a null is.
 pub(super) fn array_contains(mut c: Call<'_>) -> Result<Typed> {
-    let args = array_and_search(&mut c, false)?;
+    arity(&c, 2, 2)?;
+    c.args.iter().try_for_each(|arg| refuse_void(&c, Some(arg)))?;
+    let args = array_and_search(&mut c, wider_type_without_strings)?;
     Ok(call("array_contains", args, Returns::new(DataType::Boolean, true), |a| {
         let search = Search::of(a)?;
         a.booleans(|row| {
@@ -99,7 +111,9 @@ pub(super) fn array_contains(mut c: Call<'_>) -> Result<Typed> {
 
 /// From 1; 0 if it is not there.
 pub(super) fn array_position(mut c: Call<'_>) -> Result<Typed> {
-    let args = array_and_search(&mut c, true)?;
+    refuse_void(&c, c.args.first())?;
+    let args = array_and_search(&mut c, tightest_item_type)?;
+    refuse_void(&c, args.get(1))?;
     let returns = Returns::new(DataType::Int64, any_nullable(&args));
     Ok(call("array_position", args, returns, |a| {
         let search = Search::of(a)?;
@@ -112,7 +126,7 @@ pub(super) fn array_position(mut c: Call<'_>) -> Result<Typed> {
 
 /// Without the items that equal the value.
 pub(super) fn array_remove(mut c: Call<'_>) -> Result<Typed> {
-    let args = array_and_search(&mut c, true)?;
+    let args = array_and_search(&mut c, tightest_item_type)?;
     let returns = Returns::new(args[0].data_type.clone(), any_nullable(&args));
     Ok(call("array_remove", args, returns, |a| {
         let search = Search::of(a)?;
@@ -167,11 +181,7 @@ pub(super) fn element_at(mut c: Call<'_>, missing: Missing) -> Result<Typed> {
         return Err(unexpected_type(&c, 0, &array.data_type, &Want::OneOf(&[Want::Array, Want::Map])));
     };
     let narrow = is_integral(&index.data_type) && index.data_type != DataType::Int64;
-    let index = if narrow || index.data_type == DataType::Null {
-        convert(&c, index, &DataType::Int32)?
-    } else {
-        expect_one(&c, 1, index, &Want::Int)?
-    };
+    let index = if narrow { convert(&c, index, &DataType::Int32)? } else { expect_one(&c, 1, index, &Want::Int)? };
     Ok(call(c.name, vec![array, index], Returns::fallible(item, true), move |a| {
         let (lists, index) = (a.column::<ListArray>(0)?, a.column::<Int32Array>(1)?);
         let picked = (0..a.rows())
@@ -202,17 +212,17 @@ pub(super) fn element_at(mut c: Call<'_>, missing: Missing) -> Result<Typed> {
 
 /// `get(array, index from 0)`; null beyond the ends.
 pub(super) fn get(mut c: Call<'_>) -> Result<Typed> {
-    let args = coerce(&mut c, &[Want::Array, Want::Integral])?;
+    if let Some(array) = c.args.first().filter(|array| array.data_type == DataType::Null) {
+        return Err(unexpected_type(&c, 0, &array.data_type, &Want::Array));
+    }
+    let args = coerce(&mut c, &[Want::Array, Want::Int])?;
     let item = item_of(&args[0].data_type).cloned().unwrap_or(DataType::Null);
     Ok(call("get", args, Returns::new(item, true), |a| {
-        let lists = a.column::<ListArray>(0)?;
-        let index = arrow::compute::cast(a.any(1).array, &DataType::Int64).map_err(from_arrow)?;
-        let index = arrow::array::AsArray::as_primitive::<Int64Type>(&index);
+        let (lists, index) = (a.column::<ListArray>(0)?, a.column::<Int32Array>(1)?);
         let picked: UInt32Array = (0..a.rows())
             .map(|row| {
                 let items = ranges(&lists, row)?;
-                let at = a.any(1).row(row);
-                let index = usize::try_from(index.is_valid(at).then(|| index.value(at))?).ok()?;
+                let index = usize::try_from(index.get(row)?).ok()?;
                 (index < items.len()).then(|| (items.start + index) as u32)
             })
             .collect();
@@ -221,12 +231,12 @@ pub(super) fn get(mut c: Call<'_>) -> Result<Typed> {
 }
 
 /// A map and a key, cast to one key type.
-fn map_and_key(c: &mut Call<'_>) -> Result<Vec<Typed>> {
+fn map_and_key(c: &mut Call<'_>, common: Common) -> Result<Vec<Typed>> {
     let (key, map) = (c.args.remove(1), c.args.remove(0));
-    let Some((key_type, value_type)) = entry_of(&map.data_type) else {
-        return Err(unexpected_type(c, 0, &map.data_type, &Want::Map));
-    };
-    let common = wider_type_without_strings(key_type, &key.data_type).ok_or_else(|| {
+    let entry = entry_of(&map.data_type).unwrap_or((&DataType::Null, &DataType::Null));
+    let (key_type, value_type) = entry;
+    let is_map = entry_of(&map.data_type).is_some();
+    let common = common(key_type, &key.data_type).filter(|_| is_map).ok_or_else(|| {
         mismatch(
             "MAP_FUNCTION_DIFF_TYPES",
             format!(
@@ -260,7 +270,7 @@ fn find_keys(a: &Args<'_>) -> Result<Vec<Option<Option<u32>>>> {
 }
 
 fn value_of_key(mut c: Call<'_>) -> Result<Typed> {
-    let args = map_and_key(&mut c)?;
+    let args = map_and_key(&mut c, tightest_item_type)?;
     let value = entry_of(&args[0].data_type).map_or(DataType::Null, |(_, v)| v.clone());
     Ok(call(c.name, args, Returns::new(value, true), |a| {
         let found: UInt32Array = find_keys(a)?.into_iter().map(Option::flatten).collect();
@@ -272,10 +282,8 @@ fn value_of_key(mut c: Call<'_>) -> Result<Typed> {
 /// Whether the map has the key.
 pub(super) fn map_contains_key(mut c: Call<'_>) -> Result<Typed> {
     arity(&c, 2, 2)?;
-    if c.args.iter().any(|a| a.data_type == DataType::Null) {
-        return Err(mismatch("NULL_TYPE", "`map_contains_key` does not take a value of type VOID"));
-    }
-    let args = map_and_key(&mut c)?;
+    refuse_void(&c, c.args.get(1))?;
+    let args = map_and_key(&mut c, wider_type_without_strings)?;
     let returns = Returns::new(DataType::Boolean, any_nullable(&args));
     Ok(call("map_contains_key", args, returns, |a| {
         let found: arrow::array::BooleanArray =

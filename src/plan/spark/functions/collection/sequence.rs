@@ -13,8 +13,8 @@ use super::super::super::{Call, Typed};
 use super::super::arguments::{any_nullable, array_of, data_error, mismatch};
 use super::super::datetime::zone_of;
 use super::super::native::{Args, Returns, call, from_arrow};
-use super::shape::no_sequence;
-use super::{list_of, too_long};
+use super::shape::{LENGTH_MAX, beyond, no_sequence};
+use super::{end_of, list_of};
 use crate::error::Result;
 
 /// How far one value is from the next. A year-month interval has months only.
@@ -74,7 +74,7 @@ pub(super) fn of_times(c: &Call<'_>, args: Vec<Typed>, common: DataType) -> Resu
             if let Some(((start, stop), step)) = known {
                 fill(start, stop, step, is_date, &zone, &mut items)?;
             }
-            offsets.push(i32::try_from(items.len()).map_err(|_| too_long())?);
+            offsets.push(end_of(items.len())?);
         }
         let items: ArrayRef = if is_date {
             let days = items.into_iter().map(|us| us.div_euclid(DAY_US) as i32).collect::<Vec<_>>();
@@ -122,14 +122,19 @@ fn fill(start: i64, stop: i64, step: Step, is_date: bool, zone: &Zone, items: &m
         let message = "illegal sequence boundaries: the step does not lead from start to stop";
         return Err(if regular { no_sequence() } else { data_error("_LEGACY_ERROR_TEMP_3243", message) });
     }
+    // No step is longer than this, so that there are at least so many: a sequence that is too long is not begun.
+    let longest = (31 * step.months + step.days).unsigned_abs() as i128 * i128::from(DAY_US) + i128::from(step.us.unsigned_abs());
+    let least = (i128::from(stop) - i128::from(start)).abs() / longest;
+    if least > LENGTH_MAX as i128 {
+        return Err(beyond("PARAMETER", least));
+    }
+    end_of(items.len() + least as usize)?;
     for place in 0.. {
         let Some(next) = nth(start, step, place, zone) else { return Ok(()) };
         if if back { next < stop } else { next > stop } {
             return Ok(());
         }
-        if items.len() >= i32::MAX as usize - 15 {
-            return Err(too_long());
-        }
+        end_of(items.len() + 1)?;
         items.push(next);
     }
     Ok(())

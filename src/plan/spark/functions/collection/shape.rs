@@ -6,18 +6,18 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, ListArray
 use arrow::datatypes::{DataType, Field, Fields};
 use hashbrown::HashSet;
 
-use super::super::super::expression::coercion::wider_type_without_strings;
+use super::super::super::expression::coercion::tightest_item_type;
 use super::super::super::types::sql_name;
 use super::super::super::{Call, Typed};
 use super::super::arguments::{
-    Want, any_nullable, arity, array_of, coerce, coerce_one, coerce_optional, convert, data_error, expect_one, is_integral,
-    item_of, literal, mismatch, unexpected_type,
+    Want, any_nullable, arity, array_of, coerce, coerce_one, convert, data_error, expect_one, is_integral, item_of, literal,
+    mismatch, require_constant, unexpected_type,
 };
 use super::super::lambda;
 use super::super::lambda::refuse_elsewhere;
-use super::super::native::{Args, Reader, Returns, call, from_arrow};
+use super::super::native::{Args, Reader, Returns, call, from_arrow, repeated, within_column};
 use super::search::array_and_value;
-use super::{Rows, comparable_values, gather, has_map, list_of, ranges, too_long};
+use super::{Rows, comparable_values, end_of, gather, has_map, list_of, ranges};
 use crate::error::{Error, Result};
 
 fn orderable(c: &Call<'_>, t: &DataType) -> Result<()> {
@@ -34,7 +34,8 @@ pub(super) fn array_sort(mut c: Call<'_>) -> Result<Typed> {
         return lambda::array_sort(c);
     }
     refuse_elsewhere(&c, &[])?;
-    let args = coerce(&mut c, &[Want::Array])?;
+    let array = c.args.remove(0);
+    let args = vec![expect_one(&c, 0, array, &Want::Array)?];
     orderable(&c, &args[0].data_type)?;
     let returns = Returns::new(args[0].data_type.clone(), args[0].nullable);
     Ok(call("array_sort", args, returns, |a| sorted(a, |_| Some((true, false)))))
@@ -46,6 +47,7 @@ pub(super) fn sort_array(mut c: Call<'_>) -> Result<Typed> {
     let ascending = if c.args.len() == 2 { c.args.remove(1) } else { literal(true.into()) };
     let ascending = if ascending.data_type == DataType::Null { convert(&c, ascending, &DataType::Boolean)? } else { ascending };
     let ascending = expect_one(&c, 1, ascending, &Want::Boolean)?;
+    require_constant(&c, "ascendingOrder", &ascending)?;
     let array = coerce(&mut c, &[Want::Array])?.remove(0);
     orderable(&c, &array.data_type)?;
     let args = vec![array, ascending];
@@ -129,7 +131,7 @@ pub(super) enum SetOperation {
 fn two_arrays(c: &mut Call<'_>) -> Result<Vec<Typed>> {
     arity(c, 2, 2)?;
     let args = std::mem::take(&mut c.args);
-    let common = wider_type_without_strings(&args[0].data_type, &args[1].data_type)
+    let common = tightest_item_type(&args[0].data_type, &args[1].data_type)
         .filter(|t| item_of(t).is_some() && args.iter().all(|a| item_of(&a.data_type).is_some()))
         .ok_or_else(|| mismatch("BINARY_ARRAY_DIFF_TYPES", format!("`{}` takes two arrays of one type", c.name)))?;
     orderable(c, &common)?;
@@ -167,7 +169,7 @@ pub(super) fn set_operation(mut c: Call<'_>, operation: SetOperation) -> Result<
                     indices.extend(r.filter(|i| seen.insert(rows.row(1, *i))).map(|i| (1, i)));
                 }
             }
-            offsets.push(i32::try_from(indices.len()).map_err(|_| too_long())?);
+            offsets.push(end_of(indices.len())?);
         }
         let values: [&dyn Array; 2] = [left.array().values().as_ref(), right.array().values().as_ref()];
         list_of(a.returns(), offsets, arrow::compute::interleave(&values, &indices).map_err(from_arrow)?, Some(valid))
@@ -242,7 +244,7 @@ fn woven(
         if let Some(range) = range {
             weave(row, range, &mut items)?;
         }
-        offsets.push(i32::try_from(items.len()).map_err(|_| too_long())?);
+        offsets.push(end_of(items.len())?);
     }
     let null = arrow::array::new_null_array(other.data_type(), 1);
     let values: [&dyn Array; 3] = [lists.array().values().as_ref(), other.as_ref(), null.as_ref()];
@@ -260,8 +262,8 @@ pub(super) fn array_insert(mut c: Call<'_>) -> Result<Typed> {
     args.push(position);
     let returns = Returns::fallible(args[0].data_type.clone(), args[0].nullable || args[2].nullable);
     Ok(call("array_insert", args, returns, |a| {
-        const ITEMS_MAX: usize = 2_147_483_632;
         let (lists, value, position) = (a.column::<ListArray>(0)?, a.any(1), a.column::<Int32Array>(2)?);
+        let is_constant = position.is_constant();
         let inserted = woven(a, &lists, value.array, |row, items, out| {
             let Some(position) = position.get(row) else { return Ok(()) };
             let (added, count) = (Some((1, value.row(row))), items.len());
@@ -272,9 +274,11 @@ pub(super) fn array_insert(mut c: Call<'_>) -> Result<Typed> {
                 ));
             }
             let place = position.unsigned_abs() as usize;
-            if place > ITEMS_MAX {
-                return Err(too_long());
+            let length = place.max(count) + usize::from(place <= count || position < 0);
+            if length > LENGTH_MAX {
+                return Err(beyond(if is_constant { "FUNCTION" } else { "PARAMETER" }, length as i128));
             }
+            end_of(out.len() + length)?;
             // How many items of the result come before the added one.
             let before = if position > 0 { place - 1 } else { (count + 1).saturating_sub(place) };
             if position < 0 && place > count + 1 {
@@ -299,52 +303,64 @@ pub(super) fn array_insert(mut c: Call<'_>) -> Result<Typed> {
 pub(super) fn array_repeat(mut c: Call<'_>) -> Result<Typed> {
     arity(&c, 2, 2)?;
     let (count, value) = (c.args.remove(1), c.args.remove(0));
-    let count = if count.data_type == DataType::Null || is_integral(&count.data_type) && count.data_type != DataType::Int64 {
-        convert(&c, count, &DataType::Int32)?
-    } else {
-        expect_one(&c, 1, count, &Want::Int)?
+    let count = match count.data_type {
+        DataType::Null => convert(&c, count, &DataType::Int32)?,
+        _ => expect_one(&c, 1, count, &Want::Int)?,
     };
     let returns = Returns::fallible(array_of(value.data_type.clone()), count.nullable);
     Ok(call("array_repeat", vec![value, count], returns, |a| {
         let (value, count) = (a.any(0), a.column::<Int32Array>(1)?);
+        let is_constant = count.is_constant();
         let (mut items, mut offsets, mut valid) = (Vec::new(), vec![0], Vec::new());
         for row in 0..a.rows() {
             let count = count.get(row);
             valid.push(count.is_some());
             let count = count.unwrap_or(0).max(0) as usize;
+            if count > LENGTH_MAX {
+                let too_many = || data_error("_LEGACY_ERROR_TEMP_2176", format!("cannot create an array of {count} elements"));
+                return Err(if is_constant { beyond("PARAMETER", count as i128) } else { too_many() });
+            }
             // Checked before the memory is taken.
-            let end = i32::try_from(items.len().saturating_add(count)).map_err(|_| too_long())?;
+            let end = end_of(items.len().saturating_add(count))?;
             items.extend(std::iter::repeat_n(value.row(row) as u32, count));
             offsets.push(end);
         }
-        let items = arrow::compute::take(value.array, &UInt32Array::from(items), None).map_err(from_arrow)?;
-        list_of(a.returns(), offsets, items, Some(valid))
+        list_of(a.returns(), offsets, repeated(value.array, &UInt32Array::from(items))?, Some(valid))
     }))
 }
 
 /// `array_join(texts, delimiter[, text for null])`.
 pub(super) fn array_join(mut c: Call<'_>) -> Result<Typed> {
     const TEXTS: Want = Want::ArrayOf(&Want::Text);
-    let args = coerce_optional(&mut c, 2, &[TEXTS, Want::Text, Want::Text])?;
+    arity(&c, 2, 3)?;
+    let args = std::mem::take(&mut c.args).into_iter().enumerate();
+    let args = args
+        .map(|(index, arg)| match (index, &arg.data_type) {
+            (0, _) => coerce_one(&c, 0, arg, &TEXTS),
+            (_, DataType::Null) => convert(&c, arg, &DataType::Utf8),
+            _ => expect_one(&c, index, arg, &Want::Text),
+        })
+        .collect::<Result<Vec<_>>>()?;
     let returns = Returns::new(DataType::Utf8, any_nullable(&args));
     Ok(call("array_join", args, returns, |a| {
         let (lists, delimiter) = (a.column::<ListArray>(0)?, a.column::<StringArray>(1)?);
         let for_null = if a.count() == 3 { Some(a.column::<StringArray>(2)?) } else { None };
         let items = lists.array().values().as_string::<i32>();
-        a.strings(|row, out| {
-            let (range, delimiter) = (ranges(&lists, row)?, delimiter.get(row)?);
-            let for_null = match &for_null {
-                Some(text) => Some(text.get(row)?),
-                None => None,
+        a.try_strings(|row, out| {
+            let (Some(range), Some(delimiter)) = (ranges(&lists, row), delimiter.get(row)) else { return Ok(None) };
+            let for_null = match for_null.as_ref().map(|text| text.get(row)) {
+                Some(None) => return Ok(None),
+                text => text.flatten(),
             };
             let texts = range.filter_map(|i| if items.is_valid(i) { Some(items.value(i)) } else { for_null });
             for (index, text) in texts.enumerate() {
+                within_column(out.len() + delimiter.len() + text.len())?;
                 if index > 0 {
                     out.push_str(delimiter);
                 }
                 out.push_str(text);
             }
-            Some(())
+            Ok(Some(()))
         })
     }))
 }
@@ -385,7 +401,7 @@ pub(super) fn flatten(mut c: Call<'_>) -> Result<Typed> {
     const NESTED: Want = Want::ArrayOf(&Want::Array);
     arity(&c, 1, 1)?;
     let arg = c.args.remove(0);
-    let arg = coerce_one(&c, 0, arg, &NESTED)?;
+    let arg = expect_one(&c, 0, arg, &NESTED)?;
     let inner = item_of(&arg.data_type).cloned().unwrap_or(DataType::Null);
     Ok(call("flatten", vec![arg], Returns::new(inner, true), |a| {
         let outer = a.column::<ListArray>(0)?;
@@ -433,7 +449,7 @@ pub(super) fn arrays_zip(mut c: Call<'_>) -> Result<Typed> {
                 pick.extend((0..longest).map(|i| (i < range.len()).then(|| (range.start + i) as u32)));
             }
             count += longest;
-            offsets.push(i32::try_from(count).map_err(|_| too_long())?);
+            offsets.push(end_of(count)?);
         }
         let columns = lists
             .iter()
@@ -443,6 +459,15 @@ pub(super) fn arrays_zip(mut c: Call<'_>) -> Result<Typed> {
         let structs = StructArray::try_new(fields.clone(), columns, None).map_err(from_arrow)?;
         list_of(a.returns(), offsets, Arc::new(structs), Some(valid))
     }))
+}
+
+/// Items that an array can have in Spark.
+pub(super) const LENGTH_MAX: usize = 2_147_483_632;
+
+/// An array of more than [`LENGTH_MAX`] items: the fault of the function itself or of its `PARAMETER`.
+pub(super) fn beyond(of: &str, items: i128) -> Error {
+    let message = format!("cannot create an array of {items} elements, which is more than {LENGTH_MAX}");
+    Error::spark(crate::ErrorKind::Data, format!("COLLECTION_SIZE_LIMIT_EXCEEDED.{of}"), message)
 }
 
 /// A sequence that never ends, or begins beyond its end.
@@ -460,7 +485,7 @@ fn sequence_length(start: i64, stop: i64, step: i64) -> Result<usize> {
         return Ok(1);
     }
     let count = (i128::from(stop) - i128::from(start)) / i128::from(step) + 1;
-    usize::try_from(count).ok().filter(|n| *n <= i32::MAX as usize - 15).ok_or_else(too_long)
+    usize::try_from(count).ok().filter(|n| *n <= LENGTH_MAX).ok_or_else(|| beyond("PARAMETER", count))
 }
 
 /// `sequence(start, stop[, step])` of whole numbers.
@@ -479,7 +504,8 @@ pub(super) fn sequence(mut c: Call<'_>) -> Result<Typed> {
             _ => Err(mismatch("SEQUENCE_WRONG_INPUT_TYPES", "`sequence` takes whole numbers, dates or timestamps")),
         };
     }
-    if step.as_ref().is_some_and(|step| step.data_type != DataType::Null && !is_integral(&step.data_type)) {
+    let is_step = |step: &Typed| matches!(step.data_type, DataType::Null | DataType::Utf8) || is_integral(&step.data_type);
+    if !step.as_ref().is_none_or(is_step) {
         return Err(mismatch("SEQUENCE_WRONG_INPUT_TYPES", "the step of a `sequence` of numbers must be a whole number"));
     }
     let mut args = bounds;
@@ -503,10 +529,12 @@ pub(super) fn sequence(mut c: Call<'_>) -> Result<Typed> {
             valid.push(known.is_some());
             if let Some(((start, stop), step)) = known {
                 let count = sequence_length(start, stop, step)?;
-                i32::try_from(items.len() + count).map_err(|_| too_long())?;
-                items.extend((0..count as i64).map(|i| start + i * step));
+                end_of(items.len() + count)?;
+                items.reserve(count);
+                // A product alone may be beyond a BIGINT, the sum is not.
+                items.extend((0..count as i64).map(|i| start.wrapping_add(i.wrapping_mul(step))));
             }
-            offsets.push(i32::try_from(items.len()).map_err(|_| too_long())?);
+            offsets.push(end_of(items.len())?);
         }
         let items: ArrayRef = Arc::new(arrow::array::Int64Array::from(items));
         list_of(a.returns(), offsets, arrow::compute::cast(&items, &common).map_err(from_arrow)?, Some(valid))

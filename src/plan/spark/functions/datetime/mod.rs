@@ -211,7 +211,8 @@ fn months_apart(end: i64, start: i64) -> f64 {
 
 fn last_day(mut c: Call<'_>) -> Result<Typed> {
     let args = coerce(&mut c, &[Want::Date])?;
-    let returns = Returns::new(DataType::Date32, args[0].nullable);
+    // The last month that a date can be in has no last day.
+    let returns = Returns::new(DataType::Date32, true);
     Ok(call("last_day", args, returns, |a| {
         let date = a.column::<Date32Array>(0)?;
         a.primitive::<Date32Type>(|row| {

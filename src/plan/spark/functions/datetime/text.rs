@@ -73,7 +73,9 @@ pub(super) fn to_timestamp(mut c: Call<'_>, to: DataType, mode: CastMode) -> Res
         _ => {
             const WANT: Want = Want::OneOf(&[Want::Text, Want::Date, Want::AnyTimestamp, Want::Numeric]);
             let value = coerce_one(&c, 0, value, &WANT)?;
-            cast_in(&c, value, &to, mode).map(computed)
+            let value = cast_in(&c, value, &to, mode)?;
+            let nullable = value.nullable || mode == CastMode::Try;
+            Ok(computed(Typed { nullable, ..value }))
         }
     }
 }

@@ -66,7 +66,7 @@ pub(super) fn date_trunc(mut c: Call<'_>) -> Result<Typed> {
             let offset = zone.offset_at(us);
             let local = us.checked_add(offset)?;
             match unit {
-                Unit::Micros(unit) if unit < DAY_US => Some(local.div_euclid(unit) * unit - offset),
+                Unit::Micros(unit) if unit < DAY_US => Some(local.wrapping_sub(local.rem_euclid(unit)).wrapping_sub(offset)),
                 Unit::Micros(_) => zone.to_instant(midnight(local.div_euclid(DAY_US))),
                 unit => zone.to_instant(midnight(unit.first_day(local.div_euclid(DAY_US))?)),
             }

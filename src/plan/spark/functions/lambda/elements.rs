@@ -13,8 +13,8 @@ use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::scalar::ScalarValue;
 
-use super::super::collection::too_long;
-use super::super::native::from_arrow;
+use super::super::collection::end_of;
+use super::super::native::{from_arrow, repeated, within_column};
 use crate::error::{Error, ErrorKind, Result, from_datafusion};
 
 /// Elements that a body is evaluated for at once.
@@ -82,7 +82,10 @@ impl Evaluator<'_> {
         let options = RecordBatchOptions::new().with_row_count(Some(count));
         let batch = RecordBatch::try_new_with_options(Arc::clone(self.schema), columns, &options).map_err(from_arrow)?;
         let values = self.physical.evaluate(&batch).map_err(|error| from_datafusion(error, ErrorKind::Data))?;
-        values.into_array(count).map_err(internal)
+        match values {
+            ColumnarValue::Array(values) => Ok(values),
+            ColumnarValue::Scalar(value) => repeated(&value.to_array().map_err(internal)?, &UInt32Array::from_value(0, count)),
+        }
     }
 
     /// The values for all of `elements` of all rows, chunk by chunk; `variable` gives a variable's column for a chunk.
@@ -107,8 +110,11 @@ impl Evaluator<'_> {
         returns: &DataType,
         variable: impl FnMut(usize, &Chunk) -> Result<ArrayRef>,
     ) -> Result<ArrayRef> {
-        let mut parts = Vec::new();
+        let (mut parts, mut bytes) = (Vec::new(), 0);
         self.each(lengths, variable, |_, values| {
+            // What the parts take together, or they would be put together too late.
+            let more = values.to_data().get_slice_memory_size().map_err(from_arrow)?;
+            bytes = within_column(more.saturating_add(bytes))?;
             parts.push(values);
             Ok(())
         })?;
@@ -324,11 +330,11 @@ impl Elements {
 
 /// Offsets of lists of these lengths.
 pub(super) fn offsets(lengths: impl IntoIterator<Item = u32>) -> Result<OffsetBuffer<i32>> {
-    let mut end = 0_i32;
+    let mut end = 0_usize;
     let mut offsets = vec![0];
     for length in lengths {
-        end = i32::try_from(length).ok().and_then(|length| end.checked_add(length)).ok_or_else(too_long)?;
-        offsets.push(end);
+        end = end.saturating_add(length as usize);
+        offsets.push(end_of(end)?);
     }
     Ok(OffsetBuffer::new(ScalarBuffer::from(offsets)))
 }

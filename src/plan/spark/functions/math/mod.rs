@@ -193,6 +193,10 @@ fn shifted(mut c: Call<'_>, direction: Shift) -> Result<Typed> {
 fn width_bucket(mut c: Call<'_>) -> Result<Typed> {
     arity(&c, 4, 4)?;
     let intervals = c.args[..3].iter().any(|a| matches!(a.data_type, DataType::Duration(_) | DataType::Interval(_)));
+    let is_months = |arg: &Typed| matches!(arg.data_type, DataType::Interval(_));
+    if intervals && c.args[..3].iter().any(|arg| is_months(arg) != is_months(&c.args[0])) {
+        return Err(super::arguments::mismatch("DATA_DIFF_TYPES", "the intervals of `width_bucket` should all be of one type"));
+    }
     let args = std::mem::take(&mut c.args);
     let args = args
         .into_iter()

@@ -71,6 +71,7 @@ fn scale_of(c: &Call<'_>, args: &mut Vec<Typed>) -> Result<Option<i32>> {
 fn decimal_result(p: u8, s: i8, scale: i32) -> DataType {
     // One more digit than before: 9.9 rounds to 10.
     let whole = i32::from(p) - i32::from(s) + 1;
+    let scale = scale.max(-1_000);
     if scale < 0 {
         return DataType::Decimal128(whole.max(1 - scale).min(38) as u8, 0);
     }
@@ -102,15 +103,18 @@ fn rounded(c: &Call<'_>, arg: Typed, scale: i32, mode: Mode) -> Result<Typed> {
             let returns = Returns::fallible_if(i32::from(p) - i32::from(s) + 1 > 38 - scale.clamp(0, i32::from(s)), to, nullable);
             Ok(call(c.name, args, returns, move |a| round_decimals(a, s, scale, mode)))
         }
-        DataType::Float32 => Ok(call(c.name, args, Returns::new(from, nullable), move |a| {
+        DataType::Float32 => Ok(call(c.name, args, Returns::fallible_if(beyond(scale), from, nullable), move |a| {
             let x = a.column::<Float32Array>(0)?;
             let mut digits = String::new();
-            a.primitive::<Float32Type>(|row| x.get(row).map(|x| round_float(f64::from(x), scale, mode, &mut digits) as f32))
+            a.try_primitive::<Float32Type>(|row| {
+                let rounded = x.get(row).map(|x| within_scale(f64::from(x), scale, mode, &mut digits)).transpose()?;
+                Ok(rounded.map(|x| x as f32))
+            })
         })),
-        DataType::Float64 => Ok(call(c.name, args, Returns::new(from, nullable), move |a| {
+        DataType::Float64 => Ok(call(c.name, args, Returns::fallible_if(beyond(scale), from, nullable), move |a| {
             let x = a.column::<Float64Array>(0)?;
             let mut digits = String::new();
-            a.primitive::<Float64Type>(|row| x.get(row).map(|x| round_float(x, scale, mode, &mut digits)))
+            a.try_primitive::<Float64Type>(|row| x.get(row).map(|x| within_scale(x, scale, mode, &mut digits)).transpose())
         })),
         whole => {
             let returns = Returns::fallible_if(scale < 0, whole.clone(), nullable);
@@ -122,6 +126,18 @@ fn rounded(c: &Call<'_>, arg: Typed, scale: i32, mode: Mode) -> Result<Typed> {
             }))
         }
     }
+}
+
+/// Whether Java cannot even compute the power of ten.
+fn beyond(scale: i32) -> bool {
+    scale.unsigned_abs() > 646_456_993
+}
+
+fn within_scale(x: f64, scale: i32, mode: Mode, digits: &mut String) -> Result<f64> {
+    if beyond(scale) && x.is_finite() && x != 0.0 {
+        return Err(Error::new(ErrorKind::Data, format!("cannot round to {scale} places")));
+    }
+    Ok(round_float(x, scale, mode, digits))
 }
 
 fn overflow(what: &str) -> Error {
@@ -137,6 +153,9 @@ where
     let unit = 10_i128.checked_pow(scale.min(0).unsigned_abs());
     a.try_primitive::<T>(|row| {
         let Some(n) = n.get(row).map(i128::from) else { return Ok(None) };
+        if scale < 0 && beyond(scale) {
+            return Err(overflow("the unit that is rounded to"));
+        }
         // A unit beyond every value leaves zero.
         let result = unit.map_or(0, |unit| mode.divide(n, unit) * unit);
         T::Native::try_from(result).map(Some).map_err(|_| overflow("the rounded number"))
@@ -149,7 +168,7 @@ fn round_decimals(a: &Args<'_>, s: i8, scale: i32, mode: Mode) -> Result<arrow::
     };
     let values = a.column::<Decimal128Array>(0)?;
     // Digits that go, and zeros that come back before the point.
-    let unit = 10_i128.checked_pow((i32::from(s) - scale).max(0) as u32);
+    let unit = 10_i128.checked_pow(u32::try_from((i64::from(s) - i64::from(scale)).max(0)).unwrap_or(u32::MAX));
     let zeros = 10_i128.checked_pow(scale.min(0).unsigned_abs());
     let limit = 10_u128.pow(u32::from(precision));
     a.try_primitive::<Decimal128Type>(|row| {
@@ -189,7 +208,7 @@ fn round_float(x: f64, scale: i32, mode: Mode, digits: &mut String) -> f64 {
     let mut buffer = ryu::Buffer::new();
     let (mantissa, exponent) = shortest(buffer.format_finite(x.abs()));
     // The value is mantissa × 10^exponent with a mantissa of at most 17 digits.
-    let dropped = i64::from(-scale) - i64::from(exponent);
+    let dropped = -i64::from(scale) - i64::from(exponent);
     if dropped <= 0 {
         return x;
     }
@@ -237,10 +256,12 @@ pub(super) fn whole(mut c: Call<'_>, mode: Mode) -> Result<Typed> {
     if c.args.len() == 2 {
         let mut args = coerce(&mut c, &[Want::Decimal, Want::Int])?;
         let scale = scale_of(&c, &mut args)?;
-        let DataType::Decimal128(p, s) = args[0].data_type else { return Err(Error::internal("a decimal was asked for")) };
         return match scale {
             Some(scale) => rounded(&c, args.remove(0), scale, mode),
-            None => null_of(decimal_result(p, s, 0)),
+            None => {
+                let message = format!("the scale of `{}` must be a constant that is not null", c.name);
+                Err(Error::spark(ErrorKind::Config, "NON_FOLDABLE_ARGUMENT", message))
+            }
         };
     }
     let arg = c.args.remove(0);

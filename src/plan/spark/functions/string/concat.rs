@@ -37,6 +37,7 @@ pub(super) fn concat(mut c: Call<'_>) -> Result<Typed> {
             a.binaries(|row, out| {
                 for part in &parts {
                     let Some(part) = part.get(row) else { return Ok(None) };
+                    within_column(out.len() + part.len())?;
                     out.extend_from_slice(part);
                 }
                 Ok(Some(()))
@@ -132,7 +133,7 @@ fn concat_lists(a: &Args<'_>) -> Result<ArrayRef> {
                 values.try_extend(which, items.start, items.end).map_err(from_arrow)?;
             }
         }
-        offsets.push(i32::try_from(values.len()).map_err(|_| super::super::collection::too_long())?);
+        offsets.push(super::super::collection::end_of(values.len())?);
     }
     let values = make_array(values.freeze());
     let DataType::List(field) = a.returns() else { return Err(crate::Error::internal("concat of lists gives a list")) };
@@ -164,19 +165,21 @@ pub(super) fn concat_ws(mut c: Call<'_>) -> Result<Typed> {
     Ok(call("concat_ws", args, Returns::new(DataType::Utf8, nullable), |a| {
         let separator = a.column::<StringArray>(0)?;
         let parts = (1..a.count()).map(|i| Part::of(a, i)).collect::<Result<Vec<_>>>()?;
-        a.strings(|row, out| {
-            let separator = separator.get(row)?;
+        a.try_strings(|row, out| {
+            let Some(separator) = separator.get(row) else { return Ok(None) };
             let mut first = true;
             let mut push = |s: &str| {
+                within_column(out.len() + separator.len() + s.len())?;
                 if !std::mem::take(&mut first) {
                     out.push_str(separator);
                 }
                 out.push_str(s);
+                Ok(())
             };
             for part in &parts {
-                part.each(row, &mut push);
+                part.each(row, &mut push)?;
             }
-            Some(())
+            Ok(Some(()))
         })
     }))
 }
@@ -196,21 +199,22 @@ impl<'a> Part<'a> {
         Ok(Self::Many(lists, items))
     }
 
-    fn each(&self, row: usize, push: &mut impl FnMut(&str)) {
+    fn each(&self, row: usize, push: &mut impl FnMut(&str) -> Result<()>) -> Result<()> {
         match self {
             Self::One(s) => {
                 if let Some(s) = s.get(row) {
-                    push(s);
+                    push(s)?;
                 }
             }
             Self::Many(lists, items) => {
                 for i in ranges(lists, row).unwrap_or_default() {
                     if items.is_valid(i) {
-                        push(items.value(i));
+                        push(items.value(i))?;
                     }
                 }
             }
         }
+        Ok(())
     }
 }
 

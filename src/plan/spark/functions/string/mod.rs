@@ -6,7 +6,7 @@ use memchr::memmem::Finder;
 
 use super::super::{Call, Typed};
 use super::arguments::{Want, any_nullable, arity, coerce, coerce_one, coerce_optional, convert, mismatch, null_of, text};
-use super::native::{Args, Last, Reader, Returns, call};
+use super::native::{Args, Last, Reader, Returns, call, within_column};
 use super::{FunctionSpec, scalar};
 use crate::error::Result;
 
@@ -308,20 +308,21 @@ fn replace(mut c: Call<'_>) -> Result<Typed> {
     let returns = Returns::new(DataType::Utf8, any_nullable(&args));
     Ok(call(c.name, args, returns, |a| {
         let (s, search, with) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?, a.column::<StringArray>(2)?);
-        a.strings(|row, out| {
-            let (s, search, with) = (s.get(row)?, search.get(row)?, with.get(row)?);
+        a.try_strings(|row, out| {
+            let (Some(s), Some(search), Some(with)) = (s.get(row), search.get(row), with.get(row)) else { return Ok(None) };
             if search.is_empty() {
                 out.push_str(s);
-                return Some(());
+                return Ok(Some(()));
             }
             let mut done = 0;
             for (at, found) in s.match_indices(search) {
+                within_column(out.len() + with.len())?;
                 out.push_str(&s[done..at]);
                 out.push_str(with);
                 done = at + found.len();
             }
             out.push_str(&s[done..]);
-            Some(())
+            Ok(Some(()))
         })
     }))
 }

@@ -47,8 +47,14 @@ pub(super) fn pad(mut c: Call<'_>, side: Side) -> Result<Typed> {
         let (s, fill) = (a.column::<StringArray>(0)?, a.column::<StringArray>(2)?);
         a.try_strings(|row, out| {
             let (Some(s), Some(size), Some(fill)) = (s.get(row), size.get(row), fill.get(row)) else { return Ok(None) };
-            let size = within_column(size.max(0) as usize)?;
+            let size = size.max(0) as usize;
             let missing = if fill.is_empty() { 0 } else { size.saturating_sub(count_chars(s) as usize) };
+            // Of many characters one may be longer than another; few fit in any case.
+            if missing > 1 << 20 {
+                let count = count_chars(fill) as usize;
+                let rest = slice_chars(fill, 0, (missing % count) as i64);
+                within_column((missing / count).saturating_mul(fill.len()).saturating_add(rest.len() + s.len()))?;
+            }
             if side == Side::Left {
                 push_filler(fill, missing, out);
             }
@@ -69,6 +75,18 @@ fn push_filler(fill: &str, missing: usize, out: &mut String) {
     }
 }
 
+/// Appends `s` so many times.
+fn push_times(s: &str, times: usize, out: &mut String) {
+    if s.is_empty() {
+        return;
+    }
+    if s.len() * times < 64 {
+        (0..times).for_each(|_| out.push_str(s));
+    } else {
+        out.push_str(&s.repeat(times));
+    }
+}
+
 fn vec_scalar(bytes: &[u8]) -> datafusion::scalar::ScalarValue {
     datafusion::scalar::ScalarValue::Binary(Some(bytes.to_vec()))
 }
@@ -83,9 +101,7 @@ pub(super) fn repeat(mut c: Call<'_>) -> Result<Typed> {
             let (Some(s), Some(times)) = (s.get(row), times.get(row)) else { return Ok(None) };
             let times = times.max(0) as usize;
             within_column(s.len().saturating_mul(times))?;
-            for _ in 0..if s.is_empty() { 0 } else { times } {
-                out.push_str(s);
-            }
+            push_times(s, times, out);
             Ok(Some(()))
         })
     }))
@@ -100,7 +116,7 @@ pub(super) fn space(mut c: Call<'_>) -> Result<Typed> {
         a.try_strings(|row, out| {
             let Some(times) = times.get(row) else { return Ok(None) };
             let times = within_column(times.max(0) as usize)?;
-            out.extend(std::iter::repeat_n(' ', times));
+            push_times(" ", times, out);
             Ok(Some(()))
         })
     }))
