@@ -199,7 +199,7 @@ fn as_json(sink: &str, shown: &VecDeque<Shown>, zone: &str) -> Value {
 
 /// A value that reads well in a table: numbers, booleans and null as they are, text and nested values as short text.
 fn value(column: &dyn arrow::array::Array, row: usize, zone: &str) -> Value {
-    let options = WriteOptions { time_zone: zone, ignore_null_fields: false };
+    let options = WriteOptions { time_zone: zone, ignore_null_fields: false, ..WriteOptions::default() };
     let mut text = Vec::new();
     if write_value(column, row, &options, &mut text).is_err() {
         return Value::String(column.data_type().to_string());

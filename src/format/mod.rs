@@ -4,7 +4,9 @@
 //! swallow its neighbour nor fail the batch. What a line yields is `semantics.md` S14's `from_json` column, for every source.
 
 pub mod number;
+mod decimal_digits;
 pub mod datetime;
+pub mod times;
 pub mod json;
 pub mod text;
 pub mod csv;

@@ -1,9 +1,11 @@
 //! Floating-point numbers as Java writes them, for JSON, CSV, casts and the console alike.
 //!
-//! The digits are the fewest that read back as the same number, as `Double.toString` gives since JDK 19. From 0.001 up to ten
-//! million they stand plain and with at least one digit behind the point (`100.0`), otherwise in the form `1.0E10`.
+//! The digits are those of Java 17: mostly the fewest that read back as the same number, see [`decimal_digits`](super::decimal_digits)
+//! for the others. From 0.001 up to ten million they stand plain and with at least one digit behind the point (`100.0`), otherwise in the form `1.0E10`.
 
 use std::ops::Deref;
+
+use super::decimal_digits::{Binary, JavaDigits};
 
 /// The text of one number, without an allocation.
 #[derive(Debug, Clone, Copy)]
@@ -59,12 +61,12 @@ pub fn double_text(value: f64) -> NumberText {
     if !value.is_finite() {
         return NumberText::of(special(value));
     }
-    let mut buffer = ryu::Buffer::new();
-    let mut digits = Digits::read(buffer.format_finite(value));
-    if digits.len == 1 && value.abs() < f64::MIN_POSITIVE && value != 0.0 {
-        digits = Digits::read(&format!("{value:.1e}"));
+    let binary = Binary::of_double(value);
+    if value != 0.0 && binary.is_special() {
+        return Digits::of_java(value.is_sign_negative(), &binary.digits()).text();
     }
-    digits.text()
+    let mut buffer = ryu::Buffer::new();
+    Digits::read(buffer.format_finite(value)).text()
 }
 
 /// A FLOAT's text, from its own precision: `0.1`, not `0.10000000149011612`.
@@ -72,12 +74,12 @@ pub fn float_text(value: f32) -> NumberText {
     if !value.is_finite() {
         return NumberText::of(special(f64::from(value)));
     }
-    let mut buffer = ryu::Buffer::new();
-    let mut digits = Digits::read(buffer.format_finite(value));
-    if digits.len == 1 && value.abs() < f32::MIN_POSITIVE && value != 0.0 {
-        digits = Digits::read(&format!("{value:.1e}"));
+    let binary = Binary::of_float(value);
+    if value != 0.0 && binary.is_special() {
+        return Digits::of_java(value.is_sign_negative(), &binary.digits()).text();
     }
-    digits.text()
+    let mut buffer = ryu::Buffer::new();
+    Digits::read(buffer.format_finite(value)).text()
 }
 
 /// Appends [`double_text`] to `out`.
@@ -208,6 +210,13 @@ impl Digits {
         this
     }
 
+    fn of_java(negative: bool, java: &JavaDigits) -> Self {
+        let mut this = Self { negative, bytes: [0; 20], len: 0, point: java.exponent + 1 };
+        let zeros = java.digits.iter().rev().take_while(|digit| **digit == b'0').count();
+        java.digits[..java.digits.len() - zeros].iter().for_each(|digit| this.push(*digit));
+        this
+    }
+
     fn push(&mut self, digit: u8) {
         self.bytes[self.len] = digit;
         self.len += 1;
@@ -281,14 +290,17 @@ mod tests {
             (1e7, "1.0E7"),
             (12_345_678.9, "1.23456789E7"),
             (1e10, "1.0E10"),
-            (1.05e22, "1.05E22"),
-            (1e23, "1.0E23"),
-            (2e23, "2.0E23"),
+            (1.05e22, "1.0499999999999999E22"),
+            (1e23, "9.999999999999999E22"),
+            (2e23, "1.9999999999999998E23"),
+            (1_152_921_504_606_846_976.0, "1.15292150460684698E18"),
+            (123_456_789_012_345_680.0, "1.2345678901234568E17"),
+            (9_223_372_036_854_775_807.0, "9.223372036854776E18"),
             (9_007_199_254_740_993.0, "9.007199254740992E15"),
             (f64::MAX, "1.7976931348623157E308"),
             (f64::MIN_POSITIVE, "2.2250738585072014E-308"),
             (f64::from_bits(1), "4.9E-324"),
-            (f64::from_bits(2), "9.9E-324"),
+            (f64::from_bits(2), "1.0E-323"),
             (f64::from_bits(3), "1.5E-323"),
             (f64::from_bits(4), "2.0E-323"),
             (f64::NAN, "NaN"),
@@ -311,6 +323,8 @@ mod tests {
             (f32::from_bits(2), "2.8E-45"),
             (f32::from_bits(3), "4.2E-45"),
             (1e-3, "0.001"),
+            (f32::MIN_POSITIVE, "1.17549435E-38"),
+            (8_589_934_592.0, "8.5899346E9"),
             (f32::NAN, "NaN"),
         ] {
             assert_eq!(&*float_text(value), text);

@@ -80,7 +80,7 @@ pub fn of_set_aside(query: &str, batch_id: u64, time_us: i64, aside: &SetAside, 
     let fields = fields.map(|field| field.as_ref().clone().with_name(visible_name(field.name())));
     let fields = fields.collect::<Vec<_>>().into();
     let seen: ArrayRef = Arc::new(StructArray::new(fields, aside.rows.columns().to_vec(), None));
-    let options = WriteOptions { time_zone, ignore_null_fields: false };
+    let options = WriteOptions { time_zone, ignore_null_fields: false, ..WriteOptions::default() };
     let batch_ids = arrow::array::Int64Array::from(vec![i64::try_from(batch_id).unwrap_or(i64::MAX); rows]);
     let columns: Vec<ArrayRef> = vec![
         repeated(query),

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use tidemill::engine::start;
 use tidemill::pipeline;
-use tidemill::plan::spark::functions::{FAMILIES, Family, FunctionSpec};
+use tidemill::plan::spark::functions::missing::{MISSING, Missing};
+use tidemill::plan::spark::functions::{FAMILIES, Family, FunctionSpec, find};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -100,11 +101,25 @@ fn the_guide_lists_every_function() {
     let path = root().join("docs/functions.md");
     let text = fs::read_to_string(&path).unwrap();
     let filled = fill(&text, "<!-- functions", &FAMILIES.iter().map(family).collect::<String>());
+    let filled = fill(&filled, "<!-- missing", &missing());
     if std::env::var_os("UPDATE_DOCS").is_some() {
         fs::write(&path, &filled).unwrap();
     } else {
         assert_eq!(filled, text, "the functions have changed: UPDATE_DOCS=1 cargo test --test it docs::");
     }
+}
+
+/// What Spark has beside that: a table, a line per reason. A function that there is does not belong there.
+fn missing() -> String {
+    let mut text = String::from("| what | functions | why, and what helps |\n|---|---|---|\n");
+    for Missing { title, reason, names } in MISSING {
+        for name in *names {
+            assert!(find(name).is_none(), "{name} is a function: take it off the table of missing ones");
+        }
+        let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+        text.push_str(&format!("| {title} | {} | {reason} |\n", names.join(", ")));
+    }
+    text
 }
 
 /// A heading and a table, a line per function.

@@ -57,6 +57,24 @@ async fn collections_and_operators_agree_too() {
     judge(&own_folder().join("collections.json"), "collections-refused.txt").await;
 }
 
+/// Texts, regular expressions and literals at their edges.
+#[tokio::test]
+async fn texts_at_the_edges_agree_too() {
+    judge(&own_folder().join("strings.json"), "strings-refused.txt").await;
+}
+
+/// Casts and decimals at their edges.
+#[tokio::test]
+async fn numbers_at_the_edges_agree_too() {
+    judge(&own_folder().join("numbers.json"), "numbers-refused.txt").await;
+}
+
+/// Formats, CSV, JSON and hashes at their edges.
+#[tokio::test]
+async fn formats_at_the_edges_agree_too() {
+    judge(&own_folder().join("formats.json"), "formats-refused.txt").await;
+}
+
 /// Aggregates over the whole table.
 #[tokio::test]
 async fn aggregates_agree_too() {

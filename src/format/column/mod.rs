@@ -150,7 +150,13 @@ impl Column {
             }
             DataType::List(item) => Data::List(vec![0], Box::new(Self::new(item.data_type())?), nullable_field(item)),
             DataType::Map(entries, _) => map(entries)?,
-            other => return Err(Error::config(format!("lines cannot hold values of type {other}"))),
+            other => {
+                return Err(Error::spark(
+                    ErrorKind::Config,
+                    "UNSUPPORTED_FEATURE",
+                    format!("lines cannot hold values of type {other}"),
+                ));
+            }
         };
         Ok(Self { data, len: 0, validity: None, type_name: type_name(data_type).into() })
     }

@@ -6,7 +6,11 @@
 use crate::error::{Error, Result};
 
 mod read;
+mod values;
 mod write;
+
+pub use read::is_double;
+pub use values::{ValueOptions, decode_values, split_line};
 
 use super::{FormatOptions, FormatSpec};
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Fields};
 
 use super::CsvOptions;
 use crate::error::{Error, ErrorKind, Result};
@@ -12,6 +12,7 @@ use crate::format::column::{Column, Data};
 use crate::format::datetime::{Zone, parse_date, parse_timestamp, parse_timestamp_ntz};
 use crate::format::json::CORRUPT_RECORD;
 use crate::format::lines::{LineDecoder, LineFault, RowParser};
+use crate::format::times::{self, ReadTime, Times};
 use crate::format::{DecodeRequest, Decoder, OnMalformed, convert};
 
 pub(super) fn decoder(options: &CsvOptions, request: DecodeRequest) -> Result<Box<dyn Decoder>> {
@@ -19,14 +20,26 @@ pub(super) fn decoder(options: &CsvOptions, request: DecodeRequest) -> Result<Bo
     Ok(Box::new(LineDecoder::new(request, rows).skipping_header(options.header)))
 }
 
-struct CsvRows {
+pub(super) struct CsvRows {
     options: CsvOptions,
     zone: Zone,
     fields: Vec<Field>,
     rows: usize,
     projection: Vec<usize>,
     drop_malformed: bool,
+    pub(super) reading: Reading,
     scratch: Vec<u8>,
+}
+
+/// What functions may ask for beside [`CsvOptions`].
+#[derive(Debug, Clone, Default)]
+pub(super) struct Reading {
+    /// Blanks before values that are not quoted do not count.
+    pub(super) trim_start: bool,
+    /// Blanks behind values that are not quoted do not count.
+    pub(super) trim_end: bool,
+    /// How times are written, where that is not the usual way.
+    pub(super) times: Times<ReadTime>,
 }
 
 struct Field {
@@ -48,16 +61,22 @@ enum Role {
 
 impl CsvRows {
     fn new(options: CsvOptions, request: &DecodeRequest) -> Result<Self> {
-        let projection = request.built();
-        let fields = request.schema.fields().iter().enumerate().map(|(at, field)| {
+        let zone = crate::format::zone(&request.time_zone)?;
+        let rows = Self::of(options, request.schema.fields(), request.built(), CORRUPT_RECORD, zone)?;
+        Ok(Self { drop_malformed: request.on_malformed == OnMalformed::Drop, ..rows })
+    }
+
+    /// Rows of `fields`, of which those in `projection` are built; the field called `corrupt` holds malformed lines.
+    pub(super) fn of(options: CsvOptions, fields: &Fields, projection: Vec<usize>, corrupt: &str, zone: Zone) -> Result<Self> {
+        let fields = fields.iter().enumerate().map(|(at, field)| {
             let keep = projection.contains(&at);
-            let role = match field.name() == CORRUPT_RECORD {
+            let role = match field.name() == corrupt {
                 true => Role::Corrupt { keep },
                 false if keep => Role::Keep,
                 false => Role::Check,
             };
             if matches!(role, Role::Corrupt { .. }) && field.data_type() != &DataType::Utf8 {
-                let message = format!("the column {CORRUPT_RECORD} for corrupt records must have the nullable STRING type");
+                let message = format!("the column {corrupt} for corrupt records must have the nullable STRING type");
                 return Err(Error::spark(ErrorKind::Config, "INVALID_CORRUPT_RECORD_TYPE", message));
             }
             if field.data_type().is_nested() {
@@ -68,22 +87,23 @@ impl CsvRows {
         });
         Ok(Self {
             fields: fields.collect::<Result<_>>()?,
-            zone: crate::format::zone(&request.time_zone)?,
+            zone,
             options,
             rows: 0,
             projection,
-            drop_malformed: request.on_malformed == OnMalformed::Drop,
+            drop_malformed: false,
+            reading: Reading::default(),
             scratch: Vec::new(),
         })
     }
 
     /// Appends the row of one line; what was wrong with it.
-    fn row(&mut self, line: &[u8]) -> Option<(Option<Arc<str>>, Arc<str>)> {
+    pub(super) fn row(&mut self, line: &[u8]) -> Option<(Option<Arc<str>>, Arc<str>)> {
         if line.is_empty() {
             self.null_fields();
             return None;
         }
-        let Self { options, zone, fields, scratch, .. } = self;
+        let Self { options, zone, fields, scratch, reading, .. } = self;
         let mut fault = None;
         let mut rest = Some(line);
         for field in fields.iter_mut().filter(|f| !matches!(f.role, Role::Corrupt { .. })) {
@@ -94,10 +114,13 @@ impl CsvRows {
                 }
                 continue;
             };
-            let (value, behind) = next_value(text, options, scratch);
+            let (mut value, behind) = next_value(text, options, scratch);
+            if !value.quoted {
+                value.text = reading.trimmed(value.text);
+            }
             rest = behind;
             let null = value.text.is_empty() && !value.quoted || value.text == options.null_value.as_bytes();
-            let right = !null && push(value.text, zone, &mut field.column.data);
+            let right = !null && push(value.text, zone, &reading.times, &mut field.column.data);
             if right {
                 field.column.pushed();
             } else {
@@ -117,13 +140,13 @@ impl CsvRows {
         fault
     }
 
-    fn null_fields(&mut self) {
+    pub(super) fn null_fields(&mut self) {
         for field in self.fields.iter_mut().filter(|f| f.role == Role::Keep) {
             field.column.push_null();
         }
     }
 
-    fn end_row(&mut self, corrupt: Option<&[u8]>) {
+    pub(super) fn end_row(&mut self, corrupt: Option<&[u8]>) {
         self.rows += 1;
         for field in self.fields.iter_mut().filter(|f| f.role == Role::Corrupt { keep: true }) {
             match (corrupt, &mut field.column.data) {
@@ -183,13 +206,29 @@ impl RowParser for CsvRows {
     }
 }
 
-struct Value<'a> {
-    text: &'a [u8],
+impl Reading {
+    fn trimmed<'t>(&self, mut text: &'t [u8]) -> &'t [u8] {
+        while let ([b'\0'..=b' ', rest @ ..], true) = (text, self.trim_start) {
+            text = rest;
+        }
+        while let ([rest @ .., b'\0'..=b' '], true) = (text, self.trim_end) {
+            text = rest;
+        }
+        text
+    }
+}
+
+pub(super) struct Value<'a> {
+    pub(super) text: &'a [u8],
     quoted: bool,
 }
 
 /// The first value of `line` and what is behind its separator, if there is one.
-fn next_value<'l: 's, 's>(line: &'l [u8], options: &CsvOptions, scratch: &'s mut Vec<u8>) -> (Value<'s>, Option<&'l [u8]>) {
+pub(super) fn next_value<'l: 's, 's>(
+    line: &'l [u8],
+    options: &CsvOptions,
+    scratch: &'s mut Vec<u8>,
+) -> (Value<'s>, Option<&'l [u8]>) {
     if line.first() == Some(&options.quote)
         && let Some(end) = quoted_value(&line[1..], options, scratch)
     {
@@ -226,7 +265,7 @@ fn quoted_value(text: &[u8], options: &CsvOptions, scratch: &mut Vec<u8>) -> Opt
 }
 
 /// Appends the value that `text` stands for; `false` if it is not of the column's type.
-fn push(text: &[u8], zone: &Zone, data: &mut Data) -> bool {
+fn push(text: &[u8], zone: &Zone, times: &Times<ReadTime>, data: &mut Data) -> bool {
     fn some<T>(out: &mut Vec<T>, value: Option<T>) -> bool {
         value.map(|value| out.push(value)).is_some()
     }
@@ -246,9 +285,12 @@ fn push(text: &[u8], zone: &Zone, data: &mut Data) -> bool {
         Data::Int64(out) => some(out, plain.parse().ok()),
         Data::Float32(out) => some(out, float(plain)),
         Data::Float64(out) => some(out, float(plain)),
-        Data::Date(out) => some(out, parse_date(text)),
-        Data::Timestamp(out, _) => some(out, parse_timestamp(text, zone)),
-        Data::TimestampNtz(out) => some(out, parse_timestamp_ntz(text)),
+        Data::Date(out) => {
+            let days = times::read(times.date.as_ref(), text, |text| parse_date(text).map(i64::from));
+            some(out, days.and_then(|days| i32::try_from(days).ok()))
+        }
+        Data::Timestamp(out, _) => some(out, times::read(times.timestamp.as_ref(), text, |text| parse_timestamp(text, zone))),
+        Data::TimestampNtz(out) => some(out, times::read(times.timestamp_ntz.as_ref(), text, parse_timestamp_ntz)),
         Data::Decimal(out, precision, scale) => some(out, convert::grouped_decimal(text, *precision, *scale)),
         Data::String(out) | Data::Binary(out) => {
             out.bytes.extend_from_slice(text);
@@ -256,6 +298,11 @@ fn push(text: &[u8], zone: &Zone, data: &mut Data) -> bool {
         }
         Data::Struct(..) | Data::List(..) | Data::Map(..) => false,
     }
+}
+
+/// Whether a text is a DOUBLE in CSV.
+pub fn is_double(text: &str) -> bool {
+    float::<f64>(text).is_some()
 }
 
 /// A number as Java reads it, which may end in `d` or `f` and have blanks around, or one of Spark's names for the special ones.

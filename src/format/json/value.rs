@@ -11,6 +11,7 @@ use super::text::{self, Discard};
 use crate::format::column::{Column, Data};
 use crate::format::convert;
 use crate::format::datetime::{Zone, parse_date, parse_timestamp, parse_timestamp_ntz};
+use crate::format::times::{self, ReadTime, Times};
 
 /// The first value of a line that was not of its type.
 #[derive(Debug, Clone)]
@@ -28,12 +29,14 @@ pub(super) struct Parser {
     pub(super) zone: Zone,
     /// The first value that was not of its type, since this was last cleared.
     pub(super) wrong: Option<Wrong>,
+    /// How times are written, where that is not the usual way.
+    pub(super) times: Option<Arc<Times<ReadTime>>>,
     scratch: Vec<u8>,
 }
 
 impl Parser {
     pub(super) fn new(zone: Zone, depth_max: usize) -> Self {
-        Self { depth_max, zone, wrong: None, scratch: Vec::new() }
+        Self { depth_max, zone, wrong: None, times: None, scratch: Vec::new() }
     }
 
     /// Reads the object at `cursor` into `columns`, each of which has `row` values before (a column that is only checked has none)
@@ -233,12 +236,16 @@ impl Parser {
     }
 
     fn string(&mut self, string: Text<'_>, data: &mut Data) -> Result<bool, Reason> {
-        let zone = self.zone;
+        let (zone, times) = (self.zone, self.times.clone());
+        let by = |pick: fn(&Times<ReadTime>) -> &Option<ReadTime>| times.as_ref().and_then(|times| pick(times).as_ref());
         let content = self.content(string);
         Ok(match data {
-            Data::Timestamp(out, _) => push(out, parse_timestamp(content, &zone)),
-            Data::TimestampNtz(out) => push(out, parse_timestamp_ntz(content)),
-            Data::Date(out) => push(out, parse_date(content).or_else(|| convert::epoch_day(content))),
+            Data::Timestamp(out, _) => push(out, times::read(by(|t| &t.timestamp), content, |text| parse_timestamp(text, &zone))),
+            Data::TimestampNtz(out) => push(out, times::read(by(|t| &t.timestamp_ntz), content, parse_timestamp_ntz)),
+            Data::Date(out) => match by(|t| &t.date) {
+                Some(by) => push(out, times::read(Some(by), content, |_| None).and_then(|days| i32::try_from(days).ok())),
+                None => push(out, parse_date(content).or_else(|| convert::epoch_day(content))),
+            },
             Data::Float64(out) => push(out, special(content)),
             Data::Float32(out) => push(out, special(content).map(|v| v as f32)),
             Data::Decimal(out, precision, scale) => push(out, convert::grouped_decimal(content, *precision, *scale)),

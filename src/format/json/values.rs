@@ -1,6 +1,7 @@
 //! JSON texts that are values of a column: `from_json`.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, StringArray, StructArray};
 use arrow::buffer::NullBuffer;
@@ -13,10 +14,11 @@ use super::{CORRUPT_RECORD, JsonRows, Line, Reason};
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::format::column::{Column, Data, nullable_field};
 use crate::format::lines::RowParser;
+use crate::format::times::{ReadTime, Times};
 use crate::format::{LineLimits, OnMalformed};
 
 /// How [`decode_values`] reads.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct ValueOptions<'a> {
     /// Zone of zoneless timestamps.
     pub time_zone: &'a str,
@@ -26,6 +28,8 @@ pub struct ValueOptions<'a> {
     pub corrupt_column: &'a str,
     /// Deepest nesting.
     pub json_depth_max: usize,
+    /// How times are written, where that is not the usual way.
+    pub times: Option<Arc<Times<ReadTime>>>,
 }
 
 impl Default for ValueOptions<'_> {
@@ -35,6 +39,7 @@ impl Default for ValueOptions<'_> {
             on_malformed: OnMalformed::Permissive,
             corrupt_column: CORRUPT_RECORD,
             json_depth_max: LineLimits::default().json_depth_max,
+            times: None,
         }
     }
 }
@@ -48,7 +53,8 @@ pub fn decode_values(values: &StringArray, data_type: &DataType, options: &Value
         let message = "from_json has the parse modes PERMISSIVE and FAILFAST, not DROPMALFORMED";
         return Err(Error::spark(ErrorKind::Config, "PARSE_MODE_UNSUPPORTED", message));
     }
-    let parser = Parser::new(crate::format::zone(options.time_zone)?, options.json_depth_max);
+    let mut parser = Parser::new(crate::format::zone(options.time_zone)?, options.json_depth_max);
+    parser.times = options.times.clone();
     match data_type {
         DataType::Struct(fields) => structs(values, fields, parser, options),
         DataType::List(_) | DataType::Map(..) => collections(values, data_type, parser, options),
@@ -75,7 +81,7 @@ fn structs(values: &StringArray, fields: &Fields, parser: Parser, options: &Valu
     let fields = fields.iter().map(nullable_field).collect();
     let structs = StructArray::try_new_with_length(fields, rows.take()?, Some(NullBuffer::from(valid)), values.len())
         .attempting(ErrorKind::Internal, || "build a column of structs".to_owned())?;
-    Ok(std::sync::Arc::new(structs))
+    Ok(Arc::new(structs))
 }
 
 fn collections(values: &StringArray, data_type: &DataType, mut parser: Parser, options: &ValueOptions<'_>) -> Result<ArrayRef> {

@@ -16,19 +16,22 @@ use super::text::{Beyond, write_escaped};
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::format::datetime::{Zone, write_date, write_timestamp, write_timestamp_ntz};
 use crate::format::number::{write_decimal, write_double, write_float};
+use crate::format::times::{self, Times, WriteTime};
 
 /// How values are written.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct WriteOptions<'a> {
     /// The zone in which timestamps show their offset.
     pub time_zone: &'a str,
     /// Whether null fields are left out of objects.
     pub ignore_null_fields: bool,
+    /// How times are written, where that is not the usual way.
+    pub times: Times<WriteTime>,
 }
 
 impl Default for WriteOptions<'_> {
     fn default() -> Self {
-        Self { time_zone: "UTC", ignore_null_fields: true }
+        Self { time_zone: "UTC", ignore_null_fields: true, times: Times::default() }
     }
 }
 
@@ -76,6 +79,7 @@ pub fn to_json(array: &ArrayRef, options: &WriteOptions<'_>) -> Result<StringArr
 pub(in crate::format) struct Writer {
     zone: Zone,
     ignore_null_fields: bool,
+    times: Times<WriteTime>,
 }
 
 /// A column whose type is known.
@@ -119,7 +123,11 @@ struct Member<'a> {
 
 impl Writer {
     pub(in crate::format) fn new(options: &WriteOptions<'_>) -> Result<Self> {
-        Ok(Self { zone: crate::format::zone(options.time_zone)?, ignore_null_fields: options.ignore_null_fields })
+        Ok(Self {
+            zone: crate::format::zone(options.time_zone)?,
+            ignore_null_fields: options.ignore_null_fields,
+            times: options.times.clone(),
+        })
     }
 
     fn object<'a>(&self, fields: &Fields, columns: &'a [ArrayRef]) -> Result<Vec<Member<'a>>> {
@@ -209,9 +217,17 @@ impl Writer {
             Kind::Float32(values) => quoted_if(!values[row].is_finite(), out, |out| write_float(values[row], out)),
             Kind::Float64(values) => quoted_if(!values[row].is_finite(), out, |out| write_double(values[row], out)),
             Kind::Decimal(values, scale) => write_decimal(values[row], *scale, out),
-            Kind::Date(values) => quoted_if(true, out, |out| write_date(values[row], out)),
-            Kind::Timestamp(values) => quoted_if(true, out, |out| write_timestamp(values[row], &self.zone, out)),
-            Kind::TimestampNtz(values) => quoted_if(true, out, |out| write_timestamp_ntz(values[row], out)),
+            Kind::Date(values) => quoted_if(true, out, |out| {
+                times::write(self.times.date.as_ref(), values[row].into(), out, |out| write_date(values[row], out));
+            }),
+            Kind::Timestamp(values) => quoted_if(true, out, |out| {
+                times::write(self.times.timestamp.as_ref(), values[row], out, |out| {
+                    write_timestamp(values[row], &self.zone, out)
+                });
+            }),
+            Kind::TimestampNtz(values) => quoted_if(true, out, |out| {
+                times::write(self.times.timestamp_ntz.as_ref(), values[row], out, |out| write_timestamp_ntz(values[row], out));
+            }),
             Kind::WholeDays(values) => quoted_if(true, out, |out| {
                 out.extend_from_slice(b"INTERVAL '");
                 write_integer(values[row] / 86_400, out);

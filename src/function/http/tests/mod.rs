@@ -149,7 +149,7 @@ fn json(answer: Answer) -> String {
         Answer::Values(values) => values,
         Answer::Rows { rows, .. } => Arc::new(StructArray::from(rows)),
     };
-    let options = WriteOptions { time_zone: "UTC", ignore_null_fields: false };
+    let options = WriteOptions { ignore_null_fields: false, ..WriteOptions::default() };
     let row = |row| {
         let mut out = Vec::new();
         write_value(array.as_ref(), row, &options, &mut out).unwrap();

@@ -132,7 +132,7 @@ fn batch(paths: Vec<Option<&str>>) -> RecordBatch {
 
 fn json(values: &ArrayRef, row: usize) -> String {
     let mut out = Vec::new();
-    write_value(values.as_ref(), row, &WriteOptions { time_zone: "UTC", ignore_null_fields: false }, &mut out).unwrap();
+    write_value(values.as_ref(), row, &WriteOptions { ignore_null_fields: false, ..WriteOptions::default() }, &mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
 

@@ -24,7 +24,7 @@ use super::{PlanSettings, Typed, is_fallible};
 use crate::error::{Error, ErrorKind, Result};
 
 pub use kernel::cast_array;
-use rule::{Route, WITH_CONF, WITHOUT_SUGGESTION, route};
+use rule::{Route, WITH_CONF, WITHOUT_SUGGESTION, makes_null_keys, route};
 
 /// What a value that does not fit does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,6 +39,10 @@ pub enum CastMode {
 /// a suggestion) where Spark has no such cast.
 pub fn cast(value: Typed, to: &DataType, mode: CastMode, settings: &PlanSettings) -> Result<Typed> {
     let from = value.data_type.clone();
+    if mode == CastMode::Try && makes_null_keys(&from, to) {
+        let message = format!("cannot cast {} to {}: a key might become null", sql_name(&from), sql_name(to));
+        return Err(Error::spark(ErrorKind::Config, WITHOUT_SUGGESTION, message));
+    }
     match route(&from, to) {
         Route::Same => Ok(Typed { data_type: to.clone(), ..value }),
         // What is null only because it fails (`raise_error`) must still be evaluated.

@@ -59,6 +59,22 @@ fn kernel(sure: bool) -> Route {
     Route::Kernel { fallible: !sure }
 }
 
+/// Whether TRY_CAST might make a null of a map's key, which no map may have.
+pub(super) fn makes_null_keys(from: &DataType, to: &DataType) -> bool {
+    match (from, to) {
+        (DataType::List(a), DataType::List(b)) => makes_null_keys(a.data_type(), b.data_type()),
+        (DataType::Map(a, _), DataType::Map(b, _)) => match (map_fields(a), map_fields(b)) {
+            (Some((ak, av)), Some((bk, bv))) => {
+                matches!(route(ak.data_type(), bk.data_type()), Route::Kernel { fallible: true })
+                    || makes_null_keys(av.data_type(), bv.data_type())
+            }
+            _ => false,
+        },
+        (DataType::Struct(a), DataType::Struct(b)) => a.iter().zip(b).any(|(a, b)| makes_null_keys(a.data_type(), b.data_type())),
+        _ => false,
+    }
+}
+
 /// Numbers (and booleans as decimals): whether every value of one fits the other.
 fn between_numbers(from: &DataType, to: &DataType) -> Route {
     use DataType::*;

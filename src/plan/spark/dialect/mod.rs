@@ -101,6 +101,10 @@ impl Dialect for SparkDialect {
         ch.is_alphanumeric() || ch == '_'
     }
 
+    fn supports_comma_separated_trim(&self) -> bool {
+        true
+    }
+
     fn supports_filter_during_aggregation(&self) -> bool {
         true
     }

@@ -478,9 +478,9 @@ impl Reader {
         };
         let Some(c) = self.peek(1) else { return self.advance(1) };
         let coded = match c {
-            'u' => coded(self, 2, 4, 16).map(|c| (c, 6)),
+            'u' => coded(self, 2, 4, 16).map(|c| (c, 6)).or_else(|| self.surrogates().map(|c| (c, 12))),
             'U' => coded(self, 2, 8, 16).map(|c| (c, 10)),
-            '0'..='3' => coded(self, 1, 3, 8).map(|c| (c, 4)),
+            '0' | '1' => coded(self, 1, 3, 8).map(|c| (c, 4)),
             _ => None,
         };
         if let Some((c, length)) = coded {
@@ -499,6 +499,17 @@ impl Reader {
             other => text.push(other),
         }
         self.advance(2);
+    }
+
+    /// The character of two escapes `\u` that are a surrogate pair.
+    fn surrogates(&self) -> Option<char> {
+        let unit = |from: usize| (0..4).try_fold(0_u32, |unit, i| Some(unit * 16 + self.peek(from + i)?.to_digit(16)?));
+        let (high, low) = (unit(2)?, unit(8)?);
+        let is_pair = self.peek(6) == Some('\\')
+            && self.peek(7) == Some('u')
+            && (0xD800..0xDC00).contains(&high)
+            && (0xDC00..0xE000).contains(&low);
+        is_pair.then(|| char::from_u32(0x1_0000 + ((high - 0xD800) << 10) + (low - 0xDC00))).flatten()
     }
 
     fn operator(&mut self) -> Result<Token> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use datafusion::common::ScalarValue;
 use sqlparser::ast;
 
 use super::literal::text;
@@ -12,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::function::Function;
 use crate::plan::function::call::{call as call_of, find};
 use crate::plan::spark::cast::{CastMode, cast};
-use crate::plan::spark::functions::{self, FUNCTIONS, FunctionKind};
+use crate::plan::spark::functions::{self, FUNCTIONS, FunctionKind, arity, constant, missing};
 use crate::plan::spark::relation::generate::is_generator;
 use crate::plan::spark::suggest::nearest;
 use crate::plan::spark::types::parse_type;
@@ -43,15 +44,20 @@ pub(super) fn function(function: &ast::Function, context: &Context<'_>) -> Resul
                     other => return Err(unsupported(&format!("`{other}` in a call of {name}"))),
                 }
             }
+            let mut named = Vec::new();
             for (place, arg) in list.args.iter().enumerate() {
                 match arg {
                     ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(ast::Expr::Lambda(lambda))) => {
                         lambdas.push((place, lambda));
                         args.push(super::literal::literal(datafusion::common::ScalarValue::Null));
                     }
+                    ast::FunctionArg::Named { name: parameter, arg: ast::FunctionArgExpr::Expr(value), .. } if name == "mask" => {
+                        named.push((parameter.value.as_str(), resolve(value, context)?));
+                    }
                     arg => args.push(argument(&name, arg, context)?),
                 }
             }
+            functions::place_named(&name, &mut args, named)?;
         }
     }
     let filter = function.filter.as_ref().map(|filter| resolve(filter, context)).transpose()?;
@@ -112,10 +118,8 @@ fn build(mut call: Call<'_>) -> Result<Typed> {
             _ => Err(unresolved(call.name, &[])),
         };
     }
-    if let ("like" | "ilike", 2) = (call.name, call.args.len())
-        && let (Some(pattern), Some(value)) = (call.args.pop(), call.args.pop())
-    {
-        return like(value, pattern, '\\', call.name == "ilike", call.context.settings);
+    if matches!(call.name, "like" | "ilike") {
+        return like_call(call);
     }
     match functions::find(call.name) {
         Some(spec) if spec.kind == FunctionKind::Scalar && call.is_of_aggregate() => Err(not_aggregate(call.name)),
@@ -131,6 +135,25 @@ fn build(mut call: Call<'_>) -> Result<Typed> {
                 None => Err(unresolved(call.name, functions)),
             }
         }
+    }
+}
+
+/// `like(text, pattern[, escape])` and `ilike`.
+fn like_call(mut call: Call<'_>) -> Result<Typed> {
+    arity(&call, 2, 3)?;
+    let escape = (call.args.len() == 3).then(|| call.args.remove(2));
+    let escape = match escape.map(|escape| constant(&escape)).transpose()? {
+        None => Some('\\'),
+        Some(Some(ScalarValue::Utf8(Some(text)))) if text.chars().count() == 1 => text.chars().next(),
+        Some(_) => None,
+    };
+    let escape = escape.ok_or_else(|| {
+        Error::spark(ErrorKind::Config, "INVALID_ESCAPE_CHAR", "the escape character must be a constant text of one character")
+    })?;
+    let (ignore_case, settings) = (call.name == "ilike", call.context.settings);
+    match (call.args.pop(), call.args.pop()) {
+        (Some(pattern), Some(value)) => like(value, pattern, escape, ignore_case, settings),
+        _ => Err(unresolved(call.name, &[])),
     }
 }
 
@@ -162,6 +185,10 @@ fn unresolved(name: &str, declared: &[Arc<Function>]) -> Error {
     let declared = declared.iter().map(|function| function.signature().name.as_str());
     let near = nearest(name, FUNCTIONS.iter().map(|spec| spec.name).chain(CAST_FUNCTIONS).chain(declared), 3);
     let hint = if near.is_empty() { String::new() } else { format!(", did you mean {}?", near.join(", ")) };
+    if let Some(reason) = missing::reason(name) {
+        let message = format!("the function `{name}` of Spark is not supported: {reason}");
+        return Error::spark(ErrorKind::Config, "UNRESOLVED_ROUTINE", message);
+    }
     Error::spark(ErrorKind::Config, "UNRESOLVED_ROUTINE", format!("there is no function `{name}`{hint}"))
 }
 

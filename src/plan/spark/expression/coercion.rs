@@ -181,10 +181,10 @@ pub fn decimal_for(data_type: &DataType) -> Option<(u8, i8)> {
     })
 }
 
-/// The decimal of an operand beside a decimal: an integer literal takes the digits it has, any other integer those of its type.
+/// The decimal of an operand beside a decimal: an integer literal takes the digits it has (a TINYINT those of its type), any other integer those
+/// of its type.
 pub fn decimal_beside_decimal(value: &Typed) -> Option<(u8, i8)> {
     let literal = match &value.expr {
-        Expr::Literal(ScalarValue::Int8(Some(n)), _) => Some(i64::from(*n)),
         Expr::Literal(ScalarValue::Int16(Some(n)), _) => Some(i64::from(*n)),
         Expr::Literal(ScalarValue::Int32(Some(n)), _) => Some(i64::from(*n)),
         Expr::Literal(ScalarValue::Int64(Some(n)), _) => Some(*n),

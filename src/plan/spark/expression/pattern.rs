@@ -11,11 +11,15 @@ use super::coercion::implicit_cast;
 use super::literal::literal;
 use super::native::{Kernel, Operand, call};
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::spark::cast::{CastMode, cast};
 use crate::plan::spark::{PlanSettings, Typed};
 
 /// `value LIKE pattern ESCAPE escape`; ILIKE where case does not matter.
 pub fn like(value: Typed, pattern: Typed, escape: char, ignore_case: bool, settings: &PlanSettings) -> Result<Typed> {
-    let value = implicit_cast(value, &DataType::Utf8, settings)?;
+    let value = match value.data_type {
+        DataType::Binary => cast(value, &DataType::Utf8, CastMode::Ansi, settings)?,
+        _ => implicit_cast(value, &DataType::Utf8, settings)?,
+    };
     let pattern = implicit_cast(pattern, &DataType::Utf8, settings)?;
     let nullable = value.nullable || pattern.nullable;
     if let Expr::Literal(ScalarValue::Utf8(text), _) = &pattern.expr {

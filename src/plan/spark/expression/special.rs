@@ -173,9 +173,11 @@ pub(super) fn like(
         None => '\\',
         Some(ast::Value::SingleQuotedString(text)) if text.chars().count() == 1 => text.chars().next().unwrap_or('\\'),
         Some(other) => {
+            let is_text = matches!(other, ast::Value::SingleQuotedString(_));
+            let condition = if is_text { "INVALID_ESC" } else { "PARSE_SYNTAX_ERROR" };
             return Err(Error::spark(
                 ErrorKind::Config,
-                "INVALID_ESC",
+                condition,
                 format!("the escape string must be one character, not {other}"),
             ));
         }
@@ -183,7 +185,7 @@ pub(super) fn like(
     let value = resolve(value, context)?;
     let (patterns, all) = match pattern {
         ast::Expr::Tuple(items) if kind.any => (items.iter().collect(), false),
-        other => all_of(other).map_or((vec![other], false), |patterns| (patterns, true)),
+        other => quantified(other).unwrap_or_else(|| (vec![other], false)),
     };
     let mut found: Option<Typed> = None;
     for item in patterns {
@@ -201,19 +203,21 @@ pub(super) fn like(
         .ok_or_else(|| Error::spark(ErrorKind::Config, "INVALID_SQL_SYNTAX.EMPTY_QUANTIFIED_PATTERN", "LIKE ANY needs a pattern"))
 }
 
-/// The patterns of `LIKE ALL (…)`, which the parser reads as a call of a function.
-fn all_of(pattern: &ast::Expr) -> Option<Vec<&ast::Expr>> {
+/// The patterns of `LIKE ALL (…)` and `LIKE SOME (…)`, which the parser reads as a call of a function, and whether all must match.
+fn quantified(pattern: &ast::Expr) -> Option<(Vec<&ast::Expr>, bool)> {
     let ast::Expr::Function(ast::Function { name, args: ast::FunctionArguments::List(list), .. }) = pattern else { return None };
-    if !name.to_string().eq_ignore_ascii_case("all") {
-        return None;
-    }
+    let all = match name.to_string().to_ascii_lowercase().as_str() {
+        "all" => true,
+        "some" => false,
+        _ => return None,
+    };
     fn one(arg: &ast::FunctionArg) -> Option<&ast::Expr> {
         match arg {
             ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) => Some(expr),
             _ => None,
         }
     }
-    list.args.iter().map(one).collect()
+    Some((list.args.iter().map(one).collect::<Option<_>>()?, all))
 }
 
 /// `CASE [operand] WHEN … THEN … [ELSE …] END`.
@@ -275,6 +279,10 @@ pub(super) fn function_syntax(expr: &ast::Expr, context: &Context<'_>) -> Result
         A::Floor { expr, field: ast::CeilFloorKind::Scale(scale) } => ("floor", vec![one(expr)?, scale_of(scale)?]),
         A::Ceil { expr, .. } => ("ceil", vec![one(expr)?]),
         A::Floor { expr, .. } => ("floor", vec![one(expr)?]),
+        // As a function it takes the characters first.
+        A::Trim { trim_characters: Some(rest), expr, .. } => {
+            ("trim", [expr.as_ref()].into_iter().chain(rest).map(one).collect::<Result<Vec<_>>>()?)
+        }
         A::Trim { trim_where, trim_what, expr, .. } => {
             let side = match trim_where {
                 Some(ast::TrimWhereField::Leading) => "ltrim",

@@ -216,7 +216,7 @@ pub(super) fn decimal_for(t: &DataType) -> Option<DataType> {
 }
 
 /// Refuses a call whose number of arguments is not in `least..=most` (`most` `None`: any number).
-pub(super) fn arity(call: &Call<'_>, least: usize, most: impl Into<Option<usize>>) -> Result<()> {
+pub(in super::super) fn arity(call: &Call<'_>, least: usize, most: impl Into<Option<usize>>) -> Result<()> {
     let (count, most) = (call.args.len(), most.into());
     if count >= least && most.is_none_or(|most| count <= most) {
         return Ok(());
@@ -341,7 +341,7 @@ fn is_foldable(expr: &Expr) -> bool {
 }
 
 /// The value of a constant argument; `None` if it is not constant. A constant that fails gives its error.
-pub(super) fn constant(arg: &Typed) -> Result<Option<ScalarValue>> {
+pub(in super::super) fn constant(arg: &Typed) -> Result<Option<ScalarValue>> {
     use datafusion::common::DFSchema;
     use datafusion::execution::context::ExecutionProps;
     use datafusion::logical_expr::ColumnarValue;

@@ -20,6 +20,8 @@ use crate::error::Result;
 pub(super) const FUNCTIONS: &[FunctionSpec] = &[
     scalar("to_binary(text[, encoding])", "The bytes of a text in `hex`, `utf-8` or `base64`", "to_binary('616263', 'hex') → abc", |c| to_binary(c, false)),
     scalar("try_to_binary(text[, encoding])", "As `to_binary`, null where the text is none such", "try_to_binary('xyz', 'hex') → NULL", |c| to_binary(c, true)),
+    scalar("to_base32(bytes)", "Bytes in base32", "to_base32('Spark') → KNYGC4TL", to_base32),
+    scalar("from_base32(text)", "The bytes that base32 stands for; what is no digit of it is passed over", "from_base32('KNYGC4TL') → Spark", from_base32),
     scalar("is_valid_utf8(text or bytes)", "Whether the bytes are UTF-8", "is_valid_utf8(x'ff') → false", is_valid_utf8),
     scalar("make_valid_utf8(text or bytes)", "The text, with `�` for what is no UTF-8", "make_valid_utf8(x'61ff') → a�", |c| as_utf8(c, Invalid::Replaced)),
     scalar("validate_utf8(text or bytes)", "The text; an error if the bytes are no UTF-8", "validate_utf8(x'61') → a", |c| as_utf8(c, Invalid::Error)),
@@ -120,6 +122,61 @@ fn as_utf8(mut c: Call<'_>, invalid: Invalid) -> Result<Typed> {
                     ));
                 }
             }
+            Ok(Some(()))
+        })
+    }))
+}
+
+const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+
+fn to_base32(mut c: Call<'_>) -> Result<Typed> {
+    if let Some(index) =
+        c.args.iter().position(|arg| !matches!(arg.data_type, DataType::Utf8 | DataType::Binary | DataType::Null))
+    {
+        return Err(super::arguments::unexpected_type(&c, index, &c.args[index].data_type, &Want::Binary));
+    }
+    let args = coerce(&mut c, &[Want::Binary])?;
+    let returns = Returns::new(DataType::Utf8, args[0].nullable);
+    Ok(call("to_base32", args, returns, |a| {
+        let bytes = a.column::<BinaryArray>(0)?;
+        a.strings(|row, out| {
+            for chunk in bytes.get(row)?.chunks(5) {
+                let bits = chunk.iter().fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte)) << (8 * (5 - chunk.len()));
+                let digits = (chunk.len() * 8).div_ceil(5);
+                for place in 0..8 {
+                    let digit = (bits >> (35 - 5 * place)) as usize & 31;
+                    out.push(if place < digits { char::from(BASE32[digit]) } else { '=' });
+                }
+            }
+            Some(())
+        })
+    }))
+}
+
+fn from_base32(mut c: Call<'_>) -> Result<Typed> {
+    let args = coerce(&mut c, &[Want::Text])?;
+    let returns = Returns::new(DataType::Binary, args[0].nullable);
+    Ok(call("from_base32", args, returns, |a| {
+        let texts = a.column::<StringArray>(0)?;
+        a.binaries(|row, out| {
+            let Some(text) = texts.get(row) else { return Ok(None) };
+            let (mut bits, mut digits) = (0_u64, 0);
+            let flush = |bits: u64, digits: usize, out: &mut Vec<u8>| {
+                // Whole bytes; a single digit counts as the beginning of one.
+                let bytes = if digits == 1 { 1 } else { digits * 5 / 8 };
+                let bits = if digits == 1 { bits >> 2 } else { bits >> (digits * 5 - bytes * 8) };
+                out.extend((0..bytes).rev().map(|place| (bits >> (8 * place)) as u8));
+            };
+            for digit in
+                text.bytes().take_while(|b| *b != b'=').filter_map(|b| BASE32.iter().position(|d| *d == b.to_ascii_uppercase()))
+            {
+                (bits, digits) = (bits << 5 | digit as u64, digits + 1);
+                if digits == 8 {
+                    flush(bits, digits, out);
+                    (bits, digits) = (0, 0);
+                }
+            }
+            flush(bits, digits, out);
             Ok(Some(()))
         })
     }))

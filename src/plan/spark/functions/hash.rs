@@ -10,7 +10,7 @@ use arrow::datatypes::{
 use sha2::Digest;
 
 use super::super::{Call, Typed};
-use super::arguments::{Want, any_nullable, arity, coerce, mismatch};
+use super::arguments::{Want, any_nullable, arity, coerce, coerce_optional, data_error, mismatch, text};
 use super::collection::has_map;
 use super::native::{Returns, call};
 use super::{FunctionSpec, scalar};
@@ -25,6 +25,7 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
     scalar("sha1(bytes)", "SHA-1 checksum in hexadecimal", "sha1('Spark') → 85f5955f4b27a9a4c2aab6ffe5d7189fc298b92c", |c| digest(c, |b| sha1::Sha1::digest(b).to_vec())),
     scalar("sha(bytes)", "As `sha1`", "sha('') → da39a3ee5e6b4b0d3255bfef95601890afd80709", |c| digest(c, |b| sha1::Sha1::digest(b).to_vec())),
     scalar("sha2(bytes, bits)", "SHA-224, -256 (also as 0), -384 or -512 in hexadecimal, null for other `bits`", "sha2('Spark', 256) → 529bc3b07127ecb7e53a4dcf1991d9152c24537d919178022b2c42657f79a26b", sha2_of),
+    scalar("hmac(key, bytes[, algorithm])", "Keyed checksum by MD5, SHA-1 or SHA-2 (SHA-256 unless given), a BINARY", "hex(hmac('key', 'Spark', 'MD5')) → 7DB5E83A2906E5D066261C2002BD5A03", hmac),
     scalar("crc32(bytes)", "CRC-32 checksum as a BIGINT", "crc32('Spark') → 1557323817", crc32),
 ];
 
@@ -277,6 +278,55 @@ fn crc32(mut c: Call<'_>) -> Result<Typed> {
             let mut crc = flate2::Crc::new();
             crc.update(bytes.get(row)?);
             Some(i64::from(crc.sum()))
+        })
+    }))
+}
+
+/// A digest of texts behind one another, and the size of its blocks.
+type Keyed = (fn(&[&[u8]]) -> Vec<u8>, usize);
+
+fn chained<D: Digest>(parts: &[&[u8]]) -> Vec<u8> {
+    parts.iter().fold(D::new(), |digest, part| digest.chain_update(part)).finalize().to_vec()
+}
+
+fn keyed(algorithm: &str) -> Option<Keyed> {
+    Some(match algorithm.to_ascii_uppercase().replace('-', "").as_str() {
+        "MD5" => (chained::<md5::Md5>, 64),
+        "SHA1" => (chained::<sha1::Sha1>, 64),
+        "SHA224" => (chained::<sha2::Sha224>, 64),
+        "SHA256" => (chained::<sha2::Sha256>, 64),
+        "SHA384" => (chained::<sha2::Sha384>, 128),
+        "SHA512" => (chained::<sha2::Sha512>, 128),
+        _ => return None,
+    })
+}
+
+/// `hmac(key, bytes[, algorithm])`.
+fn hmac(mut c: Call<'_>) -> Result<Typed> {
+    let mut args = coerce_optional(&mut c, 2, &[Want::Binary, Want::Binary, Want::Text])?;
+    if args.len() == 2 {
+        args.push(text("SHA-256"));
+    }
+    let returns = Returns::fallible(DataType::Binary, any_nullable(&args));
+    Ok(call("hmac", args, returns, |a| {
+        let (keys, bytes) = (a.column::<BinaryArray>(0)?, a.column::<BinaryArray>(1)?);
+        let algorithms = a.column::<arrow::array::StringArray>(2)?;
+        a.binaries(|row, out| {
+            let (Some(key), Some(bytes), Some(algorithm)) = (keys.get(row), bytes.get(row), algorithms.get(row)) else {
+                return Ok(None);
+            };
+            let (digest, block) = keyed(algorithm).ok_or_else(|| {
+                let message = format!("'{algorithm}' is none of MD5, SHA-1, SHA-224, SHA-256, SHA-384 and SHA-512");
+                data_error("INVALID_PARAMETER_VALUE.HMAC_ALGORITHM", message)
+            })?;
+            if key.is_empty() {
+                return Err(data_error("INVALID_PARAMETER_VALUE.HMAC_CRYPTO_ERROR", "the key of `hmac` is empty"));
+            }
+            let mut padded = if key.len() > block { digest(&[key]) } else { key.to_vec() };
+            padded.resize(block, 0);
+            let with = |sign: u8| padded.iter().map(|byte| byte ^ sign).collect::<Vec<u8>>();
+            out.extend(digest(&[&with(0x5C), &digest(&[&with(0x36), bytes])]));
+            Ok(Some(()))
         })
     }))
 }

@@ -15,7 +15,7 @@ use super::arguments::{
 };
 use super::native::{Returns, call};
 use super::{FunctionSpec, scalar};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::plan::spark::cast::computed;
 
 /// Characters of a message of `raise_error` that its error has.
@@ -263,7 +263,7 @@ fn from_base64(mut c: Call<'_>) -> Result<Typed> {
             digits.extend(s.bytes().filter(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=')));
             LENIENT
                 .decode_vec(&digits, out)
-                .map_err(|e| data_error("CONVERSION_INVALID_INPUT", format!("`unbase64` cannot read '{s}': {e}")))?;
+                .map_err(|e| Error::new(ErrorKind::Data, format!("`unbase64` cannot read '{s}': {e}")))?;
             Ok(Some(()))
         })
     }))

@@ -29,13 +29,16 @@ mod session;
 mod encoding;
 mod random;
 mod aggregate;
+pub mod missing;
 pub mod session_window;
 pub mod time_window;
 
 pub(super) use aggregate::refuse_clauses;
+pub(super) use arguments::{arity, constant};
 pub(super) use collection::array_with;
 pub(super) use json::json_tuple;
 pub(super) use lambda::{not_higher_order, takes_lambda};
+pub(super) use string::place_named;
 
 /// How a function is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, ListArray, UInt64Array};
-use arrow::datatypes::{DataType, Float64Type};
+use arrow::datatypes::{DataType, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type};
 use datafusion::scalar::ScalarValue;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::super::{Call, Typed};
-use super::arguments::{Want, arity, coerce_one, constant, unexpected_type};
+use super::arguments::{
+    Want, arity, coerce_one, constant, expect_one, is_integral, is_numeric, literal, mismatch, null_of, require_constant,
+    unexpected_type,
+};
 use super::native::{Returns, call, from_arrow};
 use super::{FunctionSpec, scalar};
 use crate::error::{Error, ErrorKind, Result};
@@ -20,6 +23,8 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
     scalar("rand([seed])", "A random number from 0 to below 1 for each row", "", |c| number(c, |random| random.random::<f64>())),
     scalar("random([seed])", "As `rand`", "", |c| number(c, |random| random.random::<f64>())),
     scalar("randn([seed])", "A random number of the standard normal distribution for each row", "", |c| number(c, normal)),
+    scalar("uniform(low, high[, seed])", "A random number between two constants for each row", "uniform(5, 5) → 5", uniform),
+    scalar("randstr(length[, seed])", "A random text of letters and digits for each row", "length(randstr(5)) → 5", randstr),
     scalar("shuffle(array[, seed])", "The elements in random order", "sort_array(shuffle(array(2, 1))) → [1, 2]", shuffle),
 ];
 
@@ -89,5 +94,111 @@ fn shuffle(mut c: Call<'_>) -> Result<Typed> {
         let DataType::List(field) = lists.data_type() else { return Err(Error::internal("a list is a list")) };
         let lists = ListArray::new(Arc::clone(field), lists.offsets().clone(), values, lists.nulls().cloned());
         Ok(Arc::new(lists))
+    }))
+}
+
+/// The seed of `uniform` and `randstr`; a null is a 0.
+fn strict_seed(c: &Call<'_>, index: usize, arg: Option<Typed>) -> Result<Option<i64>> {
+    const WHOLE: Want = Want::OneOf(&[Want::Int, Want::Long]);
+    let Some(arg) = arg else { return Ok(None) };
+    if arg.data_type == DataType::Null {
+        return Ok(Some(0));
+    }
+    let arg = expect_one(c, index, arg, &WHOLE)?;
+    Ok(match require_constant(c, "seed", &arg)? {
+        ScalarValue::Int32(seed) => Some(seed.unwrap_or(0).into()),
+        ScalarValue::Int64(seed) => Some(seed.unwrap_or(0)),
+        _ => Some(0),
+    })
+}
+
+/// The type of `uniform`: whole numbers give way to others, and the one with more room before the point wins.
+fn uniform_type(low: &DataType, high: &DataType) -> DataType {
+    use DataType::{Decimal128, Float32, Float64};
+    match (low, high) {
+        (a, b) if is_integral(a) && is_integral(b) => {
+            if a.primitive_width() > b.primitive_width() {
+                a
+            } else {
+                b
+            }
+        }
+        (a, b) if is_integral(b) => a,
+        (a, b) if is_integral(a) => b,
+        (Float64, _) | (_, Float64) => &Float64,
+        (Float32, _) | (_, Float32) => &Float32,
+        (Decimal128(p1, s1), Decimal128(p2, s2)) if i16::from(*p1) - i16::from(*s1) > i16::from(*p2) - i16::from(*s2) => low,
+        (_, high) => high,
+    }
+    .clone()
+}
+
+/// `uniform(low, high[, seed])`.
+fn uniform(mut c: Call<'_>) -> Result<Typed> {
+    arity(&c, 2, 3)?;
+    let given = (c.args.len() == 3).then(|| c.args.remove(2));
+    let seed = strict_seed(&c, 2, given)?;
+    let mut bounds = Vec::with_capacity(2);
+    let mut types = Vec::with_capacity(2);
+    for (index, arg) in std::mem::take(&mut c.args).into_iter().enumerate() {
+        if arg.data_type == DataType::Null {
+            continue;
+        }
+        if !is_numeric(&arg.data_type) {
+            return Err(unexpected_type(&c, index, &arg.data_type, &Want::Numeric));
+        }
+        require_constant(&c, if index == 0 { "min" } else { "max" }, &arg)?;
+        types.push(arg.data_type.clone());
+        let double = super::arguments::convert(&c, arg, &DataType::Float64)?;
+        if let ScalarValue::Float64(Some(bound)) = require_constant(&c, "bound", &double)? {
+            bounds.push(bound);
+        }
+    }
+    let ([low, high], [low_type, high_type]) = (bounds.as_slice(), types.as_slice()) else { return null_of(DataType::Float64) };
+    let (low, high, data_type) = (*low, *high, uniform_type(low_type, high_type));
+    let name = format!("uniform[{low:?}|{high:?}|{seed:?}]");
+    let drawn = data_type.clone();
+    Ok(call(&name, Vec::new(), Returns::fallible(data_type, false), move |a| {
+        let mut random = generator(seed);
+        let mut draw = || low + (high - low) * random.random::<f64>();
+        match drawn {
+            DataType::Int8 => a.primitive::<Int8Type>(|_| Some(draw() as i8)),
+            DataType::Int16 => a.primitive::<Int16Type>(|_| Some(draw() as i16)),
+            DataType::Int32 => a.primitive::<Int32Type>(|_| Some(draw() as i32)),
+            DataType::Int64 => a.primitive::<Int64Type>(|_| Some(draw() as i64)),
+            DataType::Float32 => a.primitive::<Float32Type>(|_| Some(draw() as f32)),
+            DataType::Decimal128(_, scale) => {
+                let unit = 10_f64.powi(scale.into());
+                a.primitive::<Decimal128Type>(|_| Some((draw() * unit).round() as i128))
+            }
+            _ => a.primitive::<Float64Type>(|_| Some(draw())),
+        }
+    }))
+}
+
+/// `randstr(length[, seed])`.
+fn randstr(mut c: Call<'_>) -> Result<Typed> {
+    const LETTERS: &[u8; 62] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    arity(&c, 1, 2)?;
+    let given = (c.args.len() == 2).then(|| c.args.remove(1));
+    let seed = strict_seed(&c, 1, given)?;
+    let length = c.args.remove(0);
+    if length.data_type == DataType::Null {
+        return Ok(literal(ScalarValue::from("")));
+    }
+    let length = coerce_one(&c, 0, length, &Want::Int)?;
+    let ScalarValue::Int32(length) = require_constant(&c, "length", &length)? else {
+        return Err(Error::internal("the length of `randstr` is an INT"));
+    };
+    let Ok(length) = usize::try_from(length.unwrap_or(0)) else {
+        return Err(mismatch("VALUE_OUT_OF_RANGE", "the `length` of `randstr` must not be negative"));
+    };
+    Ok(call(&format!("randstr[{length}|{seed:?}]"), Vec::new(), Returns::fallible(DataType::Utf8, false), move |a| {
+        let mut random = generator(seed);
+        super::native::within_column(length.saturating_mul(a.rows()))?;
+        a.strings(|_, out| {
+            out.extend((0..length).map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())])));
+            Some(())
+        })
     }))
 }

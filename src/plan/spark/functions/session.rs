@@ -16,6 +16,7 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
     scalar("current_catalog()", "Always `spark_catalog`", "current_catalog() → spark_catalog", |c| constant(c, text("spark_catalog"))),
     scalar("current_database()", "Always `default`", "current_database() → default", |c| constant(c, text("default"))),
     scalar("current_schema()", "Always `default`", "current_schema() → default", |c| constant(c, text("default"))),
+    scalar("version()", "The version of Spark whose functions these are", "", |c| constant(c, text("4.3.0 0000000000000000000000000000000000000000"))),
     scalar("spark_partition_id()", "Always 0: a batch is one partition", "spark_partition_id() → 0", |c| constant(c, literal(ScalarValue::Int32(Some(0))))),
 ];
 

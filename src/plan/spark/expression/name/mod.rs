@@ -260,6 +260,7 @@ fn called(name: &str, function: &ast::Function, mut args: Vec<String>, distinct:
         "substr" | "substring" => default(2, "2147483647"),
         "locate" | "position" => default(2, "1"),
         "split" => default(2, "-1"),
+        "hmac" => default(2, "SHA-256"),
         "replace" => default(2, ""),
         "regexp_replace" => default(3, "1"),
         "overlay" => default(3, "-1"),
@@ -268,8 +269,8 @@ fn called(name: &str, function: &ast::Function, mut args: Vec<String>, distinct:
         "listagg" | "string_agg" => default(1, "NULL"),
         "percentile_approx" | "approx_percentile" => default(2, "10000"),
         "unix_timestamp" | "to_unix_timestamp" => default(1, "yyyy-MM-dd HH:mm:ss"),
-        "from_json" | "first" | "last" | "first_value" | "last_value" | "any_value" => args.truncate(1),
-        "schema_of_json" | "to_csv" | "shuffle" => args.truncate(1),
+        "from_json" | "from_csv" | "first" | "last" | "first_value" | "last_value" | "any_value" => args.truncate(1),
+        "schema_of_json" | "schema_of_csv" | "to_csv" | "shuffle" => args.truncate(1),
         "sentences" => args.resize(3, String::new()),
         "make_ym_interval" => args.resize(2, "0".into()),
         "make_dt_interval" if count < 4 => {
@@ -306,6 +307,9 @@ fn syntax_text(ast: &ast::Expr) -> String {
             let part = |part: &Option<Box<ast::Expr>>, default: &str| part.as_ref().map_or(default.to_owned(), |e| pretty(e));
             let name = if *shorthand { "substr" } else { "substring" };
             format!("{name}({}, {}, {})", pretty(expr), part(substring_from, "1"), part(substring_for, "2147483647"))
+        }
+        A::Trim { trim_characters: Some(text), expr, .. } if text.len() == 1 => {
+            format!("TRIM(BOTH {} FROM {})", pretty(expr), pretty(&text[0]))
         }
         A::Trim { trim_where, trim_what, expr, .. } => {
             let (side, name) = match trim_where {

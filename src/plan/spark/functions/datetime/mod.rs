@@ -26,6 +26,8 @@ mod pattern;
 mod text;
 mod unit;
 
+pub(super) use text::{pattern_reader, pattern_writer};
+
 /// The functions of this family.
 #[rustfmt::skip]
 pub(super) const FUNCTIONS: &[FunctionSpec] = &[

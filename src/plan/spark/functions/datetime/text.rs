@@ -14,6 +14,7 @@ use super::field::local_time;
 use super::pattern::{Pattern, Use};
 use super::{cast_in, overflow, zone_of};
 use crate::error::{Error, Result};
+use crate::format::times::{ReadTime, WriteTime};
 use crate::plan::spark::cast::computed;
 
 const DEFAULT_PATTERN: &str = "yyyy-MM-dd HH:mm:ss";
@@ -160,5 +161,25 @@ pub(super) fn from_unixtime(mut c: Call<'_>) -> Result<Typed> {
             let local = us.checked_add(zone.offset_at(us)).ok_or_else(|| overflow("the timestamp"))?;
             compiled.get(pattern)?.format(local, us, &zone, out).map(Some)
         })
+    }))
+}
+
+/// Reads texts by a pattern, for options of other functions: microseconds since 1970, seen in `zone`.
+pub(in super::super) fn pattern_reader(pattern: &str, zone: &str) -> Result<ReadTime> {
+    let zone = Zone::parse(zone).ok_or_else(|| super::invalid_zone(zone))?;
+    let pattern = Pattern::compile(pattern, Use::Parsing)?;
+    Ok(Arc::new(move |text| pattern.parse(text, &zone)))
+}
+
+/// Writes microseconds since 1970 by a pattern, as they are seen in `zone`.
+pub(in super::super) fn pattern_writer(pattern: &str, zone: &str) -> Result<WriteTime> {
+    let zone = Zone::parse(zone).ok_or_else(|| super::invalid_zone(zone))?;
+    let pattern = Pattern::compile(pattern, Use::Formatting)?;
+    Ok(Arc::new(move |us, out| {
+        let start = out.len();
+        // Times beyond a calendar's end have no text.
+        if pattern.format(us.saturating_add(zone.offset_at(us)), us, &zone, out).is_err() {
+            out.truncate(start);
+        }
     }))
 }

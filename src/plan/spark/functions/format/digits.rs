@@ -2,7 +2,7 @@
 
 use lexical_core::FormattedSize;
 
-use crate::format::number::ten_thousandths;
+use crate::format::number::{double_text, ten_thousandths};
 
 /// The magnitude of a number: `0.d₁d₂d₃… × 10^exponent`.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,15 +22,16 @@ pub(super) enum Half {
 }
 
 impl Digits {
-    /// The shortest digits that read back as `value`, which is finite; its sign is ignored.
+    /// The digits that Java shows of `value`, which is finite; its sign is ignored.
     pub(super) fn of_double(value: f64) -> Self {
         if let Some(number) = ten_thousandths(value.abs()) {
             return Self::of_decimal(number.into(), 4);
         }
-        let text = format!("{:e}", value.abs());
-        let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+        let text = double_text(value.abs());
+        let (mantissa, exponent) = text.split_once('E').unwrap_or((&text, "0"));
+        let point = mantissa.find('.').unwrap_or(mantissa.len()) as i32;
         let digits = mantissa.bytes().filter(u8::is_ascii_digit).collect();
-        Self { digits, exponent: exponent.parse::<i32>().unwrap_or(0) + 1 }.normal()
+        Self { digits, exponent: exponent.parse::<i32>().unwrap_or(0) + point }.normal()
     }
 
     /// Every digit of the double that `value` is.

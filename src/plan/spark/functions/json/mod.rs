@@ -12,13 +12,17 @@ pub(in super::super) use search::json_tuple;
 
 use super::super::types::parse_ddl;
 use super::super::{Call, Typed};
-use super::arguments::{Want, arity, coerce_one, mismatch, require_constant};
+use super::arguments::{Want, arity, coerce_one, constant, mismatch, null_of, require_constant, unexpected_type};
+use super::datetime::{pattern_reader, pattern_writer};
 use super::native::{Returns, call};
 use super::{FunctionSpec, scalar};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::OnMalformed;
 use crate::format::json::write::{WriteOptions, to_json as written};
 use crate::format::json::{CORRUPT_RECORD, ValueOptions, decode_values};
+use crate::format::nullable;
+use crate::format::times::{ReadTime, Times, WriteTime};
+use crate::plan::spark::cast::time::DAY_US;
 
 /// The functions of this family.
 #[rustfmt::skip]
@@ -65,16 +69,14 @@ pub(super) fn options(c: &Call<'_>, arg: Option<Typed>, known: &[&str]) -> Resul
 fn from_json(mut c: Call<'_>) -> Result<Typed> {
     arity(&c, 2, 3)?;
     let given = (c.args.len() == 3).then(|| c.args.remove(2));
-    let options = options(&c, given, &["mode", "timezone", "columnnameofcorruptrecord"])?;
+    let options = options(
+        &c,
+        given,
+        &["mode", "timezone", "columnnameofcorruptrecord", "dateformat", "timestampformat", "timestampntzformat"],
+    )?;
     let schema = c.args.remove(1);
-    let ScalarValue::Utf8(Some(ddl)) = require_constant(&c, "schema", &schema)? else {
-        return Err(Error::spark(
-            ErrorKind::Config,
-            "INVALID_SCHEMA.NON_STRING_LITERAL",
-            "the schema of `from_json` must be a text",
-        ));
-    };
-    let data_type = parse_ddl(&ddl)?;
+    let ddl = schema_text(&c, &schema)?;
+    let data_type = nullable(&parse_ddl(&ddl)?);
     if !matches!(data_type, DataType::Struct(_) | DataType::List(_) | DataType::Map(..)) {
         return Err(mismatch("INVALID_JSON_SCHEMA", format!("`from_json` gives a STRUCT, an ARRAY or a MAP, not {ddl}")));
     }
@@ -93,35 +95,89 @@ fn from_json(mut c: Call<'_>) -> Result<Typed> {
     }
     let zone = option("timezone").unwrap_or_else(|| c.context.settings.time_zone.to_string());
     let corrupt = option("columnnameofcorruptrecord").unwrap_or_else(|| CORRUPT_RECORD.to_owned());
+    let times = read_times(&zone, &option)?;
     let value = c.args.remove(0);
-    let value = coerce_one(&c, 0, value, &Want::Text)?;
+    let value = only_text(&c, value)?;
     let returns = Returns::fallible_if(on_malformed == OnMalformed::Fail, data_type.clone(), true);
     // The schema and the options go with the call's name, for they are part of what it computes.
-    let name = format!("from_json[{ddl}|{on_malformed:?}|{zone}|{corrupt}]");
+    let name = format!("from_json[{ddl}|{on_malformed:?}|{zone}|{corrupt}|{options:?}]");
     Ok(call(&name, vec![value], returns, move |a| {
         let texts = a.expanded(0)?;
         let texts = texts.as_any().downcast_ref::<StringArray>().ok_or_else(|| Error::internal("the argument is text"))?;
-        let options = ValueOptions { time_zone: &zone, on_malformed, corrupt_column: &corrupt, ..ValueOptions::default() };
+        let options = ValueOptions {
+            time_zone: &zone,
+            on_malformed,
+            corrupt_column: &corrupt,
+            times: times.clone(),
+            ..ValueOptions::default()
+        };
         decode_values(texts, &data_type, &options)
     }))
+}
+
+/// The schema argument of `from_json` and its like, a constant text.
+pub(super) fn schema_text(c: &Call<'_>, schema: &Typed) -> Result<String> {
+    match constant(schema)? {
+        Some(ScalarValue::Utf8(Some(ddl))) if ddl.trim().is_empty() => {
+            Err(Error::spark(ErrorKind::Config, "PARSE_EMPTY_STATEMENT", format!("the schema of `{}` is empty", c.name)))
+        }
+        Some(ScalarValue::Utf8(Some(ddl))) => Ok(ddl),
+        _ => Err(Error::spark(
+            ErrorKind::Config,
+            "INVALID_SCHEMA.NON_STRING_LITERAL",
+            format!("the schema of `{}` must be a constant text", c.name),
+        )),
+    }
+}
+
+/// A text or null as it is; nothing else is cast.
+pub(super) fn only_text(c: &Call<'_>, value: Typed) -> Result<Typed> {
+    match value.data_type {
+        DataType::Utf8 | DataType::Null => coerce_one(c, 0, value, &Want::Text),
+        ref other => Err(unexpected_type(c, 0, other, &Want::Text)),
+    }
+}
+
+/// How the options say that times are read; `None` if they do not.
+pub(super) fn read_times(zone: &str, option: &dyn Fn(&str) -> Option<String>) -> Result<Option<Arc<Times<ReadTime>>>> {
+    let [date, timestamp, timestamp_ntz] = ["dateformat", "timestampformat", "timestampntzformat"].map(option);
+    if date.is_none() && timestamp.is_none() && timestamp_ntz.is_none() {
+        return Ok(None);
+    }
+    let reader = |pattern: Option<String>, zone: &str| pattern.map(|pattern| pattern_reader(&pattern, zone)).transpose();
+    let date = reader(date, "UTC")?.map(|read| -> ReadTime { Arc::new(move |text| read(text).map(|us| us.div_euclid(DAY_US))) });
+    Ok(Some(Arc::new(Times { date, timestamp: reader(timestamp, zone)?, timestamp_ntz: reader(timestamp_ntz, "UTC")? })))
+}
+
+/// How the options say that times are written.
+fn write_times(zone: &str, option: &dyn Fn(&str) -> Option<String>) -> Result<Times<WriteTime>> {
+    let writer = |name: &str, zone: &str| option(name).map(|pattern| pattern_writer(&pattern, zone)).transpose();
+    let date = writer("dateformat", "UTC")?
+        .map(|write| -> WriteTime { Arc::new(move |days, out| write(days.saturating_mul(DAY_US), out)) });
+    let (timestamp, timestamp_ntz) = (writer("timestampformat", zone)?, writer("timestampntzformat", "UTC")?);
+    Ok(Times { date, timestamp, timestamp_ntz })
 }
 
 /// `to_json(struct, array or map[, options])`.
 fn to_json(mut c: Call<'_>) -> Result<Typed> {
     arity(&c, 1, 2)?;
     let given = (c.args.len() == 2).then(|| c.args.remove(1));
-    let options = options(&c, given, &["ignorenullfields", "timezone"])?;
+    let options = options(&c, given, &["ignorenullfields", "timezone", "dateformat", "timestampformat", "timestampntzformat"])?;
     let option = |name: &str| options.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
     let ignore_null_fields = !option("ignorenullfields").is_some_and(|value| value.eq_ignore_ascii_case("false"));
     let zone = option("timezone").unwrap_or_else(|| c.context.settings.time_zone.to_string());
+    let times = write_times(&zone, &option)?;
     let value = c.args.remove(0);
+    if value.data_type == DataType::Null {
+        return null_of(DataType::Utf8);
+    }
     if !matches!(value.data_type, DataType::Struct(_) | DataType::List(_) | DataType::Map(..)) {
         return Err(mismatch("INVALID_JSON_SCHEMA", "`to_json` takes a STRUCT, an ARRAY or a MAP"));
     }
     let returns = Returns::new(DataType::Utf8, value.nullable);
-    let name = format!("to_json[{ignore_null_fields}|{zone}]");
+    let name = format!("to_json[{ignore_null_fields}|{zone}|{options:?}]");
     Ok(call(&name, vec![value], returns, move |a| {
-        let options = WriteOptions { time_zone: &zone, ignore_null_fields };
+        let options = WriteOptions { time_zone: &zone, ignore_null_fields, times: times.clone() };
         Ok(Arc::new(written(&a.expanded(0)?, &options)?))
     }))
 }

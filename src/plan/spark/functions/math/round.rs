@@ -9,7 +9,9 @@ use arrow::datatypes::{
 use datafusion::scalar::ScalarValue;
 
 use super::super::super::{Call, Typed};
-use super::super::arguments::{Want, arity, coerce, coerce_one, coerce_optional, data_error, literal, null_of, require_constant};
+use super::super::arguments::{
+    Want, arity, coerce, coerce_one, coerce_optional, constant, data_error, literal, mismatch, null_of,
+};
 use super::super::native::{Args, Returns, call};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::number::ten_thousandths;
@@ -61,7 +63,22 @@ impl Mode {
 /// The scale argument: a constant, 0 if it is left out.
 fn scale_of(c: &Call<'_>, args: &mut Vec<Typed>) -> Result<Option<i32>> {
     let Some(scale) = (args.len() == 2).then(|| args.remove(1)) else { return Ok(Some(0)) };
-    match require_constant(c, "scale", &scale)? {
+    // Of the scale of `ceil` and `floor` Spark says this itself, and of a null too.
+    let strict = matches!(c.name, "ceil" | "ceiling" | "floor");
+    let value = constant(&scale)?.filter(|value| !strict || !value.is_null());
+    let Some(value) = value else {
+        return Err(match strict {
+            true => Error::spark(
+                ErrorKind::Config,
+                "NON_FOLDABLE_ARGUMENT",
+                format!("the parameter `scale` of `{}` must be a constant INT that is not null", c.name),
+            ),
+            false => {
+                mismatch("NON_FOLDABLE_INPUT", format!("the parameter `scale` of `{}` must be a constant expression", c.name))
+            }
+        });
+    };
+    match value {
         ScalarValue::Int32(scale) => Ok(scale),
         other => Err(Error::internal(format!("a scale of type {}", other.data_type()))),
     }

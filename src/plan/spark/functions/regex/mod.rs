@@ -5,15 +5,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{ArrayRef, Int32Array, ListBuilder, StringArray, StringBuilder};
 use arrow::datatypes::{DataType, Int32Type};
+use datafusion::logical_expr::Expr;
 use datafusion::scalar::ScalarValue;
 
 use super::super::{Call, Typed};
 use super::arguments::{Want, any_nullable, array_of, coerce, coerce_optional, data_error, literal, mismatch, require_constant};
 use super::native::{Args, Returns, call};
 use super::{FunctionSpec, scalar};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
+mod class;
 mod pattern;
+mod translate;
 
 use pattern::next_start;
 pub(super) use pattern::{Groups, Pattern};
@@ -87,16 +90,23 @@ fn per_pattern(
     args: Vec<Typed>,
     returns: Returns,
     kernel: impl Fn(&Args<'_>, &mut Patterns) -> Result<ArrayRef> + Send + Sync + 'static,
-) -> Typed {
+) -> Result<Typed> {
     let known = Known::new(name);
-    call(name, args, returns, move |a| kernel(a, &mut Patterns::of(&known)))
+    // A constant pattern that we do not have is refused when the query is planned; one that is wrong fails with the first row.
+    if let Expr::Literal(ScalarValue::Utf8(Some(pattern)), _) = &args[1].expr
+        && let Err(error) = known.get(pattern)
+        && error.kind() == ErrorKind::Config
+    {
+        return Err(error);
+    }
+    Ok(call(name, args, returns, move |a| kernel(a, &mut Patterns::of(&known))))
 }
 
 /// Whether `pattern` occurs in `text`: `RLIKE`, as a function.
 pub(in crate::plan::spark) fn like(mut c: Call<'_>) -> Result<Typed> {
     let args = coerce(&mut c, &[Want::Text, Want::Text])?;
     let returns = Returns::fallible(DataType::Boolean, any_nullable(&args));
-    Ok(per_pattern(c.name, args, returns, |a, patterns| {
+    per_pattern(c.name, args, returns, |a, patterns| {
         let (s, pattern) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?);
         let mut found = arrow::array::BooleanBuilder::with_capacity(a.rows());
         for row in 0..a.rows() {
@@ -106,7 +116,7 @@ pub(in crate::plan::spark) fn like(mut c: Call<'_>) -> Result<Typed> {
             }
         }
         Ok(Arc::new(found.finish()))
-    }))
+    })
 }
 
 fn replace(mut c: Call<'_>) -> Result<Typed> {
@@ -119,7 +129,7 @@ fn replace(mut c: Call<'_>) -> Result<Typed> {
         return Err(mismatch("VALUE_OUT_OF_RANGE", "the `position` must be between (0, 2147483647]"));
     }
     let returns = Returns::fallible(DataType::Utf8, any_nullable(&args));
-    Ok(per_pattern(c.name, args, returns, |a, patterns| {
+    per_pattern(c.name, args, returns, |a, patterns| {
         let (s, pattern) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?);
         let (with, position) = (a.column::<StringArray>(2)?, a.column::<Int32Array>(3)?);
         let mut groups = Groups::default();
@@ -136,15 +146,18 @@ fn replace(mut c: Call<'_>) -> Result<Typed> {
                 out.push_str(s);
                 return Ok(Some(()));
             };
-            replace_all(s, from, pattern, with, &mut groups, out)?;
+            // What lies before the position is not there for the pattern either.
+            let (before, s) = s.split_at(from);
+            out.push_str(before);
+            replace_all(s, pattern, with, &mut groups, out)?;
             Ok(Some(()))
         })
-    }))
+    })
 }
 
-fn replace_all(s: &str, from: usize, pattern: &Pattern, with: &str, groups: &mut Groups, out: &mut String) -> Result<()> {
+fn replace_all(s: &str, pattern: &Pattern, with: &str, groups: &mut Groups, out: &mut String) -> Result<()> {
     let plain = !with.contains(['$', '\\']);
-    let (mut copied, mut start) = (0, Some(from));
+    let (mut copied, mut start) = (0, Some(0));
     while let Some(at) = start {
         let found = if plain { pattern.find(s, at)? } else { pattern.captures(s, at, groups)? };
         let Some((begin, end)) = found else { break };
@@ -234,7 +247,7 @@ fn group_index(function: &str, pattern: &Pattern, group: i32) -> Result<usize> {
 fn extract(mut c: Call<'_>) -> Result<Typed> {
     let args = extraction(&mut c)?;
     let returns = Returns::fallible(DataType::Utf8, any_nullable(&args));
-    Ok(per_pattern(c.name, args, returns, |a, patterns| {
+    per_pattern(c.name, args, returns, |a, patterns| {
         let (s, pattern, group) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?, a.column::<Int32Array>(2)?);
         let mut groups = Groups::default();
         a.try_slices(|row| {
@@ -246,7 +259,7 @@ fn extract(mut c: Call<'_>) -> Result<Typed> {
             let group = groups.get(group_index("regexp_extract", pattern, group)?);
             Ok(Some(group.map_or("", |(begin, end)| &s[begin..end])))
         })
-    }))
+    })
 }
 
 /// Calls `visit` with every match of `pattern` in `s`.
@@ -263,7 +276,7 @@ fn each_match(s: &str, pattern: &Pattern, mut visit: impl FnMut((usize, usize)) 
 fn extract_all(mut c: Call<'_>) -> Result<Typed> {
     let args = extraction(&mut c)?;
     let returns = Returns::fallible(array_of(DataType::Utf8), any_nullable(&args));
-    Ok(per_pattern(c.name, args, returns, |a, patterns| {
+    per_pattern(c.name, args, returns, |a, patterns| {
         let (s, pattern, group) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?, a.column::<Int32Array>(2)?);
         let mut lists = ListBuilder::new(StringBuilder::new());
         let mut groups = Groups::default();
@@ -284,13 +297,13 @@ fn extract_all(mut c: Call<'_>) -> Result<Typed> {
             lists.append(true);
         }
         Ok(Arc::new(lists.finish()))
-    }))
+    })
 }
 
 fn count(mut c: Call<'_>) -> Result<Typed> {
     let args = coerce(&mut c, &[Want::Text, Want::Text])?;
     let returns = Returns::fallible(DataType::Int32, any_nullable(&args));
-    Ok(per_pattern(c.name, args, returns, |a, patterns| {
+    per_pattern(c.name, args, returns, |a, patterns| {
         let (s, pattern) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?);
         a.try_primitive::<Int32Type>(|row| {
             let (Some(s), Some(pattern)) = (s.get(row), pattern.get(row)) else { return Ok(None) };
@@ -301,7 +314,7 @@ fn count(mut c: Call<'_>) -> Result<Typed> {
             })?;
             Ok(Some(matches))
         })
-    }))
+    })
 }
 
 fn instr(mut c: Call<'_>) -> Result<Typed> {
@@ -311,26 +324,26 @@ fn instr(mut c: Call<'_>) -> Result<Typed> {
         args.push(literal(0_i32.into()));
     }
     let returns = Returns::fallible(DataType::Int32, any_nullable(&args));
-    Ok(per_pattern(c.name, args, returns, |a, patterns| {
+    per_pattern(c.name, args, returns, |a, patterns| {
         let (s, pattern, group) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?, a.column::<Int32Array>(2)?);
         a.try_primitive::<Int32Type>(|row| {
             let (Some(s), Some(pattern), Some(_)) = (s.get(row), pattern.get(row), group.get(row)) else { return Ok(None) };
             let found = patterns.get(pattern)?.find(s, 0)?;
             Ok(Some(found.map_or(0, |(begin, _)| s[..begin].chars().count() as i32 + 1)))
         })
-    }))
+    })
 }
 
 fn substr(mut c: Call<'_>) -> Result<Typed> {
     let args = coerce(&mut c, &[Want::Text, Want::Text])?;
-    Ok(per_pattern(c.name, args, Returns::fallible(DataType::Utf8, true), |a, patterns| {
+    per_pattern(c.name, args, Returns::fallible(DataType::Utf8, true), |a, patterns| {
         let (s, pattern) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?);
         a.try_slices(|row| {
             let (Some(s), Some(pattern)) = (s.get(row), pattern.get(row)) else { return Ok(None) };
             let found = patterns.get(pattern)?.find(s, 0)?;
             Ok(found.filter(|(begin, end)| end > begin).map(|(begin, end)| &s[begin..end]))
         })
-    }))
+    })
 }
 
 fn split(mut c: Call<'_>) -> Result<Typed> {
@@ -339,7 +352,7 @@ fn split(mut c: Call<'_>) -> Result<Typed> {
         args.push(literal((-1_i32).into()));
     }
     let returns = Returns::fallible(array_of(DataType::Utf8), any_nullable(&args));
-    Ok(per_pattern(c.name, args, returns, |a, patterns| {
+    per_pattern(c.name, args, returns, |a, patterns| {
         let (s, pattern, limit) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?, a.column::<Int32Array>(2)?);
         let mut lists = ListBuilder::new(StringBuilder::new());
         for row in 0..a.rows() {
@@ -347,11 +360,14 @@ fn split(mut c: Call<'_>) -> Result<Typed> {
                 lists.append_null();
                 continue;
             };
-            split_into(s, pattern, limit, patterns, |part| lists.values().append_value(part))?;
+            // Spark's `split` says only what Java says of a pattern.
+            split_into(s, pattern, limit, patterns, |part| lists.values().append_value(part)).map_err(|error| {
+                if error.kind() == ErrorKind::Data { Error::new(ErrorKind::Data, error.chain()) } else { error }
+            })?;
             lists.append(true);
         }
         Ok(Arc::new(lists.finish()))
-    }))
+    })
 }
 
 /// A pattern that means itself.

@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Int32Type};
 use super::super::super::{Call, Typed};
 use super::super::arguments::{Want, any_nullable, coerce, coerce_optional, text};
 use super::super::native::{Returns, call, from_arrow};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 /// All letters as capitals.
 pub(super) fn upper(c: Call<'_>) -> Result<Typed> {
@@ -166,7 +166,7 @@ pub(super) fn quote(s: &str, out: &mut String) {
 /// Edits between two texts; -1 where there are more than the threshold.
 pub(super) fn levenshtein(mut c: Call<'_>) -> Result<Typed> {
     let args = coerce_optional(&mut c, 2, &[Want::Text, Want::Text, Want::Int])?;
-    let returns = Returns::new(DataType::Int32, any_nullable(&args));
+    let returns = Returns::new(DataType::Int32, any_nullable(&args[..2]));
     Ok(call(c.name, args, returns, |a| {
         let (left, right) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?);
         let limit = if a.count() == 3 { Some(a.column::<Int32Array>(2)?) } else { None };
@@ -174,7 +174,8 @@ pub(super) fn levenshtein(mut c: Call<'_>) -> Result<Typed> {
         a.primitive::<Int32Type>(|row| {
             let edits = edits(left.get(row)?, right.get(row)?, &mut letters, &mut row_of_costs);
             Some(match &limit {
-                Some(limit) if edits > limit.get(row)? => -1,
+                // A null counts as 0.
+                Some(limit) if edits > limit.get(row).unwrap_or(0) => -1,
                 _ => edits,
             })
         })
@@ -211,6 +212,7 @@ fn is_digit(ch: char) -> bool {
 /// Replaces capitals, small letters, digits and (only if asked to) other characters.
 pub(super) fn mask(mut c: Call<'_>) -> Result<Typed> {
     const TEXTS: &[Want] = &[Want::Text; 5];
+    super::only_texts(&c)?;
     let mut args = coerce_optional(&mut c, 1, TEXTS)?;
     for default in ["X", "x", "n"].iter().skip(args.len() - 1) {
         args.push(text(*default));
@@ -248,4 +250,33 @@ pub(super) fn mask(mut c: Call<'_>) -> Result<Typed> {
             Some(())
         })
     }))
+}
+
+/// Puts the arguments of `mask` that are given by name behind those that are not; what is left out between them has its default.
+pub(in super::super::super) fn place_named(function: &str, args: &mut Vec<Typed>, named: Vec<(&str, Typed)>) -> Result<()> {
+    const NAMES: [&str; 5] = ["str", "upperchar", "lowerchar", "digitchar", "otherchar"];
+    let mut slots: Vec<Option<Typed>> = std::mem::take(args).into_iter().map(Some).collect();
+    for (name, value) in named {
+        let refused = |condition: &'static str, what: &str| {
+            Error::spark(ErrorKind::Config, condition, format!("`{function}` {what} `{name}`"))
+        };
+        let place = NAMES.iter().position(|known| name.eq_ignore_ascii_case(known));
+        let place = place.ok_or_else(|| refused("UNRECOGNIZED_PARAMETER_NAME", "has no parameter"))?;
+        slots.resize_with(slots.len().max(place + 1), || None);
+        if slots[place].replace(value).is_some() {
+            return Err(refused("DUPLICATE_ROUTINE_PARAMETER_ASSIGNMENT.BOTH_POSITIONAL_AND_NAMED", "is given twice"));
+        }
+    }
+    for (place, slot) in slots.into_iter().enumerate() {
+        match (slot, place) {
+            (Some(value), _) => args.push(value),
+            (None, 0) => {
+                let message = format!("`{function}` needs its parameter `str`");
+                return Err(Error::spark(ErrorKind::Config, "REQUIRED_PARAMETER_NOT_FOUND", message));
+            }
+            (None, 4) => args.push(super::null_of(DataType::Utf8)?),
+            (None, place) => args.push(text(["X", "x", "n"][place - 1])),
+        }
+    }
+    Ok(())
 }

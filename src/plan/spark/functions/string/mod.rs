@@ -6,14 +6,18 @@ use memchr::memmem::Finder;
 
 use super::super::{Call, Typed};
 use super::arguments::{Want, any_nullable, arity, coerce, coerce_one, coerce_optional, convert, mismatch, null_of, text};
-use super::native::{Args, Last, Reader, Returns, call, within_column};
+use super::native::{Args, Reader, Returns, call, within_column};
 use super::{FunctionSpec, scalar};
 use crate::error::Result;
 
 mod case;
 mod concat;
+mod find;
 mod pad;
 mod sentence;
+mod similar;
+
+pub(in super::super) use case::place_named;
 
 const TEXT_OR_BINARY: Want = Want::OneOf(&[Want::Text, Want::Binary]);
 
@@ -25,7 +29,7 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
     scalar("lower(text)", "In small letters", "lower('SQL') → sql", case::lower),
     scalar("lcase(text)", "As `lower`", "lcase('A') → a", case::lower),
     scalar("initcap(text)", "Each word with a capital first and small letters behind", "initcap('sPark sql') → Spark Sql", |c| to_text(c, case::initcap)),
-    scalar("soundex(text)", "Soundex code of how a word sounds in English", "soundex('Miller') → M460", |c| to_text(c, case::soundex)),
+    scalar("soundex(text)", "Soundex code of how a word sounds in English", "soundex('Miller') → M460", |c| { only_texts(&c)?; to_text(c, case::soundex) }),
     scalar("length(value)", "Characters of a text, bytes of a binary", "length('Spark ') → 6", length),
     scalar("len(value)", "As `length`", "len('äö') → 2", length),
     scalar("char_length(value)", "As `length`", "char_length('abc') → 3", length),
@@ -49,7 +53,7 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
     scalar("reverse(value)", "A text or array from its end to its beginning", "reverse('Spark') → krapS", reverse),
     scalar("replace(text, search[, with])", "Every `search` in the text replaced, or left out", "replace('ABCabc', 'abc', 'DEF') → ABCDEF", replace),
     scalar("translate(text, from, to)", "Each character in `from` replaced by the one at its place in `to`, or left out", "translate('AaBbCc', 'abc', '123') → A1B2C3", translate),
-    scalar("instr(text, part)", "Where the first `part` begins, from 1 on; 0 if there is none", "instr('SparkSQL', 'SQL') → 6", instr),
+    scalar("instr(text, part[, from[, occurrence]])", "Where `part` begins, from 1 on; 0 if it does not; from the end for a negative `from`", "instr('SparkSQL', 'SQL') → 6", find::instr),
     scalar("locate(part, text[, from])", "Where the first `part` at `from` or later begins; 0 if there is none", "locate('bar', 'foobarbar', 5) → 7", locate),
     scalar("position(part, text[, from])", "As `locate`; also `POSITION(part IN text)`", "position('bar', 'foobarbar') → 4", locate),
     scalar("split_part(text, delimiter, n)", "The n-th piece between delimiters, from the end if negative", "split_part('11.12.13', '.', 3) → 13", split_part),
@@ -67,6 +71,7 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
     scalar("mask(text[, upper, lower, digit, other])", "Letters as `X` and `x`, digits as `n`, or as given; null leaves characters as they are", "mask('AbCD123-@$#') → XxXXnnn-@$#", case::mask),
     scalar("luhn_check(digits)", "Whether a number such as a card's has the right check digit", "luhn_check('8112189876') → true", luhn_check),
     scalar("sentences(text[, language, country])", "The words of each sentence", "sentences('Hi there. Bye') → [[Hi, there], [Bye]]", sentence::sentences),
+    scalar("jaro_winkler_similarity(a, b)", "How alike two texts are, from 0 to 1", "jaro_winkler_similarity('MARTHA', 'MARHTA') → 0.9611111111111111", similar::jaro_winkler),
     scalar("quote(text)", "In single quotes, with those in it escaped", r"quote('Don\'t') → 'Don\'t'", |c| to_text(c, case::quote)),
 ];
 
@@ -76,6 +81,14 @@ enum Side {
     Left,
     Right,
     Both,
+}
+
+/// Refuses arguments that are no texts, which some functions do not cast by themselves.
+fn only_texts(c: &Call<'_>) -> Result<()> {
+    match c.args.iter().position(|arg| !matches!(arg.data_type, DataType::Utf8 | DataType::Null)) {
+        Some(index) => Err(super::arguments::unexpected_type(c, index, &c.args[index].data_type, &Want::Text)),
+        None => Ok(()),
+    }
 }
 
 /// STRING → STRING.
@@ -360,20 +373,6 @@ fn position_from(s: &str, part: &str, from: usize) -> i32 {
     }
     let start = offset_of(s, from);
     s[start..].find(part).map_or(0, |at| count_chars(&s[..start + at]) + 1)
-}
-
-fn instr(mut c: Call<'_>) -> Result<Typed> {
-    let args = coerce(&mut c, &[Want::Text, Want::Text])?;
-    let returns = Returns::new(DataType::Int32, any_nullable(&args));
-    Ok(call(c.name, args, returns, |a| {
-        let (s, part) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?);
-        let mut finders = Last::default();
-        a.primitive::<Int32Type>(|row| {
-            let (s, part) = (s.get(row)?, part.get(row)?);
-            let finder = finders.get(part, |part| Ok(Finder::new(part).into_owned())).ok()?;
-            Some(finder.find(s.as_bytes()).map_or(0, |at| count_chars(&s[..at]) + 1))
-        })
-    }))
 }
 
 fn locate(mut c: Call<'_>) -> Result<Typed> {

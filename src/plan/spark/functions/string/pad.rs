@@ -129,6 +129,9 @@ pub(super) fn overlay(mut c: Call<'_>) -> Result<Typed> {
     }
     let mut args = coerce_optional(&mut c, 3, &[TEXT_OR_BINARY, TEXT_OR_BINARY, Want::Int, Want::Int])?;
     let binary = args[0].data_type == DataType::Binary && args[1].data_type == DataType::Binary;
+    if !binary && [&args[0], &args[1]].iter().any(|arg| arg.data_type == DataType::Binary) {
+        return Err(super::mismatch("DATA_DIFF_TYPES", "`overlay` takes two texts or two binaries"));
+    }
     let data_type = if binary { DataType::Binary } else { DataType::Utf8 };
     for index in [0, 1] {
         let arg = args[index].clone();
@@ -148,7 +151,7 @@ pub(super) fn overlay(mut c: Call<'_>) -> Result<Typed> {
                 let length = if length >= 0 { length } else { with.len() as i32 };
                 out.extend_from_slice(sql_slice_bytes(b, 1, position.wrapping_sub(1)));
                 out.extend_from_slice(with);
-                out.extend_from_slice(sql_slice_bytes(b, position.wrapping_add(length), i32::MAX));
+                out.extend_from_slice(sql_slice_bytes(b, position.saturating_add(length), i32::MAX));
                 Ok(Some(()))
             });
         }
@@ -158,7 +161,7 @@ pub(super) fn overlay(mut c: Call<'_>) -> Result<Typed> {
             let length = if length >= 0 { length } else { count_chars(with) };
             out.push_str(sql_slice(s, 1, position.wrapping_sub(1)));
             out.push_str(with);
-            out.push_str(sql_slice(s, position.wrapping_add(length), i32::MAX));
+            out.push_str(sql_slice(s, position.saturating_add(length), i32::MAX));
             Some(())
         })
     }))
