@@ -13,7 +13,7 @@ use super::super::{Call, Typed};
 use super::arguments::{
     Want, any_nullable, arity, coerce, coerce_optional, convert, data_error, expect_one, null_of, text, timestamp,
 };
-use super::native::{Returns, call};
+use super::native::{Last, Returns, call};
 use super::{FunctionSpec, scalar};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::spark::cast::computed;
@@ -190,9 +190,10 @@ fn decode(mut c: Call<'_>) -> Result<Typed> {
     let returns = Returns::fallible(DataType::Utf8, any_nullable(&args));
     Ok(call("decode", args, returns, |a| {
         let (bytes, charset) = (a.column::<BinaryArray>(0)?, a.column::<StringArray>(1)?);
+        let mut charsets = Last::default();
         a.try_strings(|row, out| {
             let (Some(bytes), Some(charset)) = (bytes.get(row), charset.get(row)) else { return Ok(None) };
-            Charset::named(charset)?.decode(bytes, out).map(Some).ok_or_else(|| malformed("decode", charset))
+            charsets.get(charset, Charset::named)?.decode(bytes, out).map(Some).ok_or_else(|| malformed("decode", charset))
         })
     }))
 }
@@ -218,9 +219,10 @@ fn encode(mut c: Call<'_>) -> Result<Typed> {
     let returns = Returns::fallible(DataType::Binary, any_nullable(&args));
     Ok(call("encode", args, returns, |a| {
         let (s, charset) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?);
+        let mut charsets = Last::default();
         a.binaries(|row, out| {
             let (Some(s), Some(charset)) = (s.get(row), charset.get(row)) else { return Ok(None) };
-            Charset::named(charset)?.encode(s, out).map(Some).ok_or_else(|| malformed("encode", charset))
+            charsets.get(charset, Charset::named)?.encode(s, out).map(Some).ok_or_else(|| malformed("encode", charset))
         })
     }))
 }

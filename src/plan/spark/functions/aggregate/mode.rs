@@ -1,14 +1,14 @@
 //! `mode`: the value that comes most often.
 //!
-//! A group keeps its different values in order, each with how often it came; it grows with them.
+//! A group keeps its different values, each with how often it came; it grows with them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, new_null_array};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type};
 use arrow::row::{RowConverter, SortField};
 use datafusion::scalar::ScalarValue;
+use hashbrown::HashMap;
 
 use super::super::super::{Call, Typed};
 use super::super::arguments::{Want, arity, array_of, coerce_one, constant, mismatch};
@@ -84,8 +84,8 @@ struct Mode {
     ties: Ties,
 }
 
-/// Values as rows of one column, in order, and how often each came.
-type Tally = BTreeMap<Box<[u8]>, i64>;
+/// Values as rows of one column, whose bytes have the values' order, and how often each came.
+type Tally = HashMap<Box<[u8]>, i64>;
 
 /// What an entry takes beside its bytes, about.
 const ENTRY_BYTES: usize = 40;
@@ -125,6 +125,13 @@ fn count(cell: &mut Tally, row: &[u8], times: i64) -> usize {
     ENTRY_BYTES + row.len()
 }
 
+/// The same values are the same state, in whatever order they came.
+fn in_order(cell: &Tally) -> Vec<(&[u8], i64)> {
+    let mut counts: Vec<(&[u8], i64)> = cell.iter().map(|(row, times)| (row.as_ref(), *times)).collect();
+    counts.sort_unstable();
+    counts
+}
+
 impl Fold for Mode {
     type Cell = Tally;
 
@@ -146,37 +153,32 @@ impl Fold for Mode {
         let times = items::<Int64Type>(counts)?.values();
         let mut grown = 0;
         rows.each(values, |row, group| {
-            let pairs = span(values, row).zip(span(counts, row));
             let cell = &mut cells[group];
-            if cell.is_empty() {
-                // Stored values are in order: the tree is built in one go.
-                *cell = pairs.map(|(value, count)| (Box::from(keys.row(value).as_ref()), times[count])).collect();
-                grown += cell.keys().map(|key| ENTRY_BYTES + key.len()).sum::<usize>();
-            } else {
-                pairs.for_each(|(value, at)| grown += count(cell, keys.row(value).as_ref(), times[at]));
-            }
+            let pairs = span(values, row).zip(span(counts, row));
+            pairs.for_each(|(value, at)| grown += count(cell, keys.row(value).as_ref(), times[at]));
         });
         Ok(grown)
     }
 
     fn state(&self, cells: &[Self::Cell]) -> Result<Vec<ArrayRef>> {
-        let rows: Vec<&[u8]> = cells.iter().flat_map(|cell| cell.keys().map(AsRef::as_ref)).collect();
+        let cells: Vec<_> = cells.iter().map(in_order).collect();
+        let rows: Vec<&[u8]> = cells.iter().flatten().map(|(row, _)| *row).collect();
         let mut offsets = vec![0_i32];
         let mut total = 0_usize;
-        for cell in cells {
+        for cell in &cells {
             total += cell.len();
             offsets.push(end_of(total)?);
         }
         let values = list_of(&array_of(self.data_type.clone()), offsets, self.column(&rows)?, None)?;
-        Ok(vec![values, lists::<Int64Type, _>(cells.iter().map(|cell| cell.values().copied()))?])
+        Ok(vec![values, lists::<Int64Type, _>(cells.iter().map(|cell| cell.iter().map(|(_, times)| *times)))?])
     }
 
     fn finish(&self, cells: &[Self::Cell]) -> Result<ArrayRef> {
         let (mut rows, mut places) = (Vec::new(), Vec::new());
         for cell in cells {
             let greatest = cell.values().copied().max();
-            let modes = || cell.iter().filter(|(_, times)| Some(**times) == greatest).map(|(row, _)| row.as_ref());
-            let mode = if self.ties == Ties::Greatest { modes().next_back() } else { modes().next() };
+            let modes = cell.iter().filter(|(_, times)| Some(**times) == greatest).map(|(row, _)| row.as_ref());
+            let mode: Option<&[u8]> = if self.ties == Ties::Greatest { modes.max() } else { modes.min() };
             places.push(mode.map(|_| rows.len() as u64));
             rows.extend(mode);
         }

@@ -1,9 +1,9 @@
 //! Exact percentiles: `percentile`, `median`, `percentile_cont`, `percentile_disc`.
 //!
-//! A group keeps its values in ascending order, each with how often it came, so that a batch adds what is new to it and nothing has
+//! A group keeps its values in ascending order, each with how often it came, so that a batch adds what is new to it and little has
 //! to be sorted for a result. It grows with the number of different values.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
 use arrow::array::{Array, ArrayRef, Float64Array, Int64Array, ListArray};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit};
@@ -158,11 +158,64 @@ struct Percentiles {
     item: DataType,
 }
 
-/// Values in ascending order and how often each came.
-type Counts = BTreeMap<Ordered, i64>;
+/// Values and how often each came, as often as it is told.
+type Count = (Ordered, i64);
 
-/// About what an entry of [`Counts`] takes with its share of the nodes.
-const ENTRY_BYTES: usize = 24;
+/// Values in ascending order, and those that came since, in any. They are put in order once they are as many as the others, so that
+/// each takes a sort's share of time and no search.
+#[derive(Debug, Clone, Default)]
+struct Counts {
+    ordered: Vec<Count>,
+    added: Vec<Count>,
+}
+
+const ADDED_MIN: usize = 64;
+
+impl Counts {
+    fn is_empty(&self) -> bool {
+        self.ordered.is_empty() && self.added.is_empty()
+    }
+
+    /// How many bytes that took.
+    fn add(&mut self, value: f64, times: i64) -> usize {
+        let before = self.bytes();
+        self.added.push((value.into(), times));
+        if self.added.len() >= self.ordered.len().max(ADDED_MIN) {
+            let mut ordered = self.in_order().into_owned();
+            ordered.shrink_to_fit();
+            self.ordered = ordered;
+            self.added.clear();
+        }
+        self.bytes().saturating_sub(before)
+    }
+
+    fn bytes(&self) -> usize {
+        (self.ordered.capacity() + self.added.capacity()) * size_of::<Count>()
+    }
+
+    /// Each value once.
+    fn in_order(&self) -> Cow<'_, [Count]> {
+        if self.added.is_empty() {
+            return Cow::Borrowed(&self.ordered);
+        }
+        let mut added = self.added.clone();
+        added.sort_unstable_by_key(|(value, _)| *value);
+        let mut all: Vec<Count> = Vec::with_capacity(self.ordered.len() + added.len());
+        let mut push = |(value, times): Count| match all.last_mut() {
+            Some((last, held)) if *last == value => *held = held.wrapping_add(times),
+            _ => all.push((value, times)),
+        };
+        let mut held = self.ordered.iter().copied().peekable();
+        for count in added {
+            while let Some(held) = held.next_if(|(value, _)| *value <= count.0) {
+                push(held);
+            }
+            push(count);
+        }
+        held.for_each(push);
+        Cow::Owned(all)
+    }
+}
 
 /// A double as a number with the same order, NaN last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -183,28 +236,22 @@ impl Ordered {
     }
 }
 
-fn count(cell: &mut Counts, value: f64, times: i64) -> usize {
-    let mut grown = 0;
-    let held = cell.entry(value.into()).or_insert_with(|| {
-        grown = ENTRY_BYTES;
-        0
-    });
-    *held = held.wrapping_add(times);
-    grown
-}
-
 impl Percentiles {
     fn results(&self, cell: &Counts) -> Option<Vec<f64>> {
         if cell.is_empty() || self.fractions.values.is_empty() {
             return None;
         }
         let mut total = 0_i64;
-        let mut reached = |(value, times): (&Ordered, &i64)| {
+        let mut reached = |(value, times): &Count| {
             total = total.wrapping_add(*times);
             (value.value(), total)
         };
-        let reached: Vec<(f64, i64)> =
-            if self.descending { cell.iter().rev().map(&mut reached).collect() } else { cell.iter().map(&mut reached).collect() };
+        let counts = cell.in_order();
+        let reached: Vec<(f64, i64)> = if self.descending {
+            counts.iter().rev().map(&mut reached).collect()
+        } else {
+            counts.iter().map(&mut reached).collect()
+        };
         // The value at a position from 0 on.
         let at = |position: i64| {
             let index = reached.partition_point(|(_, count)| *count < position.saturating_add(1));
@@ -246,7 +293,7 @@ impl Fold for Percentiles {
                 Some(_) => 0,
             };
             if times > 0 {
-                grown += count(&mut cells[group], column.value(row), times);
+                grown += cells[group].add(column.value(row), times);
             } else if times < 0 {
                 negative = Some(times);
             }
@@ -268,19 +315,20 @@ impl Fold for Percentiles {
             let pairs = value_items.values()[span(values, row)].iter().zip(&count_items.values()[span(counts, row)]);
             let cell = &mut cells[group];
             if cell.is_empty() {
-                // Stored values are in order: the tree is built in one go.
-                *cell = pairs.map(|(value, times)| (Ordered::from(*value), *times)).collect();
-                grown += cell.len() * ENTRY_BYTES;
+                // Stored values are in order.
+                cell.ordered = pairs.map(|(value, times)| (Ordered::from(*value), *times)).collect();
+                grown += cell.bytes();
             } else {
-                pairs.for_each(|(value, times)| grown += count(cell, *value, *times));
+                pairs.for_each(|(value, times)| grown += cell.add(*value, *times));
             }
         });
         Ok(grown)
     }
 
     fn state(&self, cells: &[Self::Cell]) -> Result<Vec<ArrayRef>> {
-        let values = lists::<Float64Type, _>(cells.iter().map(|cell| cell.keys().map(|key| key.value())))?;
-        let counts = lists::<Int64Type, _>(cells.iter().map(|cell| cell.values().copied()))?;
+        let counts: Vec<_> = cells.iter().map(Counts::in_order).collect();
+        let values = lists::<Float64Type, _>(counts.iter().map(|cell| cell.iter().map(|(value, _)| value.value())))?;
+        let counts = lists::<Int64Type, _>(counts.iter().map(|cell| cell.iter().map(|(_, times)| *times)))?;
         Ok(vec![values, counts])
     }
 
@@ -292,6 +340,19 @@ impl Fold for Percentiles {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_come_in_order_each_once_whenever_they_were_added() {
+        let (mut counts, mut expected) = (Counts::default(), std::collections::BTreeMap::new());
+        for step in 0..1000_u32 {
+            let value = f64::from(step.wrapping_mul(7919) % 331) - 100.0;
+            counts.add(value, i64::from(step % 3 + 1));
+            *expected.entry(Ordered::from(value)).or_insert(0) += i64::from(step % 3 + 1);
+            if step % 97 == 0 || step == 999 {
+                assert!(counts.in_order().iter().copied().eq(expected.iter().map(|(value, times)| (*value, *times))), "{step}");
+            }
+        }
+    }
 
     #[test]
     fn doubles_keep_their_order_and_their_bits() {

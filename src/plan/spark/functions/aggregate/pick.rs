@@ -56,6 +56,10 @@ impl Pick {
         column: &ArrayRef,
         offer: impl FnOnce(&mut dyn FnMut(usize, usize)),
     ) -> Result<usize> {
+        // Once every group has its first value, later rows mean nothing.
+        if self.end == End::First && cells.iter().all(Option::is_some) {
+            return Ok(0);
+        }
         // The row to take per touched group; values are copied once at the end, not for each row that is overwritten.
         let mut chosen = hashbrown::HashMap::new();
         offer(&mut |row, group| match self.end {

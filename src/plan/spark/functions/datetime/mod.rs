@@ -229,22 +229,28 @@ fn next_day(mut c: Call<'_>) -> Result<Typed> {
     let returns = Returns::fallible(DataType::Date32, any_nullable(&args));
     Ok(call("next_day", args, returns, |a| {
         let (date, name) = (a.column::<Date32Array>(0)?, a.column::<StringArray>(1)?);
+        let mut wanted = Last::default();
         a.try_primitive::<Date32Type>(|row| {
             let (Some(date), Some(name)) = (date.get(row), name.get(row)) else { return Ok(None) };
-            let wanted = match name.trim_matches(' ').to_uppercase().as_str() {
-                "MO" | "MON" | "MONDAY" => 0,
-                "TU" | "TUE" | "TUESDAY" => 1,
-                "WE" | "WED" | "WEDNESDAY" => 2,
-                "TH" | "THU" | "THURSDAY" => 3,
-                "FR" | "FRI" | "FRIDAY" => 4,
-                "SA" | "SAT" | "SATURDAY" => 5,
-                "SU" | "SUN" | "SUNDAY" => 6,
-                _ => return Err(data_error("ILLEGAL_DAY_OF_WEEK", format!("'{name}' is not a day of the week"))),
-            };
+            let wanted = wanted.get(name, named_weekday)?;
             let ahead = (wanted - field::weekday(i64::from(date)) - 1).rem_euclid(7) + 1;
             date.checked_add(ahead).map(Some).ok_or_else(|| overflow("the date"))
         })
     }))
+}
+
+/// 0 for Monday.
+fn named_weekday(name: &str) -> Result<i32> {
+    Ok(match name.trim_matches(' ').to_uppercase().as_str() {
+        "MO" | "MON" | "MONDAY" => 0,
+        "TU" | "TUE" | "TUESDAY" => 1,
+        "WE" | "WED" | "WEDNESDAY" => 2,
+        "TH" | "THU" | "THURSDAY" => 3,
+        "FR" | "FRI" | "FRIDAY" => 4,
+        "SA" | "SAT" | "SATURDAY" => 5,
+        "SU" | "SUN" | "SUNDAY" => 6,
+        _ => return Err(data_error("ILLEGAL_DAY_OF_WEEK", format!("'{name}' is not a day of the week"))),
+    })
 }
 
 fn timestamp_of(mut c: Call<'_>, factor: i64) -> Result<Typed> {
