@@ -122,11 +122,14 @@ impl Functions {
     }
 }
 
-/// Whether the result is the only column of the state, as it is for counts and extremes.
+/// Functions whose result is the only column of their state.
+const OWN_STATES: [&str; 6] = ["count", "min", "max", "collect_list", "collect_set", "collect_union"];
+
+/// Whether the result is the only column of the state.
 fn is_own_state(function: &AggregateFunctionExpr) -> bool {
     let result = function.field();
     let same = |state: &[FieldRef]| matches!(state, [state] if state.data_type() == result.data_type());
-    ["count", "min", "max"].contains(&function.fun().name()) && function.state_fields().is_ok_and(|state| same(&state))
+    OWN_STATES.contains(&function.fun().name()) && function.state_fields().is_ok_and(|state| same(&state))
 }
 
 fn data_error(error: datafusion::error::DataFusionError) -> Error {

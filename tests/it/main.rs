@@ -21,6 +21,7 @@ mod cli;
 mod event_time;
 mod examples;
 mod kill;
+mod aggregates;
 mod rolling;
 mod service;
 mod control;

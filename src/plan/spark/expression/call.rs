@@ -54,7 +54,7 @@ pub(super) fn function(function: &ast::Function, context: &Context<'_>) -> Resul
                     ast::FunctionArg::Named { name: parameter, arg: ast::FunctionArgExpr::Expr(value), .. } if name == "mask" => {
                         named.push((parameter.value.as_str(), resolve(value, context)?));
                     }
-                    arg => args.push(argument(&name, arg, context)?),
+                    arg => args.push(argument(&name, distinct, arg, context)?),
                 }
             }
             functions::place_named(&name, &mut args, named)?;
@@ -170,7 +170,7 @@ fn with_unit(name: &str, function: &ast::Function, context: &Context<'_>) -> Res
     else {
         return Ok(None);
     };
-    let args = vec![text(&unit.value), argument(name, first, context)?, argument(name, second, context)?];
+    let args = vec![text(&unit.value), argument(name, false, first, context)?, argument(name, false, second, context)?];
     by_name(target, args, context).map(Some)
 }
 
@@ -192,11 +192,11 @@ fn unresolved(name: &str, declared: &[Arc<Function>]) -> Error {
     Error::spark(ErrorKind::Config, "UNRESOLVED_ROUTINE", format!("there is no function `{name}`{hint}"))
 }
 
-fn argument(function: &str, arg: &ast::FunctionArg, context: &Context<'_>) -> Result<Typed> {
+fn argument(function: &str, distinct: bool, arg: &ast::FunctionArg, context: &Context<'_>) -> Result<Typed> {
     match arg {
         ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) => resolve(expr, context),
-        // `count(*)` counts rows, as `count(1)` does.
-        ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Wildcard) if function == "count" => {
+        // `count(*)` counts rows, as `count(1)` does; `count(DISTINCT *)` is about every column.
+        ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Wildcard) if function == "count" && !distinct => {
             Ok(super::literal::literal(datafusion::common::ScalarValue::Int32(Some(1))))
         }
         other => Err(unsupported(&format!("the argument `{other}` of {function}"))),

@@ -21,6 +21,8 @@ use crate::error::{Error, ErrorKind, Result};
 pub(super) enum Want {
     /// Anything.
     Any,
+    /// A null without a type.
+    Null,
     /// BOOLEAN.
     Boolean,
     /// INT.
@@ -138,7 +140,7 @@ impl Want {
     /// The type that null, or a value that must be cast, becomes.
     fn concrete(&self) -> DataType {
         match self {
-            Self::Any => DataType::Null,
+            Self::Any | Self::Null => DataType::Null,
             Self::Boolean => DataType::Boolean,
             Self::Int | Self::Integral => DataType::Int32,
             Self::Long => DataType::Int64,

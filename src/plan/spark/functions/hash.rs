@@ -81,7 +81,12 @@ impl Hasher for Murmur3 {
 
 /// Spark's hash of a text's bytes, as its strings have it for themselves.
 pub(super) fn murmur3(bytes: &[u8]) -> u32 {
-    Murmur3::bytes(bytes, 42) as u32
+    murmur3_from(bytes, 42)
+}
+
+/// Spark's hash of bytes from another seed.
+pub(super) fn murmur3_from(bytes: &[u8], seed: i32) -> u32 {
+    Murmur3::bytes(bytes, i64::from(seed)) as u32
 }
 
 struct Xxh64;
@@ -184,17 +189,7 @@ fn update<H: Hasher>(array: &ArrayRef, rows: &[usize], hashes: &mut [i64]) -> Re
         DataType::Decimal128(..) => {
             each!(array.as_primitive::<Decimal128Type>(), |v: i128, h| H::bytes(shortest_big_endian(&v.to_be_bytes()), h));
         }
-        DataType::List(_) => {
-            let lists = array.as_list::<i32>();
-            let offsets = lists.value_offsets();
-            for (hash, row) in hashes.iter_mut().zip(rows) {
-                if array.is_valid(*row) {
-                    for item in (offsets[*row] as usize)..(offsets[*row + 1] as usize) {
-                        update::<H>(lists.values(), &[item], std::slice::from_mut(hash))?;
-                    }
-                }
-            }
-        }
+        DataType::List(_) | DataType::Map(..) => items::<H>(array, rows, hashes)?,
         DataType::Struct(_) => {
             let valid: Vec<(usize, usize)> = rows.iter().copied().enumerate().filter(|(_, row)| array.is_valid(*row)).collect();
             let inner_rows: Vec<usize> = valid.iter().map(|(_, row)| *row).collect();
@@ -207,6 +202,28 @@ fn update<H: Hasher>(array: &ArrayRef, rows: &[usize], hashes: &mut [i64]) -> Re
             }
         }
         other => return Err(Error::internal(format!("no hash of {other}"))),
+    }
+    Ok(())
+}
+
+/// The items of lists one after another, of maps each key and then its value.
+fn items<H: Hasher>(array: &ArrayRef, rows: &[usize], hashes: &mut [i64]) -> Result<()> {
+    let (offsets, columns) = match array.data_type() {
+        DataType::Map(..) => {
+            let maps = array.as_map();
+            (maps.value_offsets(), vec![maps.keys(), maps.values()])
+        }
+        _ => {
+            let lists = array.as_list::<i32>();
+            (lists.value_offsets(), vec![lists.values()])
+        }
+    };
+    for (hash, row) in hashes.iter_mut().zip(rows) {
+        if array.is_valid(*row) {
+            for item in (offsets[*row] as usize)..(offsets[*row + 1] as usize) {
+                columns.iter().try_for_each(|column| update::<H>(column, &[item], std::slice::from_mut(hash)))?;
+            }
+        }
     }
     Ok(())
 }

@@ -7,6 +7,8 @@ use arrow::datatypes::{DataType, Int64Type};
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use datafusion::common::tree_node::TreeNode;
+use datafusion::logical_expr::Expr;
 
 use super::super::types::spark_name;
 use super::super::{Call, Typed};
@@ -72,7 +74,18 @@ fn current_timezone(c: Call<'_>) -> Result<Typed> {
 
 fn type_of(c: Call<'_>) -> Result<Typed> {
     arity(&c, 1, 1)?;
-    Ok(text(spark_name(&c.args[0].data_type)))
+    let name = spark_name(&c.args[0].data_type);
+    if !c.args[0].expr.exists(|node| Ok(matches!(node, Expr::AggregateFunction(_)))).unwrap_or(true) {
+        return Ok(text(name));
+    }
+    // What it is the type of stays: it says that rows are grouped.
+    let returns = Returns::new(DataType::Utf8, false);
+    Ok(call("typeof", c.args, returns, move |a| {
+        a.strings(|_, out| {
+            out.push_str(&name);
+            Some(())
+        })
+    }))
 }
 
 fn cast_to(mut c: Call<'_>, to: DataType) -> Result<Typed> {

@@ -35,7 +35,7 @@ pub const MISSING: &[Missing] = &[
         title: "Sketches",
         reason: "sketches are bytes in the formats of other programs' libraries; `approx_count_distinct` and `percentile_approx` aggregate directly",
         names: &[
-            "approx_top_k", "approx_top_k_accumulate", "approx_top_k_combine", "approx_top_k_estimate", "count_min_sketch",
+            "approx_top_k_accumulate", "approx_top_k_combine", "approx_top_k_estimate",
             "hll_sketch_agg", "hll_sketch_estimate", "hll_union", "hll_union_agg", "kll_merge_agg_bigint",
             "kll_merge_agg_double", "kll_merge_agg_float", "kll_sketch_agg_bigint", "kll_sketch_agg_double",
             "kll_sketch_agg_float", "kll_sketch_get_n_bigint", "kll_sketch_get_n_double", "kll_sketch_get_n_float",
@@ -136,7 +136,7 @@ pub const MISSING: &[Missing] = &[
         title: "New in Spark 4.3",
         reason: "not there yet",
         names: &[
-            "collect_union", "counter_diff", "time_bucket", "timestamp_nanos", "unix_nanos",
+            "counter_diff", "time_bucket", "timestamp_nanos", "unix_nanos",
         ],
     },
 ];

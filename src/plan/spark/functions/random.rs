@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, ListArray, UInt64Array};
 use arrow::datatypes::{DataType, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type};
+use datafusion::common::tree_node::TreeNode;
+use datafusion::logical_expr::Expr;
 use datafusion::scalar::ScalarValue;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -27,6 +29,21 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
     scalar("randstr(length[, seed])", "A random text of letters and digits for each row", "length(randstr(5)) → 5", randstr),
     scalar("shuffle(array[, seed])", "The elements in random order", "sort_array(shuffle(array(2, 1))) → [1, 2]", shuffle),
 ];
+
+/// The name of a function in `expr` that gives each row something else.
+pub(super) fn random_function(expr: &Expr) -> Option<String> {
+    let mut found = None;
+    let of_ours = |name: &str| ["rand", "random", "randn", "shuffle", "uuid", "uniform", "randstr"].contains(&name);
+    expr.exists(|node| {
+        if let Expr::ScalarFunction(call) = node {
+            // A seed is part of the name.
+            found = call.name().split('[').next().filter(|name| of_ours(name)).map(str::to_owned);
+        }
+        Ok(found.is_some())
+    })
+    .ok()?;
+    found
+}
 
 /// Numbers from a seed, or from the system.
 fn generator(seed: Option<i64>) -> StdRng {

@@ -5,7 +5,9 @@ use std::sync::{Arc, LazyLock};
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
-use datafusion::logical_expr::{ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
+};
 use sqlparser::ast::{self, GroupByExpr, GroupByWithModifier};
 
 use super::super::functions::{FunctionSpec, scalar};
@@ -257,7 +259,7 @@ static GROUPING: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| marker("grouping", 
 static GROUPING_ID: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| marker("grouping_id", DataType::Int64));
 
 fn marker(name: &'static str, data_type: DataType) -> Arc<ScalarUDF> {
-    let signature = Signature::variadic_any(Volatility::Immutable);
+    let signature = Signature::one_of(vec![TypeSignature::Nullary, TypeSignature::VariadicAny], Volatility::Immutable);
     Arc::new(ScalarUDF::new_from_impl(Marker { name, data_type, signature }))
 }
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
-    TimestampMicrosecondType,
+    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
+    Int64Type, TimestampMicrosecondType,
 };
 use base64::Engine;
 use serde_json::{Value, json};
@@ -225,6 +225,7 @@ fn plain(array: &ArrayRef, row: usize) -> Value {
                 chrono::DateTime::from_timestamp_micros(array.as_primitive::<TimestampMicrosecondType>().value(row)).unwrap();
             json!(time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string())
         }
+        DataType::Duration(_) => interval(array.as_primitive::<DurationMicrosecondType>().value(row)),
         DataType::List(_) => {
             let items = array.as_list::<i32>().value(row);
             Value::Array((0..items.len()).map(|item| plain(&items, item)).collect())
@@ -240,6 +241,19 @@ fn plain(array: &ArrayRef, row: usize) -> Value {
         }
         other => json!(format!("a {other} has no text here")),
     }
+}
+
+/// Python's text of it.
+fn interval(us: i64) -> Value {
+    let (days, rest) = (us.div_euclid(86_400_000_000), us.rem_euclid(86_400_000_000));
+    let (seconds, fraction) = (rest / 1_000_000, rest % 1_000_000);
+    let days = match days {
+        0 => String::new(),
+        1 | -1 => format!("{days} day, "),
+        _ => format!("{days} days, "),
+    };
+    let fraction = if fraction == 0 { String::new() } else { format!(".{fraction:06}") };
+    json!(format!("{days}{}:{:02}:{:02}{fraction}", seconds / 3600, seconds / 60 % 60, seconds % 60))
 }
 
 fn float(value: f64) -> Value {

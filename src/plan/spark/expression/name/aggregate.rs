@@ -56,7 +56,9 @@ fn renamed<'a>(name: &'a str, call: &ast::Function) -> &'a str {
 
 fn nulls(name: &str, call: &ast::Function) -> &'static str {
     match (name, treatment(call)) {
-        ("collect_list" | "collect_set" | "array_agg", Some(ast::NullTreatment::RespectNulls)) => " RESPECT NULLS",
+        ("collect_list" | "collect_set" | "collect_union" | "array_agg", Some(ast::NullTreatment::RespectNulls)) => {
+            " RESPECT NULLS"
+        }
         _ => "",
     }
 }

@@ -265,9 +265,15 @@ fn called(name: &str, function: &ast::Function, mut args: Vec<String>, distinct:
         "regexp_replace" => default(3, "1"),
         "overlay" => default(3, "-1"),
         "round" | "bround" => default(1, "0"),
+        "sort_array" => default(1, "true"),
         "percentile" => default(2, "1"),
         "listagg" | "string_agg" => default(1, "NULL"),
         "percentile_approx" | "approx_percentile" => default(2, "10000"),
+        "approx_top_k" => {
+            default(1, "5, 10000");
+            default(2, "10000");
+        }
+        "approx_count_distinct" => args.truncate(1),
         "unix_timestamp" | "to_unix_timestamp" => default(1, "yyyy-MM-dd HH:mm:ss"),
         "from_json" | "from_csv" | "first" | "last" | "first_value" | "last_value" | "any_value" => args.truncate(1),
         "schema_of_json" | "schema_of_csv" | "to_csv" | "shuffle" => args.truncate(1),

@@ -1,8 +1,10 @@
 //! Aggregates that collect their values in an array.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, ListArray};
+use arrow::array::{Array, ArrayRef, ListArray, new_empty_array};
+use arrow::compute::interleave;
 use arrow::datatypes::DataType;
 use arrow::row::{RowConverter, SortField};
 use hashbrown::HashTable;
@@ -10,9 +12,10 @@ use hashbrown::hash_table::Entry;
 use twox_hash::XxHash3_64;
 
 use super::super::super::{Call, NullTreatment, Typed};
-use super::super::arguments::{Want, array_of, coerce, mismatch};
-use super::super::collection::{comparable_values, end_of, list_of, too_long};
+use super::super::arguments::{Want, arity, array_of, coerce, expect_one, item_of, mismatch};
+use super::super::collection::{comparable_values, has_map, list_of, too_long};
 use super::super::native::from_arrow;
+use super::doubles::{offsets, span};
 use super::expression;
 use super::fold::{Fold, GroupRows, typed, udaf};
 use crate::error::Result;
@@ -21,7 +24,7 @@ use crate::error::Result;
 pub(super) fn list(mut c: Call<'_>) -> Result<Typed> {
     let args = coerce(&mut c, &[Want::Any])?;
     let data_type = array_of(args[0].data_type.clone());
-    let fold = Collect { data_type: data_type.clone(), distinct: false, nulls: c.nulls == Some(NullTreatment::Respect) };
+    let fold = List { data_type: data_type.clone(), nulls: c.nulls == Some(NullTreatment::Respect) };
     let function = udaf("collect_list", fold, data_type.clone(), false);
     expression(&mut c, function, args, data_type, false)
 }
@@ -33,18 +36,113 @@ pub(super) fn set(mut c: Call<'_>) -> Result<Typed> {
         return Err(mismatch("UNSUPPORTED_INPUT_TYPE", "`collect_set` does not take maps"));
     }
     let data_type = array_of(args[0].data_type.clone());
-    let fold = Collect { data_type: data_type.clone(), distinct: true, nulls: c.nulls == Some(NullTreatment::Respect) };
+    let fold = Collect { data_type: data_type.clone(), nulls: c.nulls == Some(NullTreatment::Respect) };
     let function = udaf("collect_set", fold, data_type.clone(), false);
     expression(&mut c, function, args, data_type, false)
 }
 
-/// Every value, or each once.
+/// `collect_union`: every element of the arrays once.
+pub(super) fn union(mut c: Call<'_>) -> Result<Typed> {
+    arity(&c, 1, 1)?;
+    let arg = c.args.remove(0);
+    let args = vec![expect_one(&c, 0, arg, &Want::Array)?];
+    let data_type = args[0].data_type.clone();
+    if item_of(&data_type).is_some_and(has_map) {
+        return Err(mismatch("UNSUPPORTED_INPUT_TYPE", "`collect_union` does not take arrays of maps"));
+    }
+    let elements = Collect { data_type: data_type.clone(), nulls: c.nulls == Some(NullTreatment::Respect) };
+    let function = udaf("collect_union", Union(elements), data_type.clone(), false);
+    expression(&mut c, function, args, data_type, false)
+}
+
+/// Every value.
+#[derive(Debug)]
+struct List {
+    /// The array's type.
+    data_type: DataType,
+    /// Whether nulls are values.
+    nulls: bool,
+}
+
+/// Values that stand one after another in a column, which is copied from at the end only: a list of many values that gets few more
+/// is then one copy of memory.
+#[derive(Debug, Clone)]
+struct Run {
+    column: ArrayRef,
+    start: usize,
+    end: usize,
+}
+
+impl List {
+    fn take(cells: &mut [Vec<Run>], column: &ArrayRef, group: usize, items: std::ops::Range<usize>) -> usize {
+        if items.is_empty() {
+            return 0;
+        }
+        let runs = &mut cells[group];
+        if let Some(last) = runs.last_mut().filter(|last| last.end == items.start && Arc::ptr_eq(&last.column, column)) {
+            last.end = items.end;
+            return 0;
+        }
+        runs.push(Run { column: Arc::clone(column), start: items.start, end: items.end });
+        size_of::<Run>()
+    }
+}
+
+impl Fold for List {
+    type Cell = Vec<Run>;
+
+    fn state_types(&self) -> Vec<DataType> {
+        vec![self.data_type.clone()]
+    }
+
+    fn update(&self, cells: &mut [Self::Cell], rows: &GroupRows<'_>, values: &[ArrayRef]) -> Result<usize> {
+        let column = &values[0];
+        let mut grown = column.get_array_memory_size();
+        let visit = |row: usize, group: usize| grown += Self::take(cells, column, group, row..row + 1);
+        if self.nulls {
+            rows.all(visit)
+        } else {
+            rows.each(column.as_ref(), visit)
+        }
+        Ok(grown)
+    }
+
+    fn merge(&self, cells: &mut [Self::Cell], rows: &GroupRows<'_>, states: &[ArrayRef]) -> Result<usize> {
+        let lists = typed::<ListArray>(&states[0])?;
+        let mut grown = lists.values().get_array_memory_size();
+        rows.each(lists, |row, group| grown += Self::take(cells, lists.values(), group, span(lists, row)));
+        Ok(grown)
+    }
+
+    fn state(&self, cells: &[Self::Cell]) -> Result<Vec<ArrayRef>> {
+        Ok(vec![self.finish(cells)?])
+    }
+
+    fn finish(&self, cells: &[Self::Cell]) -> Result<ArrayRef> {
+        let mut columns: Vec<&dyn Array> = Vec::new();
+        let mut numbers = HashMap::new();
+        let mut places = Vec::new();
+        for run in cells.iter().flatten() {
+            let number = *numbers.entry(Arc::as_ptr(&run.column).cast::<()>()).or_insert_with(|| {
+                columns.push(run.column.as_ref());
+                columns.len() - 1
+            });
+            places.extend((run.start..run.end).map(|place| (number, place)));
+        }
+        let items = match (&self.data_type, columns.is_empty()) {
+            (DataType::List(item), true) => new_empty_array(item.data_type()),
+            _ => interleave(&columns, &places).map_err(from_arrow)?,
+        };
+        let lengths = cells.iter().map(|runs| runs.iter().map(|run| run.end - run.start).sum());
+        list_of(&self.data_type, offsets(lengths)?, items, None)
+    }
+}
+
+/// Each value once.
 #[derive(Debug)]
 pub(super) struct Collect {
     /// The array's type.
     pub(super) data_type: DataType,
-    /// Whether each value is kept once.
-    pub(super) distinct: bool,
     /// Whether nulls are values.
     pub(super) nulls: bool,
 }
@@ -53,7 +151,7 @@ pub(super) struct Collect {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Values {
     rows: Bytes,
-    /// Of values that are kept once: what they are compared by, and where that is.
+    /// What they are compared by, and where that is.
     keys: Bytes,
     places: HashTable<u32>,
 }
@@ -85,9 +183,8 @@ impl Bytes {
 }
 
 impl Values {
-    /// Takes a value, the first of equal ones if each is wanted once. Gives how many bytes that took.
-    fn push(&mut self, value: &[u8], key: Option<&[u8]>) -> Result<usize> {
-        let Some(key) = key else { return self.rows.push(value) };
+    /// Takes a value, the first of equal ones. Gives how many bytes that took.
+    fn push(&mut self, value: &[u8], key: &[u8]) -> Result<usize> {
         let hash = |key: &[u8]| XxHash3_64::oneshot(key);
         let keys = &self.keys;
         let found = self.places.entry(hash(key), |at| keys.get(*at as usize) == key, |at| hash(keys.get(*at as usize)));
@@ -98,9 +195,14 @@ impl Values {
 }
 
 impl Collect {
+    /// The type of a value.
+    pub(super) fn item(&self) -> Option<&DataType> {
+        item_of(&self.data_type)
+    }
+
     fn converter(&self) -> Result<RowConverter> {
-        let DataType::List(item) = &self.data_type else { return Err(crate::Error::internal("the result is an array")) };
-        RowConverter::new(vec![SortField::new(item.data_type().clone())]).map_err(from_arrow)
+        let item = self.item().ok_or_else(|| crate::Error::internal("the result is an array"))?;
+        RowConverter::new(vec![SortField::new(item.clone())]).map_err(from_arrow)
     }
 
     /// Takes the items of `column` that `offer` names.
@@ -108,18 +210,11 @@ impl Collect {
         let converter = self.converter()?;
         let rows = converter.convert_columns(&[Arc::clone(column)]).map_err(from_arrow)?;
         // Values that are equal though their bits differ (0.0 and -0.0) are one; the first stays as it is.
-        let keys = if self.distinct {
-            Some(converter.convert_columns(&[comparable_values(column)?]).map_err(from_arrow)?)
-        } else {
-            None
-        };
+        let keys = converter.convert_columns(&[comparable_values(column)?]).map_err(from_arrow)?;
         let (mut grown, mut failed) = (0, None);
-        offer(&mut |row, group| {
-            let key = keys.as_ref().map(|keys| keys.row(row));
-            match cells[group].push(rows.row(row).as_ref(), key.as_ref().map(AsRef::as_ref)) {
-                Ok(bytes) => grown += bytes,
-                Err(error) => failed = Some(error),
-            }
+        offer(&mut |row, group| match cells[group].push(rows.row(row).as_ref(), keys.row(row).as_ref()) {
+            Ok(bytes) => grown += bytes,
+            Err(error) => failed = Some(error),
         });
         failed.map_or(Ok(grown), Err)
     }
@@ -139,9 +234,8 @@ impl Fold for Collect {
 
     fn merge(&self, cells: &mut [Self::Cell], rows: &GroupRows<'_>, states: &[ArrayRef]) -> Result<usize> {
         let lists = typed::<ListArray>(&states[0])?;
-        let offsets = lists.value_offsets();
         self.take(cells, lists.values(), |visit| {
-            rows.each(lists, |row, group| (offsets[row]..offsets[row + 1]).for_each(|item| visit(item as usize, group)));
+            rows.each(lists, |row, group| span(lists, row).for_each(|item| visit(item, group)));
         })
     }
 
@@ -151,16 +245,46 @@ impl Fold for Collect {
 
     fn finish(&self, cells: &[Self::Cell]) -> Result<ArrayRef> {
         let converter = self.converter()?;
-        let mut offsets = vec![0_i32];
-        let mut count = 0_usize;
-        for cell in cells {
-            count += cell.rows.len();
-            offsets.push(end_of(count)?);
-        }
         // Rows know the converter they came from, which is gone; their bytes mean the same to this one.
         let parser = converter.parser();
         let rows = cells.iter().flat_map(|cell| (0..cell.rows.len()).map(|at| parser.parse(cell.rows.get(at))));
         let mut items = converter.convert_rows(rows).map_err(from_arrow)?;
-        list_of(&self.data_type, offsets, items.remove(0), None)
+        list_of(&self.data_type, offsets(cells.iter().map(|cell| cell.rows.len()))?, items.remove(0), None)
+    }
+}
+
+/// The elements of arrays.
+#[derive(Debug)]
+struct Union(Collect);
+
+impl Fold for Union {
+    type Cell = Values;
+
+    fn state_types(&self) -> Vec<DataType> {
+        self.0.state_types()
+    }
+
+    fn update(&self, cells: &mut [Self::Cell], rows: &GroupRows<'_>, values: &[ArrayRef]) -> Result<usize> {
+        let lists = typed::<ListArray>(&values[0])?;
+        let nulls = lists.values().logical_nulls().filter(|_| !self.0.nulls);
+        self.0.take(cells, lists.values(), |visit| {
+            rows.each(lists, |row, group| {
+                span(lists, row)
+                    .filter(|item| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(*item)))
+                    .for_each(|item| visit(item, group));
+            });
+        })
+    }
+
+    fn merge(&self, cells: &mut [Self::Cell], rows: &GroupRows<'_>, states: &[ArrayRef]) -> Result<usize> {
+        self.0.merge(cells, rows, states)
+    }
+
+    fn state(&self, cells: &[Self::Cell]) -> Result<Vec<ArrayRef>> {
+        self.0.state(cells)
+    }
+
+    fn finish(&self, cells: &[Self::Cell]) -> Result<ArrayRef> {
+        self.0.finish(cells)
     }
 }

@@ -79,11 +79,13 @@ pub(super) fn lists<'c, T: ArrowPrimitiveType, I>(cells: impl Iterator<Item = I>
 where
     I: Iterator<Item = T::Native> + 'c,
 {
-    let (mut items, mut offsets) = (Vec::new(), vec![0_i32]);
+    let (mut items, mut lengths) = (Vec::new(), Vec::new());
     for cell in cells {
+        let before = items.len();
         items.extend(cell);
-        offsets.push(end_of(items.len())?);
+        lengths.push(items.len() - before);
     }
+    let offsets = offsets(lengths.into_iter())?;
     let items: ArrayRef = Arc::new(PrimitiveArray::<T>::from_iter_values(items));
     list_of(&array_of(T::DATA_TYPE), offsets, items, None)
 }
@@ -97,4 +99,14 @@ pub(super) fn items<T: ArrowPrimitiveType>(lists: &ListArray) -> Result<&Primiti
 pub(super) fn span(lists: &ListArray, row: usize) -> std::ops::Range<usize> {
     let offsets = lists.value_offsets();
     offsets[row] as usize..offsets[row + 1] as usize
+}
+
+/// Offsets of lists of these lengths.
+pub(super) fn offsets(lengths: impl Iterator<Item = usize>) -> Result<Vec<i32>> {
+    let (mut offsets, mut total) = (vec![0_i32], 0_usize);
+    for length in lengths {
+        total += length;
+        offsets.push(end_of(total)?);
+    }
+    Ok(offsets)
 }

@@ -9,15 +9,17 @@ use std::fmt::Debug;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, ListArray};
+use arrow::array::{Array, ArrayRef, BooleanArray, ListArray, StructArray};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility};
 use datafusion::scalar::ScalarValue;
 
+use super::super::arguments::struct_of;
+use super::super::native::from_arrow;
 use super::collect::Collect;
 use crate::error::Result;
 use crate::plan::spark::types::array_of;
@@ -193,21 +195,21 @@ impl<F: Fold> AggregateUDFImpl for Udaf<F> {
 impl<F: Fold> Udaf<F> {
     /// The fold over each value once, if that is asked for.
     fn distinct(&self, asked: bool, arguments: &[FieldRef]) -> DataFusionResult<Option<Distinct<F>>> {
-        match arguments {
-            _ if !asked => Ok(None),
-            [argument] => {
-                let values = Collect { data_type: array_of(argument.data_type().clone()), distinct: true, nulls: false };
-                Ok(Some(Distinct { values, fold: Arc::clone(&self.fold) }))
-            }
-            _ => Err(DataFusionError::NotImplemented(format!("{}(DISTINCT …) of several arguments", self.name))),
-        }
+        let item = match arguments {
+            _ if !asked => return Ok(None),
+            [argument] => argument.data_type().clone(),
+            _ => struct_of(arguments.iter().enumerate().map(|(i, argument)| (format!("{i}"), argument.data_type().clone()))),
+        };
+        let values = Collect { data_type: array_of(item), nulls: true };
+        Ok(Some(Distinct { values, arguments: arguments.len(), fold: Arc::clone(&self.fold) }))
     }
 }
 
-/// A fold that takes each value of its argument once; until the end it only collects them.
+/// A fold that takes each value of its argument once; until the end it only collects them. Values of several arguments are structs.
 #[derive(Debug)]
 struct Distinct<F: Fold> {
     values: Collect,
+    arguments: usize,
     fold: Arc<F>,
 }
 
@@ -219,7 +221,13 @@ impl<F: Fold> Fold for Distinct<F> {
     }
 
     fn update(&self, cells: &mut [Self::Cell], rows: &GroupRows<'_>, values: &[ArrayRef]) -> Result<usize> {
-        self.values.update(cells, rows, values)
+        match self.values.item() {
+            Some(DataType::Struct(fields)) if self.arguments > 1 => {
+                let together = StructArray::try_new(fields.clone(), values.to_vec(), None).map_err(from_arrow)?;
+                self.values.update(cells, rows, &[Arc::new(together)])
+            }
+            _ => self.values.update(cells, rows, values),
+        }
     }
 
     fn merge(&self, cells: &mut [Self::Cell], rows: &GroupRows<'_>, states: &[ArrayRef]) -> Result<usize> {
@@ -236,7 +244,11 @@ impl<F: Fold> Fold for Distinct<F> {
         let groups: Vec<usize> =
             lists.offsets().lengths().enumerate().flat_map(|(group, n)| std::iter::repeat_n(group, n)).collect();
         let mut folded = vec![F::Cell::default(); cells.len()];
-        self.fold.update(&mut folded, &GroupRows { groups: &groups, filter: None }, &[Arc::clone(lists.values())])?;
+        let values = match self.arguments {
+            1 => vec![Arc::clone(lists.values())],
+            _ => typed::<StructArray>(lists.values())?.columns().to_vec(),
+        };
+        self.fold.update(&mut folded, &GroupRows { groups: &groups, filter: None }, &values)?;
         self.fold.finish(&folded)
     }
 }

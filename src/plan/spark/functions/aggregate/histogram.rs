@@ -9,11 +9,12 @@ use datafusion::scalar::ScalarValue;
 
 use super::super::super::{Call, Typed};
 use super::super::arguments::{Want, array_of, coerce, coerce_one, constant, mismatch, struct_of};
-use super::super::collection::{end_of, list_of};
+use super::super::collection::list_of;
 use super::super::native::from_arrow;
-use super::doubles::{doubles, from_doubles, items, lists, span};
+use super::doubles::{doubles, from_doubles, items, lists, offsets, span};
 use super::fold::{Fold, GroupRows, typed};
 use super::folded;
+use super::java::Random;
 use crate::error::Result;
 
 const VALUE: Want =
@@ -51,36 +52,20 @@ struct Bin {
     height: f64,
 }
 
-/// Java's generator, which Spark asks which of two pairs that are equally near becomes one bin.
-#[derive(Debug, Clone)]
-struct Random(u64);
-
-const MULTIPLIER: u64 = 0x5_DEEC_E66D;
-const MASK: u64 = (1 << 48) - 1;
-
-impl Default for Random {
-    fn default() -> Self {
-        Self((31183 ^ MULTIPLIER) & MASK)
-    }
-}
-
-impl Random {
-    fn bits(&mut self, count: u32) -> u64 {
-        self.0 = self.0.wrapping_mul(MULTIPLIER).wrapping_add(0xB) & MASK;
-        self.0 >> (48 - count)
-    }
-
-    /// At least 0, below 1.
-    fn next(&mut self) -> f64 {
-        ((self.bits(26) << 27) + self.bits(27)) as f64 / (1_u64 << 53) as f64
-    }
-}
+/// Where Spark's random numbers begin, which say which of two pairs that are equally near becomes one bin.
+const SEED: i64 = 31183;
 
 /// A group's bins in ascending order of their centres.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Bins {
     bins: Vec<Bin>,
     random: Random,
+}
+
+impl Default for Bins {
+    fn default() -> Self {
+        Self { bins: Vec::new(), random: Random::new(SEED) }
+    }
 }
 
 impl Bins {
@@ -128,7 +113,7 @@ impl Bins {
                     (least, place, equal) = (width, at, 1);
                 } else if width == least {
                     equal += 1;
-                    if self.random.next() <= 1.0 / f64::from(equal) {
+                    if self.random.double() <= 1.0 / f64::from(equal) {
                         place = at;
                     }
                 }
@@ -175,12 +160,7 @@ impl Fold for Histogram {
     }
 
     fn finish(&self, cells: &[Self::Cell]) -> Result<ArrayRef> {
-        let mut offsets = vec![0_i32];
-        let mut total = 0_usize;
-        for cell in cells {
-            total += cell.bins.len();
-            offsets.push(end_of(total)?);
-        }
+        let offsets = offsets(cells.iter().map(|cell| cell.bins.len()))?;
         let bins = || cells.iter().flat_map(|cell| &cell.bins);
         let centres = from_doubles(bins().map(|bin| Some(bin.centre)), &self.data_type)?;
         let heights: ArrayRef = Arc::new(Float64Array::from_iter_values(bins().map(|bin| bin.height)));

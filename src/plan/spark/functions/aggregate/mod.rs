@@ -15,9 +15,10 @@ use datafusion::scalar::ScalarValue;
 
 use super::super::types::sql_name;
 use super::super::{Call, NullTreatment, Typed};
-use super::arguments::{Want, arity, coerce, coerce_one, coerce_optional, constant, mismatch, unexpected_type};
+use super::arguments::{Want, arity, coerce, coerce_one, convert, expect_one, mismatch, unexpected_type};
 use super::{FunctionSpec, aggregate};
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::Scope;
 
 mod fold;
 mod sum;
@@ -36,6 +37,11 @@ mod percentile;
 mod quantile;
 mod histogram;
 mod bitmap;
+mod java;
+mod frequent;
+mod most_by;
+mod vector;
+mod count_min;
 
 pub(in super::super) use within::refuse_clauses;
 
@@ -60,8 +66,8 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
     aggregate("try_avg(n)", "The mean, null where its type cannot hold it", "try_avg(x) → 2.0", |c| average(c, OnOverflow::Null)),
     aggregate("min(value)", "The least value", "min(x) → 1", |c| extreme(c, Ordering::Less)).of_datafusion(),
     aggregate("max(value)", "The greatest value", "max(x) → 3", |c| extreme(c, Ordering::Greater)).of_datafusion(),
-    aggregate("min_by(value, by)", "The value of the row with the least `by`", "min_by(y, x) → a", |c| extreme_by(c, Ordering::Less)),
-    aggregate("max_by(value, by)", "The value of the row with the greatest `by`", "max_by(y, x) → c", |c| extreme_by(c, Ordering::Greater)),
+    aggregate("min_by(value, by[, k])", "The value of the row with the least `by`, or an array of the values of `k` such rows", "min_by(y, x, 2) → [a, b]", |c| extreme_by(c, Ordering::Less)),
+    aggregate("max_by(value, by[, k])", "The value of the row with the greatest `by`, or an array of the values of `k` such rows", "max_by(y, x) → c", |c| extreme_by(c, Ordering::Greater)),
     aggregate("first(value[, ignore_nulls])", "The first value, or the first that is not null", "first(y) → a", |c| pick(c, End::First)),
     aggregate("first_value(value[, ignore_nulls])", "As `first`", "first_value(y) → a", |c| pick(c, End::First)),
     aggregate("any_value(value[, ignore_nulls])", "As `first`", "any_value(y) → a", |c| pick(c, End::First)),
@@ -113,6 +119,11 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
     aggregate("collect_list(value)", "All values that are not null, in an array", "collect_list(x) → [1, 2, 3]", collect::list),
     aggregate("array_agg(value)", "As `collect_list`", "array_agg(y) → [a, b, c]", collect::list),
     aggregate("collect_set(value)", "All different values that are not null, in an array", "size(collect_set(x)) → 3", collect::set),
+    aggregate("collect_union(array)", "All different elements of the arrays, in an array", "collect_union(array(x, 2)) → [1, 2, 3]", collect::union),
+    aggregate("approx_top_k(value[, k[, tracked]])", "The `k` (5) values that come most often, with how often; exact for up to `tracked` (10000) different values", "approx_top_k(x > 1, 1) → [{true, 2}]", frequent::approx_top_k),
+    aggregate("count_min_sketch(value, error, confidence, seed)", "A count-min sketch of whole numbers, texts or bytes, as Spark's Java class reads it", "length(count_min_sketch(x, 0.5d, 0.5d, 1)) → 60", count_min::count_min_sketch),
+    aggregate("vector_sum(vector)", "The sum of vectors of FLOAT, element by element", "vector_sum(array(CAST(x AS FLOAT), 1.0F)) → [6.0, 3.0]", |c| vector::vector(c, "vector_sum", false)),
+    aggregate("vector_avg(vector)", "The mean of vectors of FLOAT, element by element", "vector_avg(array(CAST(x AS FLOAT), 1.0F)) → [2.0, 1.0]", |c| vector::vector(c, "vector_avg", true)),
 ];
 
 /// The call of `function` with the call's DISTINCT and FILTER.
@@ -130,7 +141,11 @@ fn expression(
             return Err(mismatch("FILTER_NOT_BOOLEAN", format!("the filter of {} is {}", c.name, sql_name(&filter.data_type))));
         }
     };
-    let args = args.into_iter().map(|a| a.expr).collect();
+    let args: Vec<Expr> = args.into_iter().map(|a| a.expr).collect();
+    if let Some(random) = args.iter().chain(filter.as_deref()).find_map(super::random::random_function) {
+        let message = format!("the aggregate function `{}` does not take the random function `{random}`", c.name);
+        return Err(Error::spark(ErrorKind::Config, "AGGREGATE_FUNCTION_WITH_NONDETERMINISTIC_EXPRESSION", message));
+    }
     let function = AggregateFunction::new_udf(function, args, c.distinct, filter, vec![], None);
     Ok(Typed { expr: Expr::AggregateFunction(function), data_type, nullable })
 }
@@ -173,9 +188,19 @@ fn count_if(mut c: Call<'_>) -> Result<Typed> {
 
 const SUMMABLE: Want = Want::OneOf(&[Want::Numeric, Want::DayTime, Want::YearMonth]);
 
+/// The argument as a number or an interval; instants as the seconds since 1970 that they are.
+fn summable(c: &mut Call<'_>) -> Result<Typed> {
+    arity(c, 1, 1)?;
+    let arg = c.args.remove(0);
+    match arg.data_type {
+        DataType::Timestamp(_, Some(_)) => convert(c, arg, &DataType::Float64),
+        _ => coerce_one(c, 0, arg, &SUMMABLE),
+    }
+}
+
 /// The argument as it is summed: whole numbers as BIGINT, FLOAT as DOUBLE.
 fn summand(c: &mut Call<'_>) -> Result<Typed> {
-    let arg = coerce(c, &[SUMMABLE])?.remove(0);
+    let arg = summable(c)?;
     let want = match arg.data_type {
         DataType::Int8 | DataType::Int16 | DataType::Int32 => Want::Long,
         DataType::Float32 => Want::Double,
@@ -202,12 +227,13 @@ fn sum_of(mut c: Call<'_>, on_overflow: OnOverflow) -> Result<Typed> {
 }
 
 fn sum_typed<T: sum::Addable>(mut c: Call<'_>, on_overflow: OnOverflow, arg: Typed, data_type: DataType) -> Result<Typed> {
-    let fold = Sum::<T> { data_type: data_type.clone(), on_overflow, kind: PhantomData };
+    let kept = c.context.settings.scope == Scope::Query;
+    let fold = Sum::<T> { data_type: data_type.clone(), on_overflow, kept, kind: PhantomData };
     folded(&mut c, "sum", fold, vec![arg], data_type)
 }
 
 fn average(mut c: Call<'_>, on_overflow: OnOverflow) -> Result<Typed> {
-    let arg = coerce(&mut c, &[SUMMABLE])?.remove(0);
+    let arg = summable(&mut c)?;
     if let DataType::Duration(_) | DataType::Interval(_) = arg.data_type {
         let whole = matches!(arg.data_type, DataType::Interval(_));
         let data_type = if whole { arg.data_type.clone() } else { DataType::Duration(TimeUnit::Microsecond) };
@@ -290,7 +316,10 @@ fn extreme(mut c: Call<'_>, wins: Ordering) -> Result<Typed> {
 }
 
 fn extreme_by(mut c: Call<'_>, wins: Ordering) -> Result<Typed> {
-    arity(&c, 2, 2)?;
+    arity(&c, 2, 3)?;
+    if c.args.len() == 3 {
+        return most_by::most_by(c, wins);
+    }
     let args = std::mem::take(&mut c.args);
     orderable(&c, &args[1].data_type)?;
     let (value, key) = (args[0].data_type.clone(), args[1].data_type.clone());
@@ -299,16 +328,16 @@ fn extreme_by(mut c: Call<'_>, wins: Ordering) -> Result<Typed> {
 }
 
 fn pick(mut c: Call<'_>, end: End) -> Result<Typed> {
-    let mut args = coerce_optional(&mut c, 1, &[Want::Any, Want::Boolean])?;
+    arity(&c, 1, 2)?;
+    let mut args = std::mem::take(&mut c.args);
     let mut ignore_nulls = c.nulls == Some(NullTreatment::Ignore);
     if args.len() == 2 {
-        match constant(&args.remove(1))? {
-            Some(ScalarValue::Boolean(Some(ignore))) => ignore_nulls |= ignore,
+        match args.remove(1).expr {
+            Expr::Literal(ScalarValue::Boolean(Some(ignore)), _) => ignore_nulls |= ignore,
             _ => {
-                return Err(mismatch(
-                    "UNEXPECTED_INPUT_TYPE",
-                    format!("the second argument of `{}` must be true or false", c.name),
-                ));
+                // Spark has no public name for it.
+                let message = format!("the second argument of `{}` must be the literal true or false", c.name);
+                return Err(Error::spark(ErrorKind::Config, "_LEGACY_ERROR_TEMP_1210", message));
             }
         }
     }
@@ -323,7 +352,15 @@ fn booleans(mut c: Call<'_>, name: &str, decides: bool) -> Result<Typed> {
 }
 
 fn bits(mut c: Call<'_>, name: &'static str) -> Result<Typed> {
-    let args = coerce(&mut c, &[Want::Integral])?;
+    arity(&c, 1, 1)?;
+    let arg = c.args.remove(0);
+    // No number is made of a text here.
+    let arg = if arg.data_type == DataType::Utf8 {
+        expect_one(&c, 0, arg, &Want::Integral)?
+    } else {
+        coerce_one(&c, 0, arg, &Want::Integral)?
+    };
+    let args = vec![arg];
     match &args[0].data_type {
         DataType::Int8 => bits_typed::<Int8Type>(c, name, args),
         DataType::Int16 => bits_typed::<Int16Type>(c, name, args),

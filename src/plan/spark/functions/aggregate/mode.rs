@@ -12,9 +12,9 @@ use hashbrown::HashMap;
 
 use super::super::super::{Call, Typed};
 use super::super::arguments::{Want, arity, array_of, coerce_one, constant, mismatch};
-use super::super::collection::{comparable_values, end_of, has_map, list_of};
+use super::super::collection::{comparable_values, has_map, list_of};
 use super::super::native::from_arrow;
-use super::doubles::{items, lists, span};
+use super::doubles::{items, lists, offsets, span};
 use super::fold::{Fold, GroupRows, typed};
 use super::within::{only_key, wrong_number};
 use super::{folded, orderable};
@@ -95,25 +95,25 @@ impl Mode {
         RowConverter::new(vec![SortField::new(self.data_type.clone())]).map_err(from_arrow)
     }
 
-    /// Values of which two are equal bytes if Spark counts them as one. Zeros of both signs are two to it, as in its hash map.
-    fn countable(column: &ArrayRef) -> Result<ArrayRef> {
-        Ok(match column.data_type() {
-            DataType::Float32 => {
-                Arc::new(column.as_primitive::<Float32Type>().unary::<_, Float32Type>(|v| if v.is_nan() { f32::NAN } else { v }))
-            }
-            DataType::Float64 => {
-                Arc::new(column.as_primitive::<Float64Type>().unary::<_, Float64Type>(|v| if v.is_nan() { f64::NAN } else { v }))
-            }
-            _ => comparable_values(column)?,
-        })
-    }
-
     fn column(&self, rows: &[&[u8]]) -> Result<ArrayRef> {
         let converter = self.converter()?;
         let parser = converter.parser();
         let mut columns = converter.convert_rows(rows.iter().map(|row| parser.parse(row))).map_err(from_arrow)?;
         Ok(columns.remove(0))
     }
+}
+
+/// Values of which two are equal bytes if Spark counts them as one. Zeros of both signs are two to it, as in its hash map.
+pub(super) fn countable(column: &ArrayRef) -> Result<ArrayRef> {
+    Ok(match column.data_type() {
+        DataType::Float32 => {
+            Arc::new(column.as_primitive::<Float32Type>().unary::<_, Float32Type>(|v| if v.is_nan() { f32::NAN } else { v }))
+        }
+        DataType::Float64 => {
+            Arc::new(column.as_primitive::<Float64Type>().unary::<_, Float64Type>(|v| if v.is_nan() { f64::NAN } else { v }))
+        }
+        _ => comparable_values(column)?,
+    })
 }
 
 fn count(cell: &mut Tally, row: &[u8], times: i64) -> usize {
@@ -140,7 +140,7 @@ impl Fold for Mode {
     }
 
     fn update(&self, cells: &mut [Self::Cell], rows: &GroupRows<'_>, values: &[ArrayRef]) -> Result<usize> {
-        let column = Self::countable(&values[0])?;
+        let column = countable(&values[0])?;
         let keys = self.converter()?.convert_columns(&[Arc::clone(&column)]).map_err(from_arrow)?;
         let mut grown = 0;
         rows.each(column.as_ref(), |row, group| grown += count(&mut cells[group], keys.row(row).as_ref(), 1));
@@ -163,12 +163,7 @@ impl Fold for Mode {
     fn state(&self, cells: &[Self::Cell]) -> Result<Vec<ArrayRef>> {
         let cells: Vec<_> = cells.iter().map(in_order).collect();
         let rows: Vec<&[u8]> = cells.iter().flatten().map(|(row, _)| *row).collect();
-        let mut offsets = vec![0_i32];
-        let mut total = 0_usize;
-        for cell in &cells {
-            total += cell.len();
-            offsets.push(end_of(total)?);
-        }
+        let offsets = offsets(cells.iter().map(Vec::len))?;
         let values = list_of(&array_of(self.data_type.clone()), offsets, self.column(&rows)?, None)?;
         Ok(vec![values, lists::<Int64Type, _>(cells.iter().map(|cell| cell.iter().map(|(_, times)| *times)))?])
     }

@@ -327,6 +327,32 @@ mod tests {
     }
 
     #[test]
+    fn ranks_keep_the_error_for_values_that_crowd_come_in_order_or_repeat() {
+        let distributions: [fn(u64) -> f64; 4] = [
+            |i| i as f64,
+            |i| -(i as f64),
+            |i| ((i * 7919) % 100_000) as f64 / 100_000.0 * ((i * 104_729) % 1_000) as f64,
+            |i| ((i * 7919) % 10) as f64,
+        ];
+        for (number, value) in distributions.into_iter().enumerate() {
+            for accuracy in [50_i64, 1_000, 10_000] {
+                let fold = fold(accuracy);
+                let mut all: Vec<f64> = (0..100_000).map(value).collect();
+                let summary = summary(&fold, &all.chunks(1_009).map(<[f64]>::to_vec).collect::<Vec<_>>());
+                all.sort_by(f64::total_cmp);
+                for fraction in [0.001, 0.1, 0.5, 0.75, 0.99] {
+                    let found = summary.query(&[fraction], fold.error()).unwrap()[0];
+                    // Of equal values any rank will do.
+                    let least = all.partition_point(|v| *v < found) as f64;
+                    let most = all.partition_point(|v| *v <= found) as f64;
+                    let (rank, error) = (fraction * 100_000.0, 100_000.0 / accuracy as f64 + 1.0);
+                    assert!(least - error <= rank && rank <= most + error, "{number}, {accuracy}, {fraction}: {found}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_hundred_values_are_all_kept() {
         let fold = fold(ACCURACY);
         let all: Vec<f64> = (0..100).map(f64::from).collect();

@@ -25,6 +25,8 @@ pub(super) enum OnOverflow {
 pub(super) struct Sum<T> {
     pub(super) data_type: DataType,
     pub(super) on_overflow: OnOverflow,
+    /// Whether it is kept over batches.
+    pub(super) kept: bool,
     pub(super) kind: PhantomData<T>,
 }
 
@@ -56,11 +58,19 @@ macro_rules! addable {
 addable!(
     arrow::datatypes::Int64Type,
     arrow::datatypes::DurationMicrosecondType,
-    arrow::datatypes::DurationSecondType,
     arrow::datatypes::IntervalYearMonthType,
     Float64Type,
     Decimal128Type
 );
+
+/// Whole days, hours, … are held as seconds, but must fit as microseconds.
+const SECONDS_MOST: i64 = i64::MAX / 1_000_000;
+
+impl Addable for arrow::datatypes::DurationSecondType {
+    fn add(a: i64, b: i64) -> Option<i64> {
+        a.checked_add(b).filter(|sum| (-SECONDS_MOST..=SECONDS_MOST).contains(sum))
+    }
+}
 
 impl<T: Addable> Sum<T> {
     fn add(&self, cell: &mut SumCell<T::Native>, value: T::Native) {
@@ -79,7 +89,7 @@ impl<T: Addable> Sum<T> {
     }
 
     fn check(&self, overflown: bool) -> Result<usize> {
-        if overflown && self.on_overflow == OnOverflow::Fail { Err(overflow("sum", &self.data_type)) } else { Ok(0) }
+        if overflown && self.on_overflow == OnOverflow::Fail { Err(overflow("sum", &self.data_type, self.kept)) } else { Ok(0) }
     }
 
     fn column(&self, cells: &[SumCell<T::Native>]) -> PrimitiveArray<T> {
@@ -94,10 +104,11 @@ impl<T: Addable> Sum<T> {
     }
 }
 
-/// A sum or average that its type does not hold. Of decimals Spark says that the value is out of range.
-fn overflow(what: &str, data_type: &DataType) -> Error {
+/// A sum or average that its type does not hold. Of decimals that are not kept over batches Spark says that the value is out of range.
+fn overflow(what: &str, data_type: &DataType, kept: bool) -> Error {
     let condition = match data_type {
-        DataType::Decimal128(..) => "NUMERIC_VALUE_OUT_OF_RANGE.WITH_SUGGESTION",
+        DataType::Decimal128(..) if !kept => "NUMERIC_VALUE_OUT_OF_RANGE.WITH_SUGGESTION",
+        DataType::Duration(_) | DataType::Interval(_) => "INTERVAL_ARITHMETIC_OVERFLOW.WITH_SUGGESTION",
         _ => "ARITHMETIC_OVERFLOW",
     };
     data_error(condition, format!("the {what} does not fit {}; `try_{what}` gives NULL instead", sql_name(data_type)))
@@ -251,7 +262,7 @@ impl Fold for DecimalAverage {
             }
             match cell.sum.and_then(|sum| self.average(sum, cell.count)) {
                 None if self.on_overflow == OnOverflow::Fail => {
-                    Err(overflow("avg", &DataType::Decimal128(self.precision_out, self.scale_out)))
+                    Err(overflow("avg", &DataType::Decimal128(self.precision_out, self.scale_out), false))
                 }
                 average => Ok(average),
             }

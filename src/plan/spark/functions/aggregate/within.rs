@@ -7,8 +7,8 @@ use crate::error::{Error, ErrorKind, Result};
 const ORDERED: [&str; 5] = ["mode", "percentile_cont", "percentile_disc", "listagg", "string_agg"];
 
 /// Functions to which nulls are values, or can be.
-const OF_NULLS: [&str; 8] =
-    ["first", "first_value", "any_value", "last", "last_value", "collect_list", "array_agg", "collect_set"];
+const OF_NULLS: [&str; 9] =
+    ["first", "first_value", "any_value", "last", "last_value", "collect_list", "array_agg", "collect_set", "collect_union"];
 
 /// Refuses a clause in a call of a function that has no meaning for it.
 pub(in super::super::super) fn refuse_clauses(c: &Call<'_>) -> Result<()> {
