@@ -1,6 +1,6 @@
 //! Floating-point numbers as Java writes them, for JSON, CSV, casts and the console alike.
 //!
-//! The digits are those of Java 17: mostly the fewest that read back as the same number, see [`decimal_digits`](super::decimal_digits)
+//! The digits are those of Java 17: mostly the fewest that read back as the same number, see `decimal_digits`
 //! for the others. From 0.001 up to ten million they stand plain and with at least one digit behind the point (`100.0`), otherwise in the form `1.0E10`.
 
 use std::ops::Deref;

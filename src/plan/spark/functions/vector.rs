@@ -85,7 +85,7 @@ impl<'a> Vectors<'a> {
     }
 }
 
-/// ARRAY<FLOAT>, ARRAY<FLOAT> → FLOAT.
+/// `ARRAY<FLOAT>`, `ARRAY<FLOAT>` → FLOAT.
 fn of_two(mut c: Call<'_>, f: fn(&Pair<'_>) -> Option<f32>) -> Result<Typed> {
     arity(&c, 2, 2)?;
     let args = std::mem::take(&mut c.args);
