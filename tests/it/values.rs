@@ -42,6 +42,11 @@ pub(crate) fn value(array: &dyn Array, row: usize) -> Value {
         }
         DataType::Date32 => json!(date(array.as_primitive::<Date32Type>().value(row))),
         DataType::Duration(TimeUnit::Microsecond) => json!(duration(array.as_primitive::<DurationMicrosecondType>().value(row))),
+        // Intervals of days, and of units that Arrow has no type for.
+        DataType::Duration(TimeUnit::Second) => {
+            json!(duration(array.as_primitive::<DurationSecondType>().value(row) * 1_000_000))
+        }
+        DataType::Decimal64(..) => json!(duration(array.as_primitive::<Decimal64Type>().value(row))),
         DataType::List(_) => {
             let items = array.as_list::<i32>().value(row);
             Value::Array((0..items.len()).map(|item| value(&items, item)).collect())

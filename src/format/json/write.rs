@@ -3,11 +3,11 @@
 //! Fields that are null are left out of objects, but null items of arrays and null values of maps stay. Numbers read as Java writes
 //! them; what JSON has no number for (`NaN`, the infinities) is a string, as are dates, timestamps, intervals and binary values.
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StringBuilder};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, StringBuilder};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, DurationSecondType, Fields, Float32Type, Float64Type,
-    Int8Type, Int16Type, Int32Type, Int64Type, IntervalUnit, IntervalYearMonthType, TimeUnit, TimestampMicrosecondType,
+    DataType, Date32Type, Decimal128Type, Fields, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit,
+    TimestampMicrosecondType,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -17,6 +17,8 @@ use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::format::datetime::{Zone, write_date, write_timestamp, write_timestamp_ntz};
 use crate::format::number::{write_decimal, write_double, write_float};
 use crate::format::times::{self, Times, WriteTime};
+use crate::plan::spark::cast::interval::values as interval_values;
+use crate::plan::spark::types::interval::IntervalRange;
 
 /// How values are written.
 #[derive(Debug, Clone)]
@@ -102,9 +104,7 @@ enum Kind<'a> {
     Date(&'a [i32]),
     Timestamp(&'a [i64]),
     TimestampNtz(&'a [i64]),
-    WholeDays(&'a [i64]),
-    Days(&'a [i64]),
-    Months(&'a [i32]),
+    Interval(Int64Array, IntervalRange),
     String(&'a StringArray),
     StringView,
     LargeString,
@@ -157,9 +157,6 @@ impl Writer {
                 let values = array.as_primitive::<TimestampMicrosecondType>().values();
                 if zone.is_some() { Kind::Timestamp(values) } else { Kind::TimestampNtz(values) }
             }
-            DataType::Duration(TimeUnit::Second) => Kind::WholeDays(array.as_primitive::<DurationSecondType>().values()),
-            DataType::Duration(TimeUnit::Microsecond) => Kind::Days(array.as_primitive::<DurationMicrosecondType>().values()),
-            DataType::Interval(IntervalUnit::YearMonth) => Kind::Months(array.as_primitive::<IntervalYearMonthType>().values()),
             DataType::Utf8 => Kind::String(array.as_string()),
             DataType::Utf8View => Kind::StringView,
             DataType::LargeUtf8 => Kind::LargeString,
@@ -175,7 +172,10 @@ impl Writer {
                 let entries = (self.value(map.keys().as_ref())?, self.value(map.values().as_ref())?);
                 Kind::Map(map.offsets(), Box::new(entries))
             }
-            other => return Err(Error::config(format!("values of type {other} cannot be written as text"))),
+            other => match IntervalRange::of(other) {
+                Some(range) => Kind::Interval(interval_values(array)?, range),
+                None => return Err(Error::config(format!("values of type {other} cannot be written as text"))),
+            },
         };
         Ok(Value { array, nulls: array.nulls(), kind })
     }
@@ -228,13 +228,12 @@ impl Writer {
             Kind::TimestampNtz(values) => quoted_if(true, out, |out| {
                 times::write(self.times.timestamp_ntz.as_ref(), values[row], out, |out| write_timestamp_ntz(values[row], out));
             }),
-            Kind::WholeDays(values) => quoted_if(true, out, |out| {
-                out.extend_from_slice(b"INTERVAL '");
-                write_integer(values[row] / 86_400, out);
-                out.extend_from_slice(b"' DAY");
+            Kind::Interval(values, range) => quoted_if(true, out, |out| {
+                let mut text = String::new();
+                // Writing to a text does not fail.
+                let _ = range.write(&mut text, values.value(row));
+                out.extend_from_slice(text.as_bytes());
             }),
-            Kind::Days(values) => quoted_if(true, out, |out| write_day_time(values[row], out)),
-            Kind::Months(values) => quoted_if(true, out, |out| write_year_month(values[row], out)),
             Kind::String(texts) => write_string(texts.value(row), out),
             Kind::StringView => write_string(value.array.as_string_view().value(row), out),
             Kind::LargeString => write_string(value.array.as_string::<i64>().value(row), out),
@@ -334,20 +333,4 @@ fn write_base64(bytes: &[u8], out: &mut Vec<u8>) {
         let written = STANDARD.encode_slice(bytes, &mut out[start..]).expect("four characters for three bytes");
         out.truncate(start + written);
     });
-}
-
-/// `INTERVAL '1 02:03:04.5' DAY TO SECOND`.
-fn write_day_time(us: i64, out: &mut Vec<u8>) {
-    let (sign, us) = (if us < 0 { "-" } else { "" }, us.unsigned_abs());
-    let (seconds, fraction) = (us / 1_000_000, us % 1_000_000);
-    let (days, hours, minutes, seconds) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    let fraction = if fraction == 0 { String::new() } else { format!(".{fraction:06}").trim_end_matches('0').to_owned() };
-    let text = format!("INTERVAL '{sign}{days} {hours:02}:{minutes:02}:{seconds:02}{fraction}' DAY TO SECOND");
-    out.extend_from_slice(text.as_bytes());
-}
-
-/// `INTERVAL '1-2' YEAR TO MONTH`.
-fn write_year_month(months: i32, out: &mut Vec<u8>) {
-    let (sign, months) = (if months < 0 { "-" } else { "" }, months.unsigned_abs());
-    out.extend_from_slice(format!("INTERVAL '{sign}{}-{}' YEAR TO MONTH", months / 12, months % 12).as_bytes());
 }

@@ -9,13 +9,14 @@ use arrow::array::{
 use arrow::buffer::{BooleanBuffer, NullBuffer, OffsetBuffer};
 use arrow::compute::{cast as arrow_cast, nullif};
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, DurationSecondType, FieldRef, Float32Type, Float64Type,
-    Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
+    DataType, Date32Type, Decimal128Type, FieldRef, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    TimestampMicrosecondType,
 };
 
 use super::time::{DAY_US, ParsedTime, Zone, parse_date, parse_timestamp};
-use super::{CastMode, decimal, parse, text};
+use super::{CastMode, decimal, interval, parse, text};
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::spark::types::interval::is_interval;
 use crate::plan::spark::types::{map_fields, sql_name};
 
 /// Casts every value of `array`; `zone` is the time zone of values without one.
@@ -45,17 +46,9 @@ impl Caster {
             (D::Struct(_), D::Struct(_)) => self.structs(array.as_struct(), to),
             (_, D::Utf8) => text::to_text(array, self.zone),
             (D::Utf8, D::Binary) => plain(array, to),
+            (from, to_type) if is_interval(from) || is_interval(to_type) => self.interval(array, to),
+            (D::Utf8, D::Interval(_)) => Ok(interval::calendars(array.as_string())),
             (D::Utf8, _) => self.read_text(array.as_string(), to),
-            (D::Duration(TimeUnit::Second), D::Duration(_)) => {
-                let days = array.as_primitive::<DurationSecondType>();
-                let fail = |s: i64| overflow(&s.to_string(), array.data_type(), to);
-                Ok(Arc::new(self.each::<_, DurationMicrosecondType>(days, |s| s.checked_mul(1_000_000), fail)?))
-            }
-            // Intervals of days count whole ones.
-            (D::Duration(_), D::Duration(_)) => {
-                let us = array.as_primitive::<DurationMicrosecondType>();
-                Ok(Arc::new(us.unary::<_, DurationSecondType>(|us| us / DAY_US * 86_400)))
-            }
             (D::Decimal128(..), _) | (_, D::Decimal128(..)) => decimal::cast(self, array, to),
             (D::Date32 | D::Timestamp(..), _) | (_, D::Timestamp(..)) => self.times(array, to),
             (D::Float32 | D::Float64, D::Boolean) => float_to_boolean(array),

@@ -4,6 +4,7 @@
 //! our own; a cast that cannot fail and means the same stays an `Expr::Cast`, which the optimiser understands.
 
 pub mod decimal;
+pub mod interval;
 mod kernel;
 mod parse;
 mod rule;
@@ -18,8 +19,7 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Cast, Expr, ScalarUDF};
 
 use super::expression::native::{Kernel, Operand, call};
-use super::expression::unsupported;
-use super::types::sql_name;
+use super::types::{calendar_interval, sql_name};
 use super::{PlanSettings, Typed, is_fallible};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -61,11 +61,12 @@ pub fn cast(value: Typed, to: &DataType, mode: CastMode, settings: &PlanSettings
             let zone = settings.time_zone.clone();
             // NaN is null as a decimal, whatever the mode.
             let float_to_decimal = matches!((&from, to), (DataType::Float32 | DataType::Float64, DataType::Decimal128(..)));
-            let nullable = value.nullable || float_to_decimal || (fallible && mode == CastMode::Try);
+            // And so is what is no INTERVAL.
+            let null_where_odd = float_to_decimal || *to == calendar_interval();
+            let nullable = value.nullable || null_where_odd || (fallible && mode == CastMode::Try);
             let kernel = CastKernel { to: to.clone(), mode, zone };
             Ok(call(kernel, vec![value.expr], to.clone(), nullable, fallible && mode == CastMode::Ansi))
         }
-        Route::Unsupported => Err(unsupported(&format!("the cast from {} to {}", sql_name(&from), sql_name(to)))),
         Route::None(condition) => Err(Error::spark(
             ErrorKind::Config,
             // A setting that is off does not help TRY_CAST.

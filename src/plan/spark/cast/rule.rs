@@ -2,6 +2,7 @@
 
 use arrow::datatypes::{DataType, Fields};
 
+use crate::plan::spark::types::interval::{IntervalRange, is_interval};
 use crate::plan::spark::types::map_fields;
 
 /// How a cast is done.
@@ -18,8 +19,6 @@ pub(super) enum Route {
         /// Whether some value does not fit.
         fallible: bool,
     },
-    /// Spark has the cast, but we do not.
-    Unsupported,
     /// There is no such cast; Spark's condition.
     None(&'static str),
 }
@@ -36,14 +35,13 @@ pub(super) fn route(from: &DataType, to: &DataType) -> Route {
             _ => Route::None(WITHOUT_SUGGESTION),
         },
         (Struct(a), Struct(b)) if a.len() == b.len() => nested(&pairs(a, b)),
-        (Interval(_), Utf8) => Route::Unsupported,
         (_, Utf8) => kernel(true),
+        (from, to) if is_interval(from) || is_interval(to) => with_interval(from, to),
+        (Utf8, Interval(_)) => kernel(false),
         (Utf8, Binary) => Route::Arrow,
         (Utf8, to) if is_number(to) || matches!(to, Boolean | Date32 | Timestamp(..)) => kernel(false),
         (Boolean, to) if is_integer(to) || is_float(to) => Route::Arrow,
         (from, Boolean) if is_number(from) => kernel(true),
-        (Duration(_), Duration(_)) => kernel(false),
-        (Duration(_) | Interval(_), to) | (to, Duration(_) | Interval(_)) if is_number(to) || *to == Utf8 => Route::Unsupported,
         (Date32, Timestamp(..)) | (Timestamp(..), Date32 | Timestamp(..)) => kernel(true),
         (Timestamp(_, Some(_)), to) if is_number(to) => kernel(matches!(to, Int64 | Float32 | Float64)),
         (from, Timestamp(_, Some(_))) if is_number(from) => kernel(false),
@@ -51,6 +49,18 @@ pub(super) fn route(from: &DataType, to: &DataType) -> Route {
         (from, Binary) if is_integer(from) => Route::None(WITH_CONF),
         (Boolean, Timestamp(_, Some(_))) | (Timestamp(_, Some(_)), Boolean) | (Date32, Boolean) => Route::None(WITH_CONF),
         (from, Date32) | (Date32, from) if is_number(from) => Route::None(WITH_FUNC),
+        _ => Route::None(WITHOUT_SUGGESTION),
+    }
+}
+
+/// Intervals of one kind become each other; numbers count their smallest unit.
+fn with_interval(from: &DataType, to: &DataType) -> Route {
+    let is_count = |t: &DataType| is_integer(t) || matches!(t, DataType::Decimal128(..));
+    match (IntervalRange::of(from), IntervalRange::of(to)) {
+        (Some(a), Some(b)) if a.is_months() == b.is_months() => kernel(true),
+        (None, Some(_)) if *from == DataType::Utf8 => kernel(false),
+        (None, Some(_)) if is_count(from) => kernel(false),
+        (Some(_), None) if is_count(to) => kernel(false),
         _ => Route::None(WITHOUT_SUGGESTION),
     }
 }
@@ -106,7 +116,6 @@ fn nested(parts: &[(&DataType, &DataType)]) -> Route {
     for (from, to) in parts {
         match route(from, to) {
             Route::None(_) => return Route::None(WITHOUT_SUGGESTION),
-            Route::Unsupported => return Route::Unsupported,
             Route::Kernel { fallible: part } => fallible |= part,
             Route::Same | Route::Null | Route::Arrow => {}
         }

@@ -4,17 +4,19 @@ use std::fmt::{self, Write};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, MapArray, StringBuilder, StructArray};
-use arrow::array::{BinaryArray, BooleanArray, Decimal128Array, ListArray, PrimitiveArray, StringArray};
+use arrow::array::{BinaryArray, BooleanArray, Decimal128Array, Int64Array, ListArray, PrimitiveArray, StringArray};
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, DurationSecondType, Float32Type, Float64Type, Int8Type,
-    Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
+    DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    IntervalMonthDayNanoType, IntervalUnit, TimeUnit, TimestampMicrosecondType,
 };
 
-use super::time::{DAY_US, Zone, write_date, write_fraction, write_timestamp};
 use lexical_core::FormattedSize;
 
+use super::interval;
+use super::time::{Zone, write_date, write_timestamp};
 use crate::error::{Error, Result};
 use crate::format::number::{double_text, float_text};
+use crate::plan::spark::types::interval::IntervalRange;
 use crate::plan::spark::types::spark_name;
 
 /// The text of every value; null stays null.
@@ -47,8 +49,8 @@ enum Writer<'a> {
     Binary(&'a BinaryArray),
     Date(&'a PrimitiveArray<Date32Type>),
     Timestamp(&'a PrimitiveArray<TimestampMicrosecondType>, Option<Zone>),
-    Days(&'a PrimitiveArray<DurationSecondType>),
-    DayTime(&'a PrimitiveArray<DurationMicrosecondType>),
+    Interval(Int64Array, IntervalRange),
+    Calendar(&'a PrimitiveArray<IntervalMonthDayNanoType>),
     List(&'a ListArray, Box<Writer<'a>>),
     Map(&'a MapArray, Box<Writer<'a>>, Box<Writer<'a>>),
     Struct(&'a StructArray, Vec<Writer<'a>>),
@@ -56,6 +58,9 @@ enum Writer<'a> {
 
 impl<'a> Writer<'a> {
     fn new(array: &'a dyn Array, zone: Zone) -> Result<Self> {
+        if let Some(range) = IntervalRange::of(array.data_type()) {
+            return Ok(Writer::Interval(interval::values(array)?, range));
+        }
         Ok(match array.data_type() {
             DataType::Null => Writer::Null,
             DataType::Boolean => Writer::Boolean(array.as_boolean()),
@@ -72,8 +77,7 @@ impl<'a> Writer<'a> {
             DataType::Timestamp(TimeUnit::Microsecond, local) => {
                 Writer::Timestamp(array.as_primitive(), local.is_some().then_some(zone))
             }
-            DataType::Duration(TimeUnit::Second) => Writer::Days(array.as_primitive()),
-            DataType::Duration(TimeUnit::Microsecond) => Writer::DayTime(array.as_primitive()),
+            DataType::Interval(IntervalUnit::MonthDayNano) => Writer::Calendar(array.as_primitive()),
             DataType::List(_) => {
                 let list = array.as_list::<i32>();
                 Writer::List(list, Box::new(Writer::new(list.values().as_ref(), zone)?))
@@ -107,8 +111,8 @@ impl<'a> Writer<'a> {
             Writer::Binary(a) => a.is_null(row),
             Writer::Date(a) => a.is_null(row),
             Writer::Timestamp(a, _) => a.is_null(row),
-            Writer::Days(a) => a.is_null(row),
-            Writer::DayTime(a) => a.is_null(row),
+            Writer::Interval(a, _) => a.is_null(row),
+            Writer::Calendar(a) => a.is_null(row),
             Writer::List(a, _) => a.is_null(row),
             Writer::Map(a, ..) => a.is_null(row),
             Writer::Struct(a, _) => a.is_null(row),
@@ -140,8 +144,8 @@ impl<'a> Writer<'a> {
                 let instant = a.value(row);
                 write_timestamp(out, instant.saturating_add(zone.map_or(0, |z| z.offset_at(instant))))
             }
-            Writer::Days(a) => write!(out, "INTERVAL '{}' DAY", a.value(row) / 86_400),
-            Writer::DayTime(a) => write_day_time(out, a.value(row)),
+            Writer::Interval(a, range) => range.write(out, a.value(row)),
+            Writer::Calendar(a) => interval::write_calendar(out, a.value(row)),
             Writer::List(a, items) => {
                 let offsets = a.value_offsets();
                 out.write_char('[')?;
@@ -226,14 +230,3 @@ pub fn write_decimal(out: &mut impl Write, unscaled: i128, scale: i8) -> fmt::Re
 
 /// A decimal of 38 digits behind the point, twenty before it, the point and the sign.
 const DECIMAL_BYTES: usize = 38 + 20 + 2;
-
-fn write_day_time(out: &mut impl Write, us: i64) -> fmt::Result {
-    let sign = if us < 0 { "-" } else { "" };
-    let us = us.unsigned_abs();
-    let day_us = DAY_US.unsigned_abs();
-    let (days, of_day) = (us / day_us, us % day_us);
-    let seconds = of_day / 1_000_000;
-    write!(out, "INTERVAL '{sign}{days} {:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)?;
-    write_fraction(out, (of_day % 1_000_000) as i64)?;
-    out.write_str("' DAY TO SECOND")
-}

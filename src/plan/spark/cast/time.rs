@@ -70,7 +70,7 @@ impl Zone {
         let seconds = match self {
             Zone::Fixed(seconds) => *seconds,
             Zone::Region(Tz::UTC) => 0,
-            Zone::Region(zone) => match DateTime::from_timestamp_micros(instant_us) {
+            Zone::Region(zone) => match DateTime::from_timestamp_micros(instant_us - beyond_tables(instant_us)) {
                 Some(instant) => zone.offset_from_utc_datetime(&instant.naive_utc()).fix().local_minus_utc(),
                 None => 0,
             },
@@ -86,7 +86,8 @@ impl Zone {
             Zone::Region(Tz::UTC) => return Some(local_us),
             Zone::Region(zone) => zone,
         };
-        let Some(local) = DateTime::from_timestamp_micros(local_us).map(|t| t.naive_utc()) else { return Some(local_us) };
+        let known = local_us - beyond_tables(local_us);
+        let Some(local) = DateTime::from_timestamp_micros(known).map(|t| t.naive_utc()) else { return Some(local_us) };
         let offset = match zone.offset_from_local_datetime(&local) {
             MappedLocalTime::Single(offset) | MappedLocalTime::Ambiguous(offset, _) => offset,
             MappedLocalTime::None => {
@@ -95,6 +96,23 @@ impl Zone {
         };
         local_us.checked_sub(i64::from(offset.fix().local_minus_utc()) * 1_000_000)
     }
+}
+
+/// The microseconds from a year that the tables of zones know to a later one that has the same days of the week: daylight saving goes on
+/// for ever by the same rules, the tables do not.
+fn beyond_tables(us: i64) -> i64 {
+    /// 2098.
+    const FIRST_UNKNOWN_US: i64 = 46_752 * DAY_US;
+    if us < FIRST_UNKNOWN_US {
+        return 0;
+    }
+    let (year, _, _) = date_from_days(us.div_euclid(DAY_US));
+    let first_day = |year: i64| days_from_date(year, 1, 1).map(i64::from);
+    let kind = |year: i64| first_day(year).map(|day| (day.rem_euclid(7), days_in_month(year, 2)));
+    // Of 28 years in a row, each kind of year is one at least.
+    let like = (2070..2098).find(|known| kind(*known) == kind(year));
+    let days = like.and_then(|known| Some(first_day(year)? - first_day(known)?));
+    days.map_or(0, |days| days * DAY_US)
 }
 
 /// `+h`, `+hh`, `+hh:mm`, `+h:mm`, `+hh:m`, `+hhmm`, `+hh:mm:ss`, `+hhmmss`, up to 18 hours, in seconds.
@@ -292,7 +310,9 @@ pub fn parse_timestamp(text: &[u8]) -> Option<ParsedTime> {
     let (fraction, zone) = if has_time { parse_time(rest, &mut time)? } else { (0, None) };
     let days = i64::from(days_from_date(sign * date[0], date[1], date[2])?);
     let of_day = ((time[0] * 60 + time[1]) * 60 + time[2]) * 1_000_000 + fraction;
-    days.checked_mul(DAY_US)?.checked_add(of_day).map(|local| ParsedTime::At(local, zone))
+    // A midnight before the first instant may have instants behind it.
+    let local = i128::from(days) * i128::from(DAY_US) + i128::from(of_day);
+    i64::try_from(local).ok().map(|local| ParsedTime::At(local, zone))
 }
 
 /// `h[:m[:s[.fraction]][zone]]`; gives the fraction in microseconds and the zone.

@@ -397,6 +397,7 @@ fn parse_overlay(parser: &mut Parser) -> Result<Expr, ParserError> {
 fn parse_interval(parser: &mut Parser) -> Result<Expr, ParserError> {
     let at = parser.next_token().span;
     let mut parts: Vec<String> = Vec::new();
+    let mut first = None;
     let interval = |text: String, leading_field, last_field| {
         Expr::Interval(Interval {
             value: Box::new(Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), span: at })),
@@ -416,7 +417,7 @@ fn parse_interval(parser: &mut Parser) -> Result<Expr, ParserError> {
         let value = match &parser.peek_nth_token_ref(signed).token {
             Token::Number(n, false) => n.clone(),
             Token::SingleQuotedString(text) => text.trim().to_owned(),
-            _ if !parts.is_empty() => return Ok(interval(parts.join(" "), None, None)),
+            _ if !parts.is_empty() => return Ok(interval(parts.join(" "), first, None)),
             _ => {
                 let found = parser.peek_token();
                 return parser.expected("an interval's value", found);
@@ -425,7 +426,7 @@ fn parse_interval(parser: &mut Parser) -> Result<Expr, ParserError> {
         // After a unit, a number that no unit follows is not part of the interval any more.
         let Some(unit) = interval_unit(&parser.peek_nth_token_ref(signed + 1).token) else {
             if !parts.is_empty() {
-                return Ok(interval(parts.join(" "), None, None));
+                return Ok(interval(parts.join(" "), first, None));
             }
             for _ in 0..=signed {
                 parser.next_token();
@@ -440,6 +441,7 @@ fn parse_interval(parser: &mut Parser) -> Result<Expr, ParserError> {
             let Some(last) = interval_unit(&token.token) else { return parser.expected("an interval's unit", token) };
             return Ok(interval(format!("{sign}{value}"), Some(custom_field(unit)), Some(custom_field(last))));
         }
+        first.get_or_insert_with(|| custom_field(unit));
         parts.push(join_sign(sign, &value));
         parts.push(unit.to_owned());
     }
@@ -460,7 +462,8 @@ fn custom_field(unit: &str) -> DateTimeField {
 
 /// The unit that a word names, in the singular.
 fn interval_unit(token: &Token) -> Option<&'static str> {
-    const UNITS: [&str; 9] = ["year", "month", "week", "day", "hour", "minute", "second", "millisecond", "microsecond"];
+    const UNITS: [&str; 10] =
+        ["year", "month", "week", "day", "hour", "minute", "second", "millisecond", "microsecond", "nanosecond"];
     let Token::Word(word) = token else { return None };
     if word.quote_style.is_some() {
         return None;

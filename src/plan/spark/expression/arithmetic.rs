@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
-use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
+use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 
@@ -12,7 +12,8 @@ use super::native::{Kernel, Operand, call};
 use super::{arithmetic_kernel, temporal};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::spark::cast::{CastMode, cast};
-use crate::plan::spark::types::{DECIMAL_PRECISION_MAX, sql_name};
+use crate::plan::spark::types::interval::is_interval;
+use crate::plan::spark::types::{DECIMAL_PRECISION_MAX, calendar_interval, sql_name};
 use crate::plan::spark::{PlanSettings, Typed};
 
 /// An arithmetic operator.
@@ -209,22 +210,28 @@ fn decimals(
 pub fn negate(value: Typed, settings: &PlanSettings) -> Result<Typed> {
     let value = match &value.data_type {
         DataType::Utf8 | DataType::Null => cast(value, &DataType::Float64, CastMode::Ansi, settings)?,
-        t if is_numeric(t) || matches!(t, DataType::Duration(_) | DataType::Interval(IntervalUnit::YearMonth)) => value,
+        t if is_numeric(t) => value,
+        t if is_interval(t) => return temporal::on_plain(value, settings, negate_number),
+        t if *t == calendar_interval() => return Err(super::unsupported("`-` of an INTERVAL, which make_interval makes,")),
         t => return Err(unexpected_type("-", t)),
     };
+    Ok(negate_number(value))
+}
+
+fn negate_number(value: Typed) -> Typed {
     if matches!(value.data_type, DataType::Float32 | DataType::Float64) {
-        return Ok(Typed { expr: Expr::Negative(Box::new(value.expr)), ..value });
+        return Typed { expr: Expr::Negative(Box::new(value.expr)), ..value };
     }
     let fails = !matches!(value.data_type, DataType::Decimal128(..));
     let (data_type, nullable) = (value.data_type.clone(), value.nullable);
-    Ok(call(NegateKernel, vec![value.expr], data_type, nullable, fails))
+    call(NegateKernel, vec![value.expr], data_type, nullable, fails)
 }
 
 /// `+value`.
 pub fn positive(value: Typed, settings: &PlanSettings) -> Result<Typed> {
     match &value.data_type {
         DataType::Utf8 | DataType::Null => cast(value, &DataType::Float64, CastMode::Ansi, settings),
-        t if is_numeric(t) || matches!(t, DataType::Duration(_) | DataType::Interval(IntervalUnit::YearMonth)) => Ok(value),
+        t if is_numeric(t) || is_interval(t) => Ok(value),
         t => Err(unexpected_type("+", t)),
     }
 }

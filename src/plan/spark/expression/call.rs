@@ -8,6 +8,7 @@ use sqlparser::ast;
 use super::literal::text;
 use super::logic::if_else;
 use super::pattern::like;
+use super::temporal::as_plain;
 use super::{resolve, unsupported};
 use crate::error::{Error, ErrorKind, Result};
 use crate::function::Function;
@@ -16,7 +17,8 @@ use crate::plan::spark::cast::{CastMode, cast};
 use crate::plan::spark::functions::{self, FUNCTIONS, FunctionKind, arity, constant, missing};
 use crate::plan::spark::relation::generate::is_generator;
 use crate::plan::spark::suggest::nearest;
-use crate::plan::spark::types::parse_type;
+use crate::plan::spark::types::interval::is_decimal_interval;
+use crate::plan::spark::types::{calendar_interval, parse_type};
 use crate::plan::spark::{Call, Context, NullTreatment, SortKey, Typed, not_aggregate};
 
 /// A call as the parser yields it.
@@ -91,7 +93,7 @@ pub(super) const CAST_FUNCTIONS: [&str; 12] =
 /// Whether SQL has a function of this name by itself, which a declared one cannot have then.
 pub fn is_built_in(name: &str) -> bool {
     let name = name.to_lowercase();
-    let has_syntax = ["if", "like", "ilike", "timestampdiff", "timestampadd", "dateadd", "date_diff"];
+    let has_syntax = ["if", "like", "ilike", "timestampdiff", "timestampadd", "dateadd", "date_diff", "timediff"];
     functions::find(&name).is_some()
         || CAST_FUNCTIONS.contains(&name.as_str())
         || has_syntax.contains(&name.as_str())
@@ -125,7 +127,7 @@ fn build(mut call: Call<'_>) -> Result<Typed> {
         Some(spec) if spec.kind == FunctionKind::Scalar && call.is_of_aggregate() => Err(not_aggregate(call.name)),
         Some(spec) => {
             functions::refuse_clauses(&call)?;
-            (spec.build)(call)
+            build_plain(spec, call)
         }
         None => {
             let functions = call.context.scope.functions();
@@ -157,18 +159,82 @@ fn like_call(mut call: Call<'_>) -> Result<Typed> {
     }
 }
 
+/// Functions that give an interval of the units that they are given, or look at these.
+const KEEP_UNITS: [&str; 20] = [
+    "typeof",
+    "concat",
+    "array",
+    "map",
+    "struct",
+    "named_struct",
+    "coalesce",
+    "nvl",
+    "ifnull",
+    "nvl2",
+    "nullif",
+    "greatest",
+    "least",
+    "to_json",
+    "date_part",
+    "datepart",
+    "extract",
+    "isnull",
+    "isnotnull",
+    "positive",
+];
+
+/// Functions that take an INTERVAL of months, days and microseconds.
+const TAKE_CALENDAR: [&str; 9] = ["typeof", "isnull", "isnotnull", "coalesce", "nvl", "ifnull", "hash", "xxhash64", "count"];
+
+/// Calls a function. All but a few compute with intervals of all units of their kind.
+fn build_plain(spec: &functions::FunctionSpec, mut call: Call<'_>) -> Result<Typed> {
+    let settings = call.context.settings;
+    if call.args.iter().any(|arg| arg.data_type == calendar_interval()) && !TAKE_CALENDAR.contains(&call.name) {
+        return Err(unsupported(&format!("{} of an INTERVAL, which make_interval makes,", call.name)));
+    }
+    let same_units =
+        matches!(call.name, "abs" | "negative").then(|| call.args.first().map(|arg| arg.data_type.clone())).flatten();
+    if !KEEP_UNITS.contains(&call.name) {
+        let plain = |arg: Typed| match is_decimal_interval(&arg.data_type) {
+            true => {
+                let units = arg.data_type.clone();
+                as_plain(arg, &units, settings)
+            }
+            false => Ok(arg),
+        };
+        call.args = std::mem::take(&mut call.args).into_iter().map(plain).collect::<Result<_>>()?;
+    }
+    let result = (spec.build)(call)?;
+    match same_units.filter(is_decimal_interval) {
+        Some(units) => cast(result, &units, CastMode::Ansi, settings),
+        None => Ok(result),
+    }
+}
+
+const TIME_UNITS: [&str; 11] =
+    ["MICROSECOND", "MILLISECOND", "SECOND", "MINUTE", "HOUR", "DAY", "DAYOFYEAR", "WEEK", "MONTH", "QUARTER", "YEAR"];
+
 /// `timestampdiff(HOUR, a, b)` and its like, whose first argument is a unit rather than a value.
 fn with_unit(name: &str, function: &ast::Function, context: &Context<'_>) -> Result<Option<Typed>> {
     let target = match name {
-        "timestampdiff" | "datediff" | "date_diff" => "timestampdiff",
+        "timestampdiff" | "datediff" | "date_diff" | "timediff" => "timestampdiff",
         "timestampadd" | "dateadd" | "date_add" => "timestampadd",
         _ => return Ok(None),
     };
-    let ast::FunctionArguments::List(list) = &function.args else { return Ok(None) };
-    let [ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(ast::Expr::Identifier(unit))), first, second] =
-        list.args.as_slice()
-    else {
-        return Ok(None);
+    // Without a unit, some are other functions and some are none.
+    let otherwise =
+        || if matches!(name, "timestampdiff" | "timestampadd" | "timediff") { Err(unresolved(name, &[])) } else { Ok(None) };
+    let ast::FunctionArguments::List(list) = &function.args else { return otherwise() };
+    let [ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(unit)), first, second] = list.args.as_slice() else {
+        return otherwise();
+    };
+    let unit = match unit {
+        ast::Expr::Identifier(unit) if TIME_UNITS.contains(&unit.value.to_uppercase().as_str()) => unit,
+        ast::Expr::Value(ast::ValueWithSpan { value: ast::Value::SingleQuotedString(unit), .. }) => {
+            let message = format!("`{name}` expects a unit such as HOUR, not the text '{unit}'");
+            return Err(Error::spark(ErrorKind::Config, "INVALID_PARAMETER_VALUE.DATETIME_UNIT", message));
+        }
+        _ => return otherwise(),
     };
     let args = vec![text(&unit.value), argument(name, false, first, context)?, argument(name, false, second, context)?];
     by_name(target, args, context).map(Some)
@@ -187,7 +253,7 @@ fn unresolved(name: &str, declared: &[Arc<Function>]) -> Error {
     let hint = if near.is_empty() { String::new() } else { format!(", did you mean {}?", near.join(", ")) };
     if let Some(reason) = missing::reason(name) {
         let message = format!("the function `{name}` of Spark is not supported: {reason}");
-        return Error::spark(ErrorKind::Config, "UNRESOLVED_ROUTINE", message);
+        return Error::spark(ErrorKind::Config, missing::condition(name), message);
     }
     Error::spark(ErrorKind::Config, "UNRESOLVED_ROUTINE", format!("there is no function `{name}`{hint}"))
 }

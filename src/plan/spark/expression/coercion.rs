@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
+use arrow::datatypes::{DataType, Field, Fields};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::spark::cast::{CastMode, cast};
-use crate::plan::spark::types::{
-    DECIMAL_PRECISION_MAX, array_of, day_time_interval, map_fields, map_of, sql_name, timestamp, timestamp_ntz,
-};
+use crate::plan::spark::types::interval::{IntervalRange, is_interval};
+use crate::plan::spark::types::{DECIMAL_PRECISION_MAX, array_of, map_fields, map_of, sql_name, timestamp, timestamp_ntz};
 use crate::plan::spark::{PlanSettings, Typed};
 
 /// The type that all of `values` are cast to where they must agree (CASE, COALESCE, IN, `array(…)`): Spark's
@@ -61,7 +60,7 @@ pub fn tightest_type(a: &DataType, b: &DataType) -> Option<DataType> {
         }
         (Date32, Timestamp(unit, zone)) | (Timestamp(unit, zone), Date32) => Timestamp(*unit, zone.clone()),
         (Timestamp(..), Timestamp(..)) => timestamp(),
-        (Duration(_), Duration(_)) => day_time_interval(),
+        (a, b) if is_interval(a) && is_interval(b) => IntervalRange::of(a)?.with(IntervalRange::of(b)?)?.data_type(),
         (a, b) => return complex_type(a, b, tightest_type),
     })
 }
@@ -216,10 +215,11 @@ pub fn can_cast_implicitly(from: &DataType, to: &DataType) -> bool {
         (a, b) if a == b => true,
         (Null, _) => true,
         (Utf8, to) => is_numeric(to) || matches!(to, Boolean | Date32 | Timestamp(..) | Binary),
-        (from, Utf8) => !from.is_nested() && !matches!(from, Binary | Duration(_) | Interval(_)),
+        (from, Utf8) => !from.is_nested() && *from != Binary && !is_interval(from),
         // A number that does not fit the narrower type fails when it is met.
         (from, to) if is_numeric(from) && is_numeric(to) => true,
-        (Duration(TimeUnit::Second), Duration(_)) | (Date32, Timestamp(..)) => true,
+        (Date32, Timestamp(..)) => true,
+        (a, b) if is_interval(a) && is_interval(b) => tightest_type(a, b).is_some(),
         (t, n) if *t == timestamp() && *n == timestamp_ntz() || *t == timestamp_ntz() && *n == timestamp() => true,
         (List(a), List(b)) => can_cast_implicitly(a.data_type(), b.data_type()),
         (Map(a, _), Map(b, _)) => match (map_fields(a), map_fields(b)) {

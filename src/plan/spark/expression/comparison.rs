@@ -9,7 +9,7 @@ use arrow::array::{
 };
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::compute::SortOptions;
-use arrow::datatypes::{ArrowNativeTypeOp, DataType, Float32Type, Float64Type};
+use arrow::datatypes::{ArrowNativeTypeOp, DataType, Float32Type, Float64Type, IntervalUnit};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
@@ -20,9 +20,10 @@ use super::coercion::{common_type, decimal_beside_decimal, integer_rank, tightes
 use super::literal::literal;
 use super::logic::{and, not, or};
 use super::native::{Kernel, Operand, call};
-use super::temporal::{tightest_interval, widened};
+use super::temporal::{as_plain, tightest_interval};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::spark::cast::{CastMode, cast};
+use crate::plan::spark::types::interval::is_interval;
 use crate::plan::spark::types::sql_name;
 use crate::plan::spark::{PlanSettings, Typed, is_fallible};
 
@@ -92,8 +93,9 @@ pub fn compare(op: Comparison, left: Typed, right: Typed, settings: &PlanSetting
 fn aligned(op: Comparison, left: Typed, right: Typed, settings: &PlanSettings) -> Result<(Typed, Typed)> {
     let (l, r) = (&left.data_type, &right.data_type);
     let refuse = || different_types(op.symbol(), &left, &right);
-    if let Some(common) = tightest_interval(l, r).filter(|_| matches!(l, DataType::Duration(_))) {
-        return Ok((widened(left, &common)?, widened(right, &common)?));
+    if is_interval(l) && is_interval(r) {
+        let Some(common) = tightest_interval(l, r) else { return Err(refuse()) };
+        return Ok((as_plain(left, &common, settings)?, as_plain(right, &common, settings)?));
     }
     let is_decimal = |t: &DataType| matches!(t, DataType::Decimal128(..));
     let common = if is_decimal(l) && integer_rank(r).is_some() || is_decimal(r) && integer_rank(l).is_some() {
@@ -140,6 +142,8 @@ fn same_shape(a: &DataType, b: &DataType) -> bool {
 fn contains_map(data_type: &DataType) -> bool {
     match data_type {
         DataType::Map(..) => true,
+        // INTERVALs of months, days and microseconds have no order either.
+        DataType::Interval(IntervalUnit::MonthDayNano) => true,
         DataType::List(item) => contains_map(item.data_type()),
         DataType::Struct(fields) => fields.iter().any(|f| contains_map(f.data_type())),
         _ => false,

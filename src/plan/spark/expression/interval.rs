@@ -1,7 +1,6 @@
 //! INTERVAL literals.
 
-use std::fmt::Write;
-
+use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr;
 use sqlparser::ast;
@@ -9,7 +8,9 @@ use sqlparser::ast;
 use super::literal::literal;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::spark::Typed;
-use crate::plan::spark::cast::time::{DAY_US, write_fraction};
+use crate::plan::spark::cast::interval::read_fields;
+use crate::plan::spark::cast::time::DAY_US;
+use crate::plan::spark::types::interval::IntervalRange;
 
 const UNITS: [(&str, i64); 7] = [
     ("week", 7 * DAY_US),
@@ -28,7 +29,12 @@ pub(super) fn interval(interval: &ast::Interval) -> Result<Typed> {
     };
     match (&interval.leading_field, &interval.last_field) {
         (Some(first), Some(last)) => between_fields(text, &unit_name(first), &unit_name(last)),
-        _ => units(text),
+        (Some(_), None) => units(text),
+        // A text that names its units itself.
+        (None, _) => units(text).map_err(|error| match error.condition() {
+            Some("_LEGACY_ERROR_TEMP_0029") => error,
+            _ => invalid("INVALID_TYPED_LITERAL", text, "a number and a unit are needed"),
+        }),
     }
 }
 
@@ -41,34 +47,19 @@ pub(super) fn name(written: &ast::Interval) -> Option<String> {
         (Some(first), Some(last)) => vec![field_of(&unit_name(first))?, field_of(&unit_name(last))?],
         _ => text.to_lowercase().split_whitespace().skip(1).step_by(2).map(field_of).collect::<Option<_>>()?,
     };
-    let (first, last) = (*fields.iter().min()?, *fields.iter().max()?);
+    let range = IntervalRange::new(*fields.iter().min()?, *fields.iter().max()?)?;
     let value = match interval(written).ok()?.expr {
-        Expr::Literal(ScalarValue::IntervalYearMonth(Some(months)), _) => i64::from(months),
+        Expr::Literal(ScalarValue::IntervalYearMonth(Some(months)) | ScalarValue::Decimal32(Some(months), ..), _) => {
+            months.into()
+        }
         Expr::Literal(ScalarValue::DurationSecond(Some(seconds)), _) => seconds.checked_mul(1_000_000)?,
-        Expr::Literal(ScalarValue::DurationMicrosecond(Some(us)), _) => us,
+        Expr::Literal(ScalarValue::DurationMicrosecond(Some(us)) | ScalarValue::Decimal64(Some(us), ..), _) => us,
         _ => return None,
     };
-    let sign = if value < 0 { "-" } else { "" };
-    let mut rest = value.unsigned_abs();
     let mut shown = String::new();
-    for field in first..=last {
-        let each = FIELD_SIZES[field];
-        let (count, separator) = (rest / each, ["", "-", "", " ", ":", ":"][field]);
-        let width = if field > first && field > 2 { 2 } else { 1 };
-        let separator = if field == first { "" } else { separator };
-        let _ = write!(shown, "{separator}{count:0width$}");
-        rest %= each;
-        if field == 5 {
-            let _ = write_fraction(&mut shown, rest as i64);
-        }
-    }
-    let names = ["YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND"];
-    let range = if first == last { names[first].to_owned() } else { format!("{} TO {}", names[first], names[last]) };
-    Some(format!("INTERVAL '{sign}{shown}' {range}"))
+    range.write(&mut shown, value).ok()?;
+    Some(shown)
 }
-
-/// Months of a year and a month, then microseconds of a day, an hour, a minute and a second.
-const FIELD_SIZES: [u64; 6] = [12, 1, 86_400_000_000, 3_600_000_000, 60_000_000, 1_000_000];
 
 fn field_of(unit: &str) -> Option<usize> {
     Some(match unit.strip_suffix('s').unwrap_or(unit) {
@@ -100,7 +91,12 @@ fn overflow(text: &str) -> Error {
 
 /// The literal that `text` is as an interval: `10 minutes`, `1 day 2 hours`.
 pub(in crate::plan::spark) fn from_text(text: &str) -> Result<Expr> {
-    units(text).map(|typed| typed.expr)
+    let value = units(text)?;
+    Ok(match value.expr {
+        Expr::Literal(ScalarValue::Decimal64(us, ..), meta) => Expr::Literal(ScalarValue::DurationMicrosecond(us), meta),
+        Expr::Literal(ScalarValue::Decimal32(months, ..), meta) => Expr::Literal(ScalarValue::IntervalYearMonth(months), meta),
+        other => other,
+    })
 }
 
 /// An interval of calendar months, calendar days and microseconds.
@@ -133,6 +129,8 @@ struct Fields {
 fn fields(text: &str) -> Result<Fields> {
     let lower = text.to_lowercase();
     let lower = lower.trim().strip_prefix("interval ").unwrap_or(&lower);
+    // Blanks may stand behind a sign.
+    let lower = lower.replace("- ", "-").replace("+ ", "+");
     let words: Vec<&str> = lower.split_whitespace().collect();
     if words.is_empty() || words.len() % 2 == 1 {
         return Err(malformed(text));
@@ -159,28 +157,53 @@ fn fields(text: &str) -> Result<Fields> {
     Ok(fields)
 }
 
-/// The same as a literal, which has months or days and parts of these.
+/// The same as a literal, which has months or days and parts of these, of the units that it names.
 fn units(text: &str) -> Result<Typed> {
-    match fields(text)? {
-        Fields { months: Some(months), days: None, us: None } => year_month(text, months),
-        Fields { months: None, days: Some(days), us: None } => {
-            let seconds = days.checked_mul(86_400).filter(|seconds| seconds.checked_mul(1_000_000).is_some());
-            Ok(literal(ScalarValue::DurationSecond(Some(seconds.ok_or_else(|| overflow(text))?))))
-        }
-        Fields { months: None, days, us } => {
-            let total = days.unwrap_or(0).checked_mul(DAY_US).and_then(|n| n.checked_add(us.unwrap_or(0)));
-            Ok(literal(ScalarValue::DurationMicrosecond(Some(total.ok_or_else(|| overflow(text))?))))
-        }
-        _ => Err(invalid("_LEGACY_ERROR_TEMP_0029", text, "year-month and day-time fields cannot be mixed")),
+    let Fields { months, days, us } = fields(text)?;
+    if months.is_some() && (days.is_some() || us.is_some()) {
+        return Err(invalid("_LEGACY_ERROR_TEMP_0029", text, "year-month and day-time fields cannot be mixed"));
     }
+    let lower = text.to_lowercase();
+    let named = lower.split_whitespace().filter_map(field_of);
+    let (first, last) = named.fold((5, 0), |(first, last), field| (first.min(field), last.max(field)));
+    let range = IntervalRange::new(first, last).ok_or_else(|| malformed(text))?;
+    let value = match months {
+        Some(months) => months,
+        None => {
+            let total = days.unwrap_or(0).checked_mul(DAY_US).and_then(|n| n.checked_add(us.unwrap_or(0)));
+            // Days have bounds of their own, which are wider.
+            let condition = match i32::try_from(days.unwrap_or(0)) {
+                Ok(_) => "INTERVAL_ARITHMETIC_OVERFLOW.WITHOUT_SUGGESTION",
+                Err(_) => "INVALID_INTERVAL_FORMAT.ARITHMETIC_EXCEPTION",
+            };
+            total.ok_or_else(|| invalid(condition, text, "it is out of range"))?
+        }
+    };
+    of_range(range, value).ok_or_else(|| overflow(text))
+}
+
+/// Months or microseconds as a literal of a range.
+fn of_range(range: IntervalRange, value: i64) -> Option<Typed> {
+    Some(literal(match range.data_type() {
+        DataType::Duration(TimeUnit::Second) => ScalarValue::DurationSecond(Some(value / 1_000_000)),
+        DataType::Interval(_) => ScalarValue::IntervalYearMonth(Some(i32::try_from(value).ok()?)),
+        DataType::Decimal32(precision, scale) => ScalarValue::Decimal32(Some(i32::try_from(value).ok()?), precision, scale),
+        DataType::Decimal64(precision, scale) => ScalarValue::Decimal64(Some(value), precision, scale),
+        _ => ScalarValue::DurationMicrosecond(Some(value)),
+    }))
 }
 
 /// The whole number and, for seconds, its fraction in microseconds.
 fn number(text: &str, number: &str, unit: &str) -> Result<(i64, i64)> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let wrong = || invalid("INVALID_INTERVAL_FORMAT.INVALID_VALUE", text, &format!("{number} is not a number"));
+    let is_number = number.bytes().any(|b| b.is_ascii_digit());
+    let condition = if is_number { "INVALID_INTERVAL_FORMAT.INVALID_VALUE" } else { "_LEGACY_ERROR_TEMP_0026" };
+    let wrong = || invalid(condition, text, &format!("{number} is not a number"));
     if !fraction.is_empty() && unit != "second" {
         return Err(invalid("INVALID_INTERVAL_FORMAT.INVALID_FRACTION", text, &format!("{unit}s cannot have a fraction")));
+    }
+    if fraction.len() > 9 && fraction.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(invalid("INVALID_INTERVAL_FORMAT.INVALID_PRECISION", text, "seconds have nine decimal places at most"));
     }
     if fraction.len() > 9 || !fraction.bytes().all(|b| b.is_ascii_digit()) {
         return Err(wrong());
@@ -197,62 +220,23 @@ fn number(text: &str, number: &str, unit: &str) -> Result<(i64, i64)> {
     Ok((value, us))
 }
 
-fn year_month(text: &str, months: i64) -> Result<Typed> {
-    let months = i32::try_from(months).map_err(|_| overflow(text))?;
-    Ok(literal(ScalarValue::IntervalYearMonth(Some(months))))
-}
-
 /// `'1-2' YEAR TO MONTH`, `'1 02:03:04.5' DAY TO SECOND` and the forms between them.
 fn between_fields(text: &str, first: &str, last: &str) -> Result<Typed> {
-    let wrong = || {
-        invalid(
-            "INVALID_INTERVAL_FORMAT.UNMATCHED_FORMAT_STRING",
-            text,
-            &format!("it is not of the form {} TO {}", first.to_uppercase(), last.to_uppercase()),
-        )
+    let range = match (field_of(first), field_of(last)) {
+        (Some(first), Some(last)) => IntervalRange::new(first, last).filter(|range| range.first < range.last),
+        _ => None,
     };
-    let (mut negative, mut body) = (false, text.trim());
-    while let Some(rest) = body.strip_prefix('-').inspect(|_| negative = !negative).or_else(|| body.strip_prefix('+')) {
-        body = rest;
-    }
-    let signed = |n: i64| if negative { -n } else { n };
-    let whole = |digits: &str| {
-        if digits.bytes().all(|b| b.is_ascii_digit()) { digits.parse::<i64>().map_err(|_| wrong()) } else { Err(wrong()) }
+    let Some(range) = range else {
+        return Err(invalid("INVALID_INTERVAL_FORMAT.UNSUPPORTED_FROM_TO_EXPRESSION", text, "there is no such range of units"));
     };
-    if (first, last) == ("year", "month") {
-        let (years, months) = body.split_once('-').ok_or_else(wrong)?;
-        let (years, months) = (whole(years)?, whole(months)?);
-        if months > 11 {
-            return Err(wrong());
-        }
-        let total = years.checked_mul(12).and_then(|m| m.checked_add(months)).ok_or_else(|| overflow(text))?;
-        return year_month(text, signed(total));
-    }
-    const FIELDS: [&str; 4] = ["day", "hour", "minute", "second"];
-    let position = |name: &str| FIELDS.iter().position(|f| *f == name);
-    let (Some(start), Some(end)) = (position(first), position(last)) else { return Err(wrong()) };
-    if start >= end {
-        return Err(wrong());
-    }
-    let parts: Vec<&str> = body.split([' ', ':']).collect();
-    let blank_after_day = body.contains(' ') == (start == 0);
-    if parts.len() != end - start + 1 || !blank_after_day {
-        return Err(wrong());
-    }
-    let mut total: i64 = 0;
-    for (i, part) in parts.iter().enumerate() {
-        let field = start + i;
-        let (value, us) = if field == 3 { number(text, part, "second")? } else { (whole(part)?, 0) };
-        let limit = [i64::MAX, 23, 59, 59][field];
-        if value < 0 || i > 0 && value > limit {
-            return Err(wrong());
-        }
-        let each = UNITS[field + 1].1;
-        total = value
-            .checked_mul(each)
-            .and_then(|n| n.checked_add(us))
-            .and_then(|n| n.checked_add(total))
-            .ok_or_else(|| overflow(text))?;
-    }
-    Ok(literal(ScalarValue::DurationMicrosecond(Some(signed(total)))))
+    let body = text.trim();
+    // A minus in front of the text and one within it make a plus.
+    let (negative, body) = match body.strip_prefix("--") {
+        Some(rest) => (false, rest),
+        None => (body.starts_with('-'), body.strip_prefix(['-', '+']).unwrap_or(body)),
+    };
+    let signed = if negative { format!("-{body}") } else { body.to_owned() };
+    read_fields(&signed, range)
+        .map_err(|why| why.error(text, range, ErrorKind::Config))
+        .and_then(|value| of_range(range, value).ok_or_else(|| overflow(text)))
 }

@@ -15,6 +15,7 @@ pub mod native;
 pub mod pattern;
 mod special;
 pub mod temporal;
+mod temporal_kernel;
 
 use sqlparser::ast;
 

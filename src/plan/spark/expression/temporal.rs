@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray};
-use arrow::compute::cast as arrow_cast;
+use arrow::array::ArrayRef;
 use arrow::datatypes::{
-    DataType, Date32Type, DurationMicrosecondType, DurationSecondType, Float64Type, Int32Type, Int64Type, IntervalYearMonthType,
-    TimestampMicrosecondType,
+    DataType, Date32Type, DurationMicrosecondType, DurationSecondType, Int32Type, Int64Type, TimestampMicrosecondType,
 };
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr;
@@ -16,23 +14,22 @@ use super::arithmetic_kernel::{Failure, interval_overflow, overflow, zip};
 use super::coercion::{is_numeric, tightest_type};
 use super::literal::literal;
 use super::native::{Kernel, Operand, call};
+use super::temporal_kernel;
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::spark::cast::time::{DAY_US, Zone, add_months};
+use crate::plan::spark::cast::interval::values as interval_values;
+use crate::plan::spark::cast::time::Zone;
 use crate::plan::spark::cast::{CastMode, cast};
-use crate::plan::spark::types::{day_interval, day_time_interval, timestamp, year_month_interval};
+use crate::plan::spark::types::interval::{IntervalRange, is_interval};
+use crate::plan::spark::types::{calendar_interval, day_interval, day_time_interval, timestamp, year_month_interval};
 use crate::plan::spark::{PlanSettings, Typed};
 
 /// Whether arithmetic with a value of this type is this module's.
 pub(super) fn concerns(data_type: &DataType) -> bool {
-    is_time(data_type) || is_interval(data_type)
+    is_time(data_type) || is_interval(data_type) || *data_type == calendar_interval()
 }
 
 fn is_time(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Date32 | DataType::Timestamp(..))
-}
-
-fn is_interval(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Duration(_) | DataType::Interval(_))
 }
 
 pub(super) fn arithmetic(op: Arithmetic, left: Typed, right: Typed, mode: CastMode, settings: &PlanSettings) -> Result<Typed> {
@@ -41,10 +38,20 @@ pub(super) fn arithmetic(op: Arithmetic, left: Typed, right: Typed, mode: CastMo
     if l == DataType::Null || r == DataType::Null {
         return beside_null(op, left, right, mode, settings);
     }
+    if l == calendar_interval() || r == calendar_interval() {
+        return match op {
+            O::Add if is_time(&l) => shift_by_calendar(left, right, false, mode, settings),
+            O::Add if is_time(&r) => shift_by_calendar(right, left, false, mode, settings),
+            O::Subtract if is_time(&l) => shift_by_calendar(left, right, true, mode, settings),
+            _ => Err(super::unsupported(&format!("`{}` of INTERVAL, which make_interval makes,", op.symbol()))),
+        };
+    }
     match op {
         O::Add if is_time(&l) && is_interval(&r) => shift(left, right, false, mode, settings),
         O::Add if is_interval(&l) && is_time(&r) => shift(right, left, false, mode, settings),
         O::Subtract if is_time(&l) && is_interval(&r) => shift(left, right, true, mode, settings),
+        O::Add if l == r && is_time(&l) && l != DataType::Date32 => Err(wrong_type(op, &left, &right)),
+        O::Subtract if is_time(&l) && l != DataType::Date32 && is_numeric(&r) => Err(unexpected_type(op.symbol(), &r)),
         O::Add if l == DataType::Date32 => add_days(left, right, false, settings),
         O::Add if r == DataType::Date32 => add_days(right, left, false, settings),
         O::Subtract if is_time(&l) && (is_time(&r) || r == DataType::Utf8) || l == DataType::Utf8 && is_time(&r) => {
@@ -52,48 +59,49 @@ pub(super) fn arithmetic(op: Arithmetic, left: Typed, right: Typed, mode: CastMo
         }
         O::Subtract if l == DataType::Date32 => add_days(left, right, true, settings),
         O::Add | O::Subtract if is_interval(&l) && is_interval(&r) => {
-            let common = match tightest_interval(&l, &r) {
-                Some(common) => common,
-                None => return Err(unexpected_type(op.symbol(), &r)),
+            let months = IntervalRange::of(&l).is_some_and(IntervalRange::is_months);
+            let Some(common) = tightest_interval(&l, &r) else {
+                return Err(if months { unexpected_type(op.symbol(), &r) } else { different_types(op.symbol(), &left, &right) });
             };
-            let left = widened(left, &common)?;
-            let right = widened(right, &common)?;
-            Ok(arithmetic::same_interval(op, left, right, common, mode))
+            // In microseconds, so that days overflow where Spark's do.
+            let plain = if months { year_month_interval() } else { day_time_interval() };
+            let (left, right) = (as_plain(left, &plain, settings)?, as_plain(right, &plain, settings)?);
+            cast(arithmetic::same_interval(op, left, right, plain, mode), &common, CastMode::Ansi, settings)
         }
         O::IntegerDivide if is_interval(&l) && is_interval(&r) => {
             let Some(common) = tightest_interval(&l, &r) else { return Err(different_types(op.symbol(), &left, &right)) };
-            let number = |value: Typed| -> Result<Typed> {
-                let value = widened(value, &common)?;
-                Ok(call(CountKernel, vec![value.expr], DataType::Int64, value.nullable, false))
-            };
-            arithmetic::arithmetic(op, number(left)?, number(right)?, mode, settings)
+            let (left, right) = (as_plain(left, &common, settings)?, as_plain(right, &common, settings)?);
+            let nullable = left.nullable || right.nullable;
+            Ok(call(Temporal::Times, vec![left.expr, right.expr], DataType::Int64, nullable, true))
         }
+        O::Multiply | O::Divide if is_interval(&l) && is_interval(&r) => Err(unexpected_type(op.symbol(), &r)),
+        O::Add if is_text_beside(&l, &r) => text_shift(left, right, false, mode, settings),
+        O::Subtract if l == DataType::Utf8 && is_text_beside(&l, &r) => text_shift(left, right, true, mode, settings),
+        O::Add | O::Subtract if is_interval(&l) && r != DataType::Utf8 => Err(unexpected_type(op.symbol(), &r)),
+        O::Add | O::Subtract if is_interval(&r) && l != DataType::Utf8 => Err(unexpected_type(op.symbol(), &l)),
         O::Multiply if is_interval(&l) => scale(op, left, right, mode, settings),
         O::Multiply if is_interval(&r) => scale(op, right, left, mode, settings),
         O::Divide if is_interval(&l) => scale(op, left, right, mode, settings),
+        _ if is_interval(&l) || is_interval(&r) => Err(different_types(op.symbol(), &left, &right)),
         _ if l == DataType::Utf8 || r == DataType::Utf8 => Err(wrong_type(op, &left, &right)),
         _ => Err(different_types(op.symbol(), &left, &right)),
     }
 }
 
-/// How many months, seconds or microseconds an interval is.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct CountKernel;
+/// `text ± interval`: the text is a time, and so is the result.
+fn text_shift(left: Typed, right: Typed, negative: bool, mode: CastMode, settings: &PlanSettings) -> Result<Typed> {
+    let (text, interval) = if left.data_type == DataType::Utf8 { (left, right) } else { (right, left) };
+    let time = cast(text, &timestamp(), CastMode::Ansi, settings)?;
+    cast(shift(time, interval, negative, mode, settings)?, &DataType::Utf8, CastMode::Ansi, settings)
+}
 
-impl Kernel for CountKernel {
-    fn name(&self) -> &str {
-        "interval_count"
-    }
-
-    fn run(&self, args: &[Operand], _rows: usize) -> Result<ArrayRef> {
-        let intervals = &args[0].array;
-        let counts = match intervals.data_type() {
-            DataType::Interval(_) => Arc::new(intervals.as_primitive::<IntervalYearMonthType>().reinterpret_cast::<Int32Type>()),
-            _ => Arc::clone(intervals),
-        };
-        arrow::compute::cast(&counts, &DataType::Int64)
-            .map_err(|error| Error::internal("could not count an interval").because(error))
-    }
+/// Whether one is a text and the other a day-time interval: the text is then read as a time.
+fn is_text_beside(l: &DataType, r: &DataType) -> bool {
+    let other = match (l, r) {
+        (DataType::Utf8, other) | (other, DataType::Utf8) => other,
+        _ => return false,
+    };
+    IntervalRange::of(other).is_some_and(|range| !range.is_months())
 }
 
 /// One side is null: it takes the type that makes the operation one of times or intervals.
@@ -115,20 +123,32 @@ fn beside_null(op: Arithmetic, left: Typed, right: Typed, mode: CastMode, settin
 
 /// The interval type that two have in common.
 pub(super) fn tightest_interval(a: &DataType, b: &DataType) -> Option<DataType> {
-    match (a, b) {
-        (a, b) if a == b => Some(a.clone()),
-        (DataType::Duration(_), DataType::Duration(_)) => Some(day_time_interval()),
-        _ => None,
+    Some(IntervalRange::of(a)?.with(IntervalRange::of(b)?)?.data_type())
+}
+
+/// The type that computes what `range` shows: days, microseconds or months.
+fn plain_type(range: &DataType) -> DataType {
+    match IntervalRange::of(range) {
+        Some(IntervalRange { first: 2, last: 2 }) => day_interval(),
+        Some(range) if range.is_months() => year_month_interval(),
+        _ => day_time_interval(),
     }
 }
 
-/// An interval of days as one of microseconds, if that is what `to` is.
-pub(super) fn widened(value: Typed, to: &DataType) -> Result<Typed> {
-    if &value.data_type == to {
-        return Ok(value);
+/// An interval as one that is computed with, beside one of type `beside`. A literal stays one.
+pub(super) fn as_plain(value: Typed, beside: &DataType, settings: &PlanSettings) -> Result<Typed> {
+    match &value.expr {
+        Expr::Literal(ScalarValue::Decimal64(us, ..), _) => Ok(literal(ScalarValue::DurationMicrosecond(*us))),
+        Expr::Literal(ScalarValue::Decimal32(months, ..), _) => Ok(literal(ScalarValue::IntervalYearMonth(*months))),
+        _ => cast(value, &plain_type(beside), CastMode::Ansi, settings),
     }
-    let nullable = value.nullable;
-    Ok(call(Temporal::WidenDays, vec![value.expr], to.clone(), nullable, true))
+}
+
+/// What `compute` makes of an interval, as an interval of the same units.
+pub(super) fn on_plain(value: Typed, settings: &PlanSettings, compute: impl FnOnce(Typed) -> Typed) -> Result<Typed> {
+    let range = value.data_type.clone();
+    let computed = compute(as_plain(value, &range, settings)?);
+    cast(computed, &range, CastMode::Ansi, settings)
 }
 
 /// `date ± days`.
@@ -158,13 +178,18 @@ fn difference(left: Typed, right: Typed, settings: &PlanSettings) -> Result<Type
     let left = cast(left, &common, CastMode::Ansi, settings)?;
     let right = cast(right, &common, CastMode::Ansi, settings)?;
     let nullable = left.nullable || right.nullable;
-    let (kernel, result) =
-        if days { (Temporal::DaysBetween, day_interval()) } else { (Temporal::TimeBetween, day_time_interval()) };
+    let (kernel, result) = if days {
+        (Temporal::DaysBetween, day_interval())
+    } else {
+        (Temporal::TimeBetween { zone: settings.time_zone.clone() }, day_time_interval())
+    };
     Ok(call(kernel, vec![left.expr, right.expr], result, nullable, !days))
 }
 
 /// `time ± interval`.
 fn shift(time: Typed, interval: Typed, negative: bool, mode: CastMode, settings: &PlanSettings) -> Result<Typed> {
+    let beside = interval.data_type.clone();
+    let interval = as_plain(interval, &beside, settings)?;
     let days = is_days(&interval.data_type);
     let months = matches!(interval.data_type, DataType::Interval(_));
     // A date plus hours is a time of that day.
@@ -173,10 +198,19 @@ fn shift(time: Typed, interval: Typed, negative: bool, mode: CastMode, settings:
     } else {
         time
     };
-    let interval = if days && time.data_type != DataType::Date32 { widened(interval, &day_time_interval())? } else { interval };
+    let interval =
+        if days && time.data_type != DataType::Date32 { as_plain(interval, &day_time_interval(), settings)? } else { interval };
     let nullable = time.nullable || interval.nullable || mode == CastMode::Try;
     let result = time.data_type.clone();
     let kernel = Temporal::Shift { negative, mode, zone: settings.time_zone.clone() };
+    Ok(call(kernel, vec![time.expr, interval.expr], result, nullable, mode == CastMode::Ansi))
+}
+
+/// `time ± interval` of months, days and microseconds, in this order.
+fn shift_by_calendar(time: Typed, interval: Typed, negative: bool, mode: CastMode, settings: &PlanSettings) -> Result<Typed> {
+    let nullable = time.nullable || interval.nullable || mode == CastMode::Try;
+    let result = time.data_type.clone();
+    let kernel = Temporal::ShiftByCalendar { negative, mode, zone: settings.time_zone.clone() };
     Ok(call(kernel, vec![time.expr, interval.expr], result, nullable, mode == CastMode::Ansi))
 }
 
@@ -203,9 +237,9 @@ fn scale(op: Arithmetic, interval: Typed, number: Typed, mode: CastMode, setting
         _ => return Err(different_types(op.symbol(), &interval, &number)),
     };
     let number = cast(number, &target, CastMode::Ansi, settings)?;
-    let months = matches!(interval.data_type, DataType::Interval(_));
+    let months = IntervalRange::of(&interval.data_type).is_some_and(IntervalRange::is_months);
     let result = if months { year_month_interval() } else { day_time_interval() };
-    let interval = if is_days(&interval.data_type) { widened(interval, &result)? } else { interval };
+    let interval = as_plain(interval, &result, settings)?;
     let nullable = interval.nullable || number.nullable || mode == CastMode::Try;
     let kernel = Temporal::Scale { divide: op == Arithmetic::Divide, mode };
     Ok(call(kernel, vec![interval.expr, number.expr], result, nullable, mode == CastMode::Ansi))
@@ -213,24 +247,43 @@ fn scale(op: Arithmetic, interval: Typed, number: Typed, mode: CastMode, setting
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum Temporal {
-    WidenDays,
-    AddDays { negative: bool },
+    Times,
+    AddDays {
+        negative: bool,
+    },
     DaysBetween,
-    TimeBetween,
-    Shift { negative: bool, mode: CastMode, zone: Arc<str> },
-    Scale { divide: bool, mode: CastMode },
+    /// By what clocks show in the zone.
+    TimeBetween {
+        zone: Arc<str>,
+    },
+    Shift {
+        negative: bool,
+        mode: CastMode,
+        zone: Arc<str>,
+    },
+    ShiftByCalendar {
+        negative: bool,
+        mode: CastMode,
+        zone: Arc<str>,
+    },
+    Scale {
+        divide: bool,
+        mode: CastMode,
+    },
 }
 
 impl Kernel for Temporal {
     fn name(&self) -> &str {
         match self {
-            Temporal::WidenDays => "interval_in_microseconds",
+            Temporal::Times => "divide_intervals",
             Temporal::AddDays { negative: false } => "date_add",
             Temporal::AddDays { negative: true } => "date_sub",
             Temporal::DaysBetween => "days_between",
-            Temporal::TimeBetween => "time_between",
+            Temporal::TimeBetween { .. } => "time_between",
             Temporal::Shift { negative: false, .. } => "add_interval",
             Temporal::Shift { negative: true, .. } => "subtract_interval",
+            Temporal::ShiftByCalendar { negative: false, .. } => "add_calendar_interval",
+            Temporal::ShiftByCalendar { negative: true, .. } => "subtract_calendar_interval",
             Temporal::Scale { divide: false, .. } => "multiply_interval",
             Temporal::Scale { divide: true, .. } => "divide_interval",
         }
@@ -239,16 +292,24 @@ impl Kernel for Temporal {
     fn run(&self, args: &[Operand], rows: usize) -> Result<ArrayRef> {
         let pair = || (&args[0], &args[1]);
         match self {
-            Temporal::WidenDays => {
-                let days = args[0].array.as_primitive::<DurationSecondType>();
-                let wide = days
-                    .try_unary::<_, DurationMicrosecondType, Error>(|s| s.checked_mul(1_000_000).ok_or_else(interval_overflow))?;
-                Ok(shared(wide))
+            Temporal::Times => {
+                let [a, b] = [&args[0], &args[1]].map(|operand| {
+                    let array = shared(interval_values(operand.array.as_ref())?);
+                    Ok::<_, Error>(Operand { array, scalar: operand.scalar })
+                });
+                let divide = |a: i64, b: i64| match b {
+                    0 => Err(Failure::ByZero),
+                    b => a.checked_div(b).ok_or(Failure::Overflow),
+                };
+                let fail = |failure, _, _| match failure {
+                    Failure::ByZero => Error::spark(ErrorKind::Data, "DIVIDE_BY_ZERO", "an interval is divided by zero"),
+                    Failure::Overflow => interval_overflow(),
+                };
+                Ok(shared(zip::<Int64Type, Int64Type, Int64Type>((&a?, &b?), rows, CastMode::Ansi, divide, fail)?))
             }
             Temporal::AddDays { negative } => {
-                let add = |date: i32, days: i32| {
-                    if *negative { date.checked_sub(days) } else { date.checked_add(days) }.ok_or(Failure::Overflow)
-                };
+                // Spark does not look whether this fits.
+                let add = |date: i32, days: i32| Ok(if *negative { date.wrapping_sub(days) } else { date.wrapping_add(days) });
                 let sum = zip::<Date32Type, Int32Type, Date32Type>(pair(), rows, CastMode::Ansi, add, |_, _, _| overflow(""))?;
                 Ok(shared(sum))
             }
@@ -260,125 +321,26 @@ impl Kernel for Temporal {
                     })?;
                 Ok(shared(days))
             }
-            Temporal::TimeBetween => {
-                let between = |a: i64, b: i64| a.checked_sub(b).ok_or(Failure::Overflow);
+            Temporal::TimeBetween { zone } => {
+                let zone = match args[0].array.data_type() {
+                    DataType::Timestamp(_, Some(_)) => Zone::parse(zone).unwrap_or(Zone::Fixed(0)),
+                    _ => Zone::Fixed(0),
+                };
+                let local = |us: i64| us.checked_add(zone.offset_at(us)).ok_or(Failure::Overflow);
+                let between = |a: i64, b: i64| local(a)?.checked_sub(local(b)?).ok_or(Failure::Overflow);
                 Ok(shared(zip::<TimestampMicrosecondType, TimestampMicrosecondType, DurationMicrosecondType>(
                     pair(),
                     rows,
                     CastMode::Ansi,
                     between,
-                    |_, _, _| overflow(""),
+                    |_, _, _| Error::new(ErrorKind::Data, "two times lie further apart than an interval is long"),
                 )?))
             }
-            Temporal::Shift { negative, mode, zone } => shift_kernel(pair(), rows, *negative, *mode, zone),
-            Temporal::Scale { divide, mode } => scale_kernel(pair(), rows, *divide, *mode),
-        }
-    }
-}
-
-fn shift_kernel(
-    (time, interval): (&Operand, &Operand),
-    rows: usize,
-    negative: bool,
-    mode: CastMode,
-    zone: &str,
-) -> Result<ArrayRef> {
-    let operands = (time, interval);
-    let fail = |_, _, _| Error::spark(ErrorKind::Data, "DATETIME_OVERFLOW", "a date or time plus an interval is out of range");
-    let signed = |v: i64| if negative { v.checked_neg().ok_or(Failure::Overflow) } else { Ok(v) };
-    let zone = match time.array.data_type() {
-        DataType::Timestamp(_, Some(_)) => Zone::parse(zone).unwrap_or(Zone::Fixed(0)),
-        _ => Zone::Fixed(0),
-    };
-    match (time.array.data_type(), interval.array.data_type()) {
-        (DataType::Date32, DataType::Duration(_)) => {
-            let add = |date: i32, seconds: i64| {
-                i32::try_from(i64::from(date) + signed(seconds)? / 86_400).map_err(|_| Failure::Overflow)
-            };
-            Ok(shared(zip::<Date32Type, DurationSecondType, Date32Type>(operands, rows, mode, add, |_, a, _| fail((), a, 0))?))
-        }
-        (DataType::Date32, _) => {
-            let add = |date: i32, months: i32| add_months(i64::from(date), signed(i64::from(months))?).ok_or(Failure::Overflow);
-            Ok(shared(zip::<Date32Type, IntervalYearMonthType, Date32Type>(operands, rows, mode, add, |_, a, _| fail((), a, 0))?))
-        }
-        (data_type, DataType::Duration(_)) => {
-            let add = |us: i64, by: i64| us.checked_add(signed(by)?).ok_or(Failure::Overflow);
-            let sum = zip::<TimestampMicrosecondType, DurationMicrosecondType, TimestampMicrosecondType>(
-                operands,
-                rows,
-                mode,
-                add,
-                |_, _, _| fail((), 0, 0),
-            )?;
-            Ok(shared(sum.with_data_type(data_type.clone())))
-        }
-        (data_type, _) => {
-            // Months are added to the local date; the time of day stays.
-            let add = |us: i64, months: i32| {
-                let local = us.checked_add(zone.offset_at(us)).ok_or(Failure::Overflow)?;
-                let days = add_months(local.div_euclid(DAY_US), signed(i64::from(months))?).ok_or(Failure::Overflow)?;
-                let moved = i64::from(days).checked_mul(DAY_US).and_then(|d| d.checked_add(local.rem_euclid(DAY_US)));
-                moved.and_then(|local| zone.to_instant(local)).ok_or(Failure::Overflow)
-            };
-            let sum = zip::<TimestampMicrosecondType, IntervalYearMonthType, TimestampMicrosecondType>(
-                operands,
-                rows,
-                mode,
-                add,
-                |_, _, _| fail((), 0, 0),
-            )?;
-            Ok(shared(sum.with_data_type(data_type.clone())))
-        }
-    }
-}
-
-fn scale_kernel((interval, number): (&Operand, &Operand), rows: usize, divide: bool, mode: CastMode) -> Result<ArrayRef> {
-    let fail = |failure| match failure {
-        Failure::ByZero => Error::spark(ErrorKind::Data, "INTERVAL_DIVIDED_BY_ZERO", "an interval is divided by zero"),
-        Failure::Overflow => interval_overflow(),
-    };
-    let by_integer = |a: i64, b: i64| {
-        if !divide {
-            return a.checked_mul(b).ok_or(Failure::Overflow);
-        }
-        if b == 0 {
-            return Err(Failure::ByZero);
-        }
-        let (a, b) = (i128::from(a), i128::from(b));
-        let (a, b) = if b < 0 { (-a, -b) } else { (a, b) };
-        i64::try_from(crate::plan::spark::cast::decimal::divide_half_up(a, b)).map_err(|_| Failure::Overflow)
-    };
-    let by_float = |a: i64, b: f64| {
-        if divide && b == 0.0 {
-            return Err(Failure::ByZero);
-        }
-        let result = if divide { a as f64 / b } else { a as f64 * b };
-        let rounded = result.round();
-        if rounded.is_finite() && rounded.abs() < 9.3e18 { Ok(rounded as i64) } else { Err(Failure::Overflow) }
-    };
-    let months = matches!(interval.array.data_type(), DataType::Interval(_));
-    let wide = if months {
-        let values = interval.array.as_primitive::<IntervalYearMonthType>().unary::<_, Int64Type>(i64::from);
-        Operand { array: shared(values), scalar: interval.scalar }
-    } else {
-        let values = arrow_cast(&interval.array, &DataType::Int64)
-            .map_err(|e| Error::internal("could not read an interval").because(e))?;
-        Operand { array: values, scalar: interval.scalar }
-    };
-    let operands = (&wide, number);
-    let scaled = match number.array.data_type() {
-        DataType::Int64 => zip::<Int64Type, Int64Type, Int64Type>(operands, rows, mode, by_integer, |f, _, _| fail(f))?,
-        _ => zip::<Int64Type, Float64Type, Int64Type>(operands, rows, mode, by_float, |f, _, _| fail(f))?,
-    };
-    if !months {
-        return Ok(shared(scaled.reinterpret_cast::<DurationMicrosecondType>()));
-    }
-    match mode {
-        CastMode::Try => Ok(shared(scaled.unary_opt::<_, IntervalYearMonthType>(|v| i32::try_from(v).ok()))),
-        CastMode::Ansi => {
-            let narrow =
-                scaled.try_unary::<_, IntervalYearMonthType, Error>(|v| i32::try_from(v).map_err(|_| interval_overflow()))?;
-            Ok(shared(narrow))
+            Temporal::Shift { negative, mode, zone } => temporal_kernel::shift(pair(), rows, *negative, *mode, zone),
+            Temporal::ShiftByCalendar { negative, mode, zone } => {
+                temporal_kernel::shift_by_calendar(pair(), rows, *negative, *mode, zone)
+            }
+            Temporal::Scale { divide, mode } => temporal_kernel::scale(pair(), rows, *divide, *mode),
         }
     }
 }

@@ -11,6 +11,7 @@ use datafusion::logical_expr::{Expr, Volatility, lit};
 use datafusion::scalar::ScalarValue;
 
 use super::super::cast::{CastMode, cast};
+use super::super::types::interval::is_interval;
 use super::super::types::sql_name;
 pub(super) use super::super::types::{array_of, map_of, timestamp};
 use super::super::{Call, Typed};
@@ -106,16 +107,7 @@ fn is_datetime(t: &DataType) -> bool {
 }
 
 fn is_atomic(t: &DataType) -> bool {
-    is_numeric(t)
-        || is_datetime(t)
-        || matches!(
-            t,
-            DataType::Utf8
-                | DataType::Binary
-                | DataType::Boolean
-                | DataType::Duration(_)
-                | DataType::Interval(IntervalUnit::YearMonth)
-        )
+    is_numeric(t) || is_datetime(t) || matches!(t, DataType::Utf8 | DataType::Binary | DataType::Boolean) || is_interval(t)
 }
 
 impl Want {

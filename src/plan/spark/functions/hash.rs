@@ -5,7 +5,8 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, Int32Array};
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, DurationMicrosecondType, DurationSecondType, Float32Type, Float64Type, Int8Type,
-    Int16Type, Int32Type, Int64Type, IntervalYearMonthType, TimestampMicrosecondType,
+    Int16Type, Int32Type, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalYearMonthType,
+    TimestampMicrosecondType,
 };
 use sha2::Digest;
 
@@ -182,6 +183,11 @@ fn update<H: Hasher>(array: &ArrayRef, rows: &[usize], hashes: &mut [i64]) -> Re
             each!(array.as_primitive::<DurationSecondType>(), |v: i64, h| H::long(v.wrapping_mul(1_000_000), h));
         }
         DataType::Duration(_) => each!(array.as_primitive::<DurationMicrosecondType>(), H::long),
+        DataType::Interval(arrow::datatypes::IntervalUnit::MonthDayNano) => {
+            each!(array.as_primitive::<IntervalMonthDayNanoType>(), |v: IntervalMonthDayNano, h| {
+                H::int(v.months, H::int(v.days, H::long(v.nanoseconds / 1000, h)))
+            });
+        }
         DataType::Interval(_) => each!(array.as_primitive::<IntervalYearMonthType>(), H::int),
         DataType::Decimal128(precision, _) if *precision <= 18 => {
             each!(array.as_primitive::<Decimal128Type>(), |v: i128, h| H::long(v as i64, h));

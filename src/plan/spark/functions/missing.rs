@@ -119,13 +119,6 @@ pub const MISSING: &[Missing] = &[
         ],
     },
     Missing {
-        title: "Calendar intervals",
-        reason: "an interval has months or days and seconds, not both; `make_ym_interval` and `make_dt_interval` make them",
-        names: &[
-            "make_interval", "try_make_interval",
-        ],
-    },
-    Missing {
         title: "Spark's session",
         reason: "there is no session or metric view to ask",
         names: &[
@@ -136,7 +129,14 @@ pub const MISSING: &[Missing] = &[
         title: "New in Spark 4.3",
         reason: "not there yet",
         names: &[
-            "counter_diff", "time_bucket", "timestamp_nanos", "unix_nanos",
+            "counter_diff",
+        ],
+    },
+    Missing {
+        title: "Nanoseconds",
+        reason: "Spark has timestamps of nanoseconds switched off; `unix_micros` and `timestamp_micros` count microseconds",
+        names: &[
+            "timestamp_nanos", "unix_nanos",
         ],
     },
 ];
@@ -144,4 +144,10 @@ pub const MISSING: &[Missing] = &[
 /// Why the function called `name` (lower case) is missing, if it is one of Spark's.
 pub(in super::super) fn reason(name: &str) -> Option<&'static str> {
     MISSING.iter().find(|missing| missing.names.contains(&name)).map(|missing| missing.reason)
+}
+
+/// Spark's condition: functions of the type TIME are switched off there, but for the one that gives the time.
+pub(in super::super) fn condition(name: &str) -> &'static str {
+    let is_time = MISSING.iter().any(|missing| missing.title == "TIME" && missing.names.contains(&name));
+    if is_time && name != "current_time" { "UNSUPPORTED_TIME_TYPE" } else { "UNRESOLVED_ROUTINE" }
 }

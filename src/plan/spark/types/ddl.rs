@@ -4,9 +4,7 @@ use std::collections::HashMap;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 
-use super::{
-    DECIMAL_PRECISION_MAX, array_of, day_interval, day_time_interval, map_of, timestamp, timestamp_ntz, year_month_interval,
-};
+use super::{DECIMAL_PRECISION_MAX, array_of, interval::IntervalRange, map_of, timestamp, timestamp_ntz};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::spark::suggest::nearest;
 
@@ -290,24 +288,29 @@ impl Reader {
 
     fn interval(&mut self) -> Result<DataType> {
         const DAY_TIME: [&str; 4] = ["day", "hour", "minute", "second"];
+        let range = |first: usize, last: usize| IntervalRange { first: first as u8, last: last as u8 }.data_type();
         for (start, unit) in ["year", "month"].iter().enumerate() {
             if self.accept_word(unit) {
-                if start == 0 && self.accept_word("to") && !self.accept_word("month") {
+                let to_month = start == 0 && self.accept_word("to");
+                if to_month && !self.accept_word("month") {
                     return Err(self.unexpected("MONTH"));
                 }
-                return Ok(year_month_interval());
+                let months = start == 0 && to_month || start == 1;
+                return Ok(range(start, usize::from(months)));
             }
         }
         for (start, unit) in DAY_TIME.iter().enumerate() {
             if self.accept_word(unit) {
-                let open = self.accept_word("to");
-                if open && !DAY_TIME[start + 1..].iter().any(|end| self.accept_word(end)) {
-                    return Err(self.unexpected("a smaller unit"));
+                if !self.accept_word("to") {
+                    return Ok(range(start + 2, start + 2));
                 }
-                return Ok(if start == 0 && !open { day_interval() } else { day_time_interval() });
+                let Some(end) = (start + 1..DAY_TIME.len()).find(|end| self.accept_word(DAY_TIME[*end])) else {
+                    return Err(self.unexpected("a smaller unit"));
+                };
+                return Ok(range(start + 2, end + 2));
             }
         }
-        Err(self.unexpected("an interval's unit"))
+        Ok(super::calendar_interval())
     }
 
     fn arguments(&mut self, min: usize, max: usize) -> Result<Vec<u64>> {

@@ -3,6 +3,7 @@
 //! Arrow's types stand for Spark's as [`super::Typed`] lists them.
 
 mod ddl;
+pub mod interval;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -37,6 +38,11 @@ pub fn day_interval() -> DataType {
 /// Spark's INTERVAL YEAR TO MONTH.
 pub fn year_month_interval() -> DataType {
     DataType::Interval(IntervalUnit::YearMonth)
+}
+
+/// Spark's INTERVAL: months, days and microseconds, each by itself.
+pub fn calendar_interval() -> DataType {
+    DataType::Interval(IntervalUnit::MonthDayNano)
 }
 
 /// ARRAY of `item`.
@@ -96,9 +102,11 @@ fn write_name(out: &mut String, data_type: &DataType) {
         DataType::Date32 => "date",
         DataType::Timestamp(_, Some(_)) => "timestamp",
         DataType::Timestamp(_, None) => "timestamp_ntz",
-        DataType::Duration(TimeUnit::Second) => "interval day",
-        DataType::Duration(_) => "interval day to second",
-        DataType::Interval(IntervalUnit::YearMonth) => "interval year to month",
+        kind if interval::is_interval(kind) => {
+            let _ = interval::IntervalRange::of(kind).map(|range| out.push_str(&range.name()));
+            return;
+        }
+        DataType::Interval(IntervalUnit::MonthDayNano) => "interval",
         DataType::Decimal128(precision, scale) => {
             let _ = write!(out, "decimal({precision},{scale})");
             return;

@@ -20,7 +20,9 @@ fn every_name_and_alias_is_read() {
     check("a VARCHAR(10), b CHAR(3)", "struct<a:string,b:string>");
     check("timestamp_ltz", "timestamp");
     check("INTERVAL DAY TO SECOND", "interval day to second");
-    check("interval year", "interval year to month");
+    check("interval year", "interval year");
+    check("interval hour to second", "interval hour to second");
+    check("interval", "interval");
     check("MAP<STRING, ARRAY<STRUCT<`a b`: DECIMAL(10,2)>>>", "map<string,array<struct<a b:decimal(10,2)>>>");
     check("struct<>", "struct<>");
 }

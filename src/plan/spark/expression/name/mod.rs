@@ -279,6 +279,10 @@ fn called(name: &str, function: &ast::Function, mut args: Vec<String>, distinct:
         "schema_of_json" | "schema_of_csv" | "to_csv" | "shuffle" => args.truncate(1),
         "sentences" => args.resize(3, String::new()),
         "make_ym_interval" => args.resize(2, "0".into()),
+        "make_interval" | "try_make_interval" if count < 7 => {
+            args.resize(6, "0".into());
+            args.push("0.000000".into());
+        }
         "make_dt_interval" if count < 4 => {
             args.resize(3, "0".into());
             args.push("0.000000".into());

@@ -1,9 +1,11 @@
 //! Fields of dates and times.
 
-use arrow::array::{Date32Array, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Int32Type};
+use arrow::array::{Array, Date32Array, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Int8Type, Int32Type};
 
+use super::super::super::cast::interval::values as interval_values;
 use super::super::super::cast::time::{DAY_US, date_from_days, days_from_date};
+use super::super::super::types::interval::{INTERVAL_UNIT_SIZES, IntervalRange};
 use super::super::super::{Call, Typed};
 use super::super::arguments::{Want, arity, coerce, coerce_one};
 use super::super::native::{Returns, call};
@@ -90,10 +92,16 @@ pub(super) fn name(mut c: Call<'_>, name: fn(i64) -> &'static str) -> Result<Typ
 pub(super) fn date_part(mut c: Call<'_>) -> Result<Typed> {
     arity(&c, 2, 2)?;
     let (source, field) = (c.args.remove(1), c.args.remove(0));
-    if matches!(source.data_type, DataType::Duration(_) | DataType::Interval(_)) {
-        return Err(Error::spark(ErrorKind::Config, "UNSUPPORTED_FEATURE", "fields of intervals are not supported"));
+    let name = constant_name(&c, "field", &field).map_err(|error| match error.condition() {
+        Some("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT") => {
+            Error::spark(ErrorKind::Config, "NON_FOLDABLE_ARGUMENT", format!("the field of `{}` must be a constant", c.name))
+        }
+        _ => error,
+    })?;
+    let Some(field) = name else { return super::super::arguments::null_of(DataType::Float64) };
+    if let Some(range) = IntervalRange::of(&source.data_type) {
+        return of_interval(&field, source, range);
     }
-    let Some(field) = constant_name(&c, "field", &field)? else { return super::super::arguments::null_of(DataType::Float64) };
     let as_date: fn(i64) -> i32 = match field.as_str() {
         "YEAR" | "Y" | "YEARS" | "YR" | "YRS" => |d| date_from_days(d).0 as i32,
         "YEAROFWEEK" => |d| iso_week(d).0,
@@ -107,18 +115,49 @@ pub(super) fn date_part(mut c: Call<'_>) -> Result<Typed> {
         "HOUR" | "H" | "HOURS" | "HR" | "HRS" => return time_part(c, source, "hour", 3_600_000_000, 24),
         "MINUTE" | "M" | "MIN" | "MINS" | "MINUTES" => return time_part(c, source, "minute", 60_000_000, 60),
         "SECOND" | "S" | "SEC" | "SECONDS" | "SECS" => return seconds(&c, source),
-        _ => {
-            return Err(Error::spark(
-                ErrorKind::Config,
-                "INVALID_EXTRACT_FIELD",
-                format!("cannot extract `{field}`, which is no field of dates and times"),
-            ));
-        }
+        _ => return Err(no_field(&field, "dates and times")),
     };
     let name = format!("date_part_{}", field.to_lowercase());
     let arg = coerce_one(&c, 1, source, &Want::Date)?;
     c.args = vec![arg];
     of_date(Call { name: &name, ..c }, as_date)
+}
+
+fn no_field(field: &str, of: &str) -> Error {
+    Error::spark(ErrorKind::Config, "INVALID_EXTRACT_FIELD", format!("cannot extract `{field}`, which is no field of {of}"))
+}
+
+/// A unit's part of an interval, which must have that unit.
+fn of_interval(field: &str, source: Typed, range: IntervalRange) -> Result<Typed> {
+    let unit: u8 = match field {
+        "YEAR" | "Y" | "YEARS" | "YR" | "YRS" => 0,
+        "MONTH" | "MON" | "MONS" | "MONTHS" => 1,
+        "DAY" | "D" | "DAYS" => 2,
+        "HOUR" | "H" | "HOURS" | "HR" | "HRS" => 3,
+        "MINUTE" | "M" | "MIN" | "MINS" | "MINUTES" => 4,
+        "SECOND" | "S" | "SEC" | "SECONDS" | "SECS" => 5,
+        _ => return Err(no_field(field, &range.name())),
+    };
+    if !(range.first..=range.last).contains(&unit) {
+        return Err(no_field(field, &range.name()));
+    }
+    let data_type = match unit {
+        0 | 2 => DataType::Int32,
+        5 => DataType::Decimal128(8, 6),
+        _ => DataType::Int8,
+    };
+    let size = INTERVAL_UNIT_SIZES[usize::from(unit)];
+    let larger = if matches!(unit, 0 | 2) { i64::MAX } else { INTERVAL_UNIT_SIZES[usize::from(unit) - 1] };
+    let returns = Returns::new(data_type, source.nullable);
+    Ok(call(&format!("interval_part_{unit}"), vec![source], returns, move |a| {
+        let values = interval_values(a.any(0).array.as_ref())?;
+        let part = |row: usize| values.is_valid(row).then(|| values.value(row) % larger);
+        match unit {
+            5 => seconds_decimal((0..a.rows()).map(part)),
+            0 | 2 => a.primitive::<Int32Type>(|row| part(row).map(|v| (v / size) as i32)),
+            _ => a.primitive::<Int8Type>(|row| part(row).map(|v| (v / size) as i8)),
+        }
+    }))
 }
 
 fn time_part(mut c: Call<'_>, source: Typed, name: &'static str, unit: i64, modulus: i64) -> Result<Typed> {

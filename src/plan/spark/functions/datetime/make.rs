@@ -8,8 +8,8 @@ use super::super::super::cast::time::{DAY_US, Zone, days_from_date, days_in_mont
 use super::super::super::{Call, Typed};
 use super::super::arguments::{Want, any_nullable, arity, coerce_one, convert, data_error, text};
 use super::super::native::{Last, Returns, call};
-use super::{overflow, zone_named};
-use crate::error::{Error, Result};
+use super::zone_named;
+use crate::error::{Error, ErrorKind, Result};
 
 fn out_of_bounds(what: &str, value: i32) -> Error {
     data_error("DATETIME_FIELD_OUT_OF_BOUNDS.WITHOUT_SUGGESTION", format!("invalid value for {what}: {value}"))
@@ -24,7 +24,10 @@ fn checked_date(year: i32, month: i32, day: i32) -> Result<i32> {
     if d < 1 || d > days_in_month(y, m) {
         return Err(out_of_bounds("DayOfMonth (valid values 1 - 28/31)", day));
     }
-    days_from_date(y, m, d).ok_or_else(|| out_of_bounds("Year", year))
+    if !(-999_999_999..=999_999_999).contains(&year) {
+        return Err(out_of_bounds("Year (valid values -999999999 - 999999999)", year));
+    }
+    days_from_date(y, m, d).ok_or_else(|| data_error("ARITHMETIC_OVERFLOW", "the date is beyond what a date holds"))
 }
 
 /// `make_date(year, month, day)`.
@@ -45,8 +48,7 @@ pub(super) fn make_timestamp(mut c: Call<'_>, data_type: DataType, mode: CastMod
     let zoned = data_type != super::timestamp_ntz();
     arity(&c, 6, if zoned { 7 } else { 6 })?;
     let session = c.context.settings.time_zone.to_string();
-    let zone_given = c.args.len() == 7;
-    if !zone_given {
+    if c.args.len() < 7 {
         c.args.push(text(if zoned { session } else { "UTC".into() }));
     }
     let args = std::mem::take(&mut c.args);
@@ -60,8 +62,8 @@ pub(super) fn make_timestamp(mut c: Call<'_>, data_type: DataType, mode: CastMod
         })
         .collect::<Result<Vec<_>>>()?;
     let lenient = mode == CastMode::Try;
-    // A zone that does not exist is an error in any case.
-    let returns = Returns::fallible_if(!lenient || zone_given, data_type, lenient || any_nullable(&args));
+    // A zone that does not exist is an error in any case, and so is a year too far.
+    let returns = Returns::fallible(data_type, lenient || any_nullable(&args));
     Ok(call(c.name, args, returns, move |a| {
         let numbers = (0..5).map(|i| a.column::<Int32Array>(i)).collect::<Result<Vec<_>>>()?;
         let (seconds, zone) = (a.column::<Decimal128Array>(5)?, a.column::<StringArray>(6)?);
@@ -76,13 +78,16 @@ pub(super) fn make_timestamp(mut c: Call<'_>, data_type: DataType, mode: CastMod
             let zone = zones.get(zone, zone_named)?;
             match instant(parts, seconds, zone) {
                 Err(_) if lenient => Ok(None),
-                made => made.map(Some),
+                Err(error) => Err(error),
+                // Spark has no condition for this, nor null.
+                Ok(made) => made.map(Some).ok_or_else(|| Error::new(ErrorKind::Data, "the timestamp is beyond what one holds")),
             }
         })
     }))
 }
 
-fn instant([year, month, day, hour, minute]: [i32; 5], seconds_us: i128, zone: &Zone) -> Result<i64> {
+/// `None` beyond what a timestamp holds.
+fn instant([year, month, day, hour, minute]: [i32; 5], seconds_us: i128, zone: &Zone) -> Result<Option<i64>> {
     let days = checked_date(year, month, day)?;
     if !(0..24).contains(&hour) {
         return Err(out_of_bounds("HourOfDay (valid values 0 - 23)", hour));
@@ -91,16 +96,13 @@ fn instant([year, month, day, hour, minute]: [i32; 5], seconds_us: i128, zone: &
         return Err(out_of_bounds("MinuteOfHour (valid values 0 - 59)", minute));
     }
     // Exactly 60 seconds are the next minute.
-    if seconds_us > 60_000_000 {
+    if (60_000_001..61_000_000).contains(&seconds_us) {
         return Err(data_error("INVALID_FRACTION_OF_SECOND", "the seconds must be between 0 and 60, and 60 without a fraction"));
     }
-    if seconds_us < 0 {
+    if !(0..=60_000_000).contains(&seconds_us) {
         return Err(out_of_bounds("SecondOfMinute (valid values 0 - 59)", (seconds_us / 1_000_000) as i32));
     }
     let time = i64::from(hour) * 3_600_000_000 + i64::from(minute) * 60_000_000 + seconds_us as i64;
-    i64::from(days)
-        .checked_mul(DAY_US)
-        .and_then(|midnight| midnight.checked_add(time))
-        .and_then(|local| zone.to_instant(local))
-        .ok_or_else(|| overflow("the timestamp"))
+    let local = i64::from(days).checked_mul(DAY_US).and_then(|midnight| midnight.checked_add(time));
+    Ok(local.and_then(|local| zone.to_instant(local)))
 }

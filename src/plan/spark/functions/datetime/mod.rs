@@ -19,6 +19,7 @@ use super::{FunctionSpec, scalar};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::batch_time::BatchTime;
 
+mod bucket;
 mod field;
 mod interval;
 mod make;
@@ -49,6 +50,7 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
     scalar("datepart(field, source)", "As `date_part`", "datepart('year', date'2026-02-01') → 2026", field::date_part),
     scalar("extract(field FROM source)", "As `date_part`", "extract(MONTH FROM date'2026-02-01') → 2", field::date_part),
     scalar("date_trunc(unit, time)", "The beginning of the time's unit, from `YEAR` to `MICROSECOND`", "date_trunc('HOUR', timestamp'2026-01-31 09:32:05') → 2026-01-31 09:00:00", unit::date_trunc),
+    scalar("time_bucket(size, time[, origin])", "Where the bucket begins that the time lies in; `size` is an interval, one bucket begins at `origin` (or at 1970)", "time_bucket(INTERVAL '15' MINUTE, timestamp'2026-01-31 09:32:05') → 2026-01-31 09:30:00", bucket::time_bucket),
     scalar("trunc(date, unit)", "The beginning of the date's year, quarter, month or week", "trunc(date'2026-10-31', 'MM') → 2026-10-01", unit::trunc),
     scalar("date_add(date, days)", "So many days later", "date_add(date'2026-01-31', 1) → 2026-02-01", |c| add_days(c, false)),
     scalar("dateadd(date, days)", "As `date_add`; `dateadd(unit, n, time)` as `timestampadd`", "dateadd(MONTH, 1, timestamp'2026-01-31 00:00:00') → 2026-02-28 00:00:00", |c| add_days(c, false)),
@@ -88,6 +90,8 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
     scalar("try_make_timestamp_ntz(year, month, day, hour, minute, second)", "As `make_timestamp_ntz`, null where that fails", "try_make_timestamp_ntz(2026, 2, 30, 6, 30, 45) → NULL", |c| make::make_timestamp(c, timestamp_ntz(), CastMode::Try)),
     scalar("make_ym_interval([years[, months]])", "An interval of years and months", "typeof(make_ym_interval(1, 2)) → interval year to month", interval::make_ym_interval),
     scalar("make_dt_interval([days[, hours[, minutes[, seconds]]]])", "An interval of days, hours, minutes and seconds", "make_dt_interval(1, 12, 30, 1.5) → INTERVAL '1 12:30:01.5' DAY TO SECOND", interval::make_dt_interval),
+    scalar("make_interval([years[, months[, weeks[, days[, hours[, minutes[, seconds]]]]]]])", "An INTERVAL of months, days and microseconds, to be added to a time", "make_interval(0, 1, 0, 1, 0, 0, 2.5) → 1 months 1 days 2.5 seconds", |c| interval::make_interval(c, CastMode::Ansi)),
+    scalar("try_make_interval([years[, months[, weeks[, days[, hours[, minutes[, seconds]]]]]]])", "As `make_interval`, null where that fails", "try_make_interval(2147483647) → NULL", |c| interval::make_interval(c, CastMode::Try)),
     scalar("from_utc_timestamp(time, zone)", "What clocks in the zone show at this time of UTC", "from_utc_timestamp('2026-08-31', 'Asia/Seoul') → 2026-08-31 09:00:00", |c| shift_zone(c, true)),
     scalar("to_utc_timestamp(time, zone)", "What clocks in UTC show at this time of the zone", "to_utc_timestamp('2026-08-31', 'Asia/Seoul') → 2026-08-30 15:00:00", |c| shift_zone(c, false)),
     scalar("convert_timezone([from, ]to, time)", "A TIMESTAMP_NTZ of one zone in another", "convert_timezone('Europe/Brussels', 'America/Los_Angeles', timestamp_ntz'2026-12-06 00:00:00') → 2026-12-05 15:00:00", convert_timezone),
@@ -143,14 +147,12 @@ fn add_days(mut c: Call<'_>, negative: bool) -> Result<Typed> {
         _ => expect_one(&c, 1, days, &Want::Int)?,
     };
     let args = vec![date, days];
-    let returns = Returns::fallible(DataType::Date32, any_nullable(&args));
+    let returns = Returns::new(DataType::Date32, any_nullable(&args));
     Ok(call(c.name, args, returns, move |a| {
         let (date, days) = (a.column::<Date32Array>(0)?, a.column::<Int32Array>(1)?);
-        a.try_primitive::<Date32Type>(|row| {
-            let (Some(date), Some(days)) = (date.get(row), days.get(row)) else { return Ok(None) };
-            let sum = if negative { date.checked_sub(days) } else { date.checked_add(days) };
-            sum.map(Some).ok_or_else(|| Error::new(ErrorKind::Data, "the date is beyond what a date holds"))
-        })
+        // Spark does not look whether this fits.
+        let add = if negative { i32::wrapping_sub } else { i32::wrapping_add };
+        a.primitive::<Date32Type>(|row| Some(add(date.get(row)?, days.get(row)?)))
     }))
 }
 
@@ -170,7 +172,9 @@ fn months_later(mut c: Call<'_>) -> Result<Typed> {
         let (date, months) = (a.column::<Date32Array>(0)?, a.column::<Int32Array>(1)?);
         a.try_primitive::<Date32Type>(|row| {
             let (Some(date), Some(months)) = (date.get(row), months.get(row)) else { return Ok(None) };
-            add_months(i64::from(date), i64::from(months)).map(Some).ok_or_else(|| overflow("the date"))
+            add_months(i64::from(date), i64::from(months))
+                .map(Some)
+                .ok_or_else(|| data_error("ARITHMETIC_OVERFLOW", "the date is beyond what a date holds"))
         })
     }))
 }
@@ -241,16 +245,9 @@ fn next_day(mut c: Call<'_>) -> Result<Typed> {
 
 /// 0 for Monday.
 fn named_weekday(name: &str) -> Result<i32> {
-    Ok(match name.trim_matches(' ').to_uppercase().as_str() {
-        "MO" | "MON" | "MONDAY" => 0,
-        "TU" | "TUE" | "TUESDAY" => 1,
-        "WE" | "WED" | "WEDNESDAY" => 2,
-        "TH" | "THU" | "THURSDAY" => 3,
-        "FR" | "FRI" | "FRIDAY" => 4,
-        "SA" | "SAT" | "SATURDAY" => 5,
-        "SU" | "SUN" | "SUNDAY" => 6,
-        _ => return Err(data_error("ILLEGAL_DAY_OF_WEEK", format!("'{name}' is not a day of the week"))),
-    })
+    let is = |day: &str| [&day[..2], &day[..3], day].iter().any(|written| name.eq_ignore_ascii_case(written));
+    let found = field::DAYS.iter().position(|day| is(day)).map(|place| place as i32);
+    found.ok_or_else(|| data_error("ILLEGAL_DAY_OF_WEEK", format!("'{name}' is not a day of the week")))
 }
 
 fn timestamp_of(mut c: Call<'_>, factor: i64) -> Result<Typed> {
@@ -313,7 +310,7 @@ fn unix(mut c: Call<'_>, unit: i64) -> Result<Typed> {
     arity(&c, 1, 1)?;
     let arg = c.args.remove(0);
     let arg = if arg.data_type == DataType::Null { convert(&c, arg, &timestamp())? } else { arg };
-    let arg = expect_one(&c, 0, arg, &Want::Timestamp)?;
+    let arg = expect_one(&c, 0, arg, &Want::AnyTimestamp)?;
     let returns = Returns::new(DataType::Int64, arg.nullable);
     Ok(call(c.name, vec![arg], returns, move |a| {
         let time = a.column::<TimestampMicrosecondArray>(0)?;

@@ -4,16 +4,20 @@ use std::sync::Arc;
 
 use arrow::array::{Int64Array, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
+use datafusion::scalar::ScalarValue;
 
 use super::super::super::cast::CastMode;
 use super::super::super::cast::time::Zone;
 use super::super::super::{Call, Typed};
-use super::super::arguments::{Want, any_nullable, arity, coerce, coerce_one, convert, data_error, text, timestamp};
+use super::super::arguments::{
+    Want, any_nullable, arity, coerce, coerce_one, constant, convert, data_error, is_numeric, text, timestamp, unexpected_type,
+};
 use super::super::native::{Returns, call};
 use super::field::local_time;
+use super::pattern::zone_name::{names, unnamed};
 use super::pattern::{Pattern, Use};
-use super::{cast_in, overflow, zone_of};
-use crate::error::{Error, Result};
+use super::{cast_in, zone_of};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::times::{ReadTime, WriteTime};
 use crate::plan::spark::cast::computed;
 
@@ -53,7 +57,7 @@ pub(super) fn to_date(mut c: Call<'_>, mode: CastMode) -> Result<Typed> {
     let pattern = (c.args.len() == 2).then(|| c.args.remove(1));
     let value = c.args.remove(0);
     match pattern {
-        Some(pattern) if matches!(value.data_type, DataType::Utf8 | DataType::Null) => {
+        Some(pattern) if !matches!(value.data_type, DataType::Date32 | DataType::Timestamp(..)) => {
             let instants = parsed(&c, value, pattern, timestamp(), mode)?;
             convert(&c, instants, &DataType::Date32)
         }
@@ -71,9 +75,15 @@ pub(super) fn to_timestamp(mut c: Call<'_>, to: DataType, mode: CastMode) -> Res
     let value = c.args.remove(0);
     match pattern {
         Some(pattern) if matches!(value.data_type, DataType::Utf8 | DataType::Null) => parsed(&c, value, pattern, to, mode),
+        // Spark takes numbers here, but has no rule for them.
+        Some(_) if is_numeric(&value.data_type) => {
+            Err(Error::spark(ErrorKind::Config, "INTERNAL_ERROR", format!("`{}` does not read a number by a pattern", c.name)))
+        }
         _ => {
-            const WANT: Want = Want::OneOf(&[Want::Text, Want::Date, Want::AnyTimestamp, Want::Numeric]);
-            let value = coerce_one(&c, 0, value, &WANT)?;
+            const INSTANT: Want = Want::OneOf(&[Want::Text, Want::Date, Want::AnyTimestamp, Want::Numeric]);
+            const LOCAL: Want = Want::OneOf(&[Want::Text, Want::Date, Want::AnyTimestamp]);
+            let wanted = if matches!(to, DataType::Timestamp(_, None)) { &LOCAL } else { &INSTANT };
+            let value = coerce_one(&c, 0, value, wanted)?;
             let value = cast_in(&c, value, &to, mode)?;
             let nullable = value.nullable || mode == CastMode::Try;
             Ok(computed(Typed { nullable, ..value }))
@@ -85,7 +95,7 @@ pub(super) fn to_timestamp(mut c: Call<'_>, to: DataType, mode: CastMode) -> Res
 fn parsed(c: &Call<'_>, value: Typed, pattern: Typed, to: DataType, mode: CastMode) -> Result<Typed> {
     let value = coerce_one(c, 0, value, &Want::Text)?;
     let pattern = coerce_one(c, 1, pattern, &Want::Text)?;
-    let zone = if matches!(to, DataType::Timestamp(_, None)) { Zone::Fixed(0) } else { zone_of(c)? };
+    let zone = if matches!(to, DataType::Timestamp(_, None)) { None } else { Some(zone_of(c)?) };
     let lenient = mode == CastMode::Try;
     let args = vec![value, pattern];
     let nullable = lenient || any_nullable(&args);
@@ -94,7 +104,7 @@ fn parsed(c: &Call<'_>, value: Typed, pattern: Typed, to: DataType, mode: CastMo
         let mut compiled = Compiled::new(Use::Parsing);
         a.try_primitive::<TimestampMicrosecondType>(|row| {
             let (Some(s), Some(pattern)) = (s.get(row), pattern.get(row)) else { return Ok(None) };
-            match compiled.get(pattern)?.parse(s, &zone) {
+            match compiled.get(pattern)?.parse(s, zone.as_ref()) {
                 None if lenient => Ok(None),
                 instant => instant.map(Some).ok_or_else(|| cannot_parse(s, pattern)),
             }
@@ -114,11 +124,15 @@ pub(super) fn unix_timestamp(mut c: Call<'_>) -> Result<Typed> {
     }
     let pattern = if c.args.len() == 2 { c.args.remove(1) } else { text(DEFAULT_PATTERN) };
     let value = c.args.remove(0);
+    if !WANT.accepts(&value.data_type) && value.data_type != DataType::Null {
+        return Err(unexpected_type(&c, 0, &value.data_type, &WANT));
+    }
     let value = coerce_one(&c, 0, value, &WANT)?;
-    let instants = if value.data_type == DataType::Utf8 {
-        parsed(&c, value, pattern, timestamp(), CastMode::Ansi)?
-    } else {
-        convert(&c, value, &timestamp())?
+    let instants = match value.data_type {
+        DataType::Utf8 => parsed(&c, value, pattern, timestamp(), CastMode::Ansi)?,
+        // What clocks show is counted as it is.
+        DataType::Timestamp(_, None) => value,
+        _ => convert(&c, value, &timestamp())?,
     };
     let returns = Returns::new(DataType::Int64, instants.nullable);
     Ok(call("unix_timestamp", vec![instants], returns, |a| {
@@ -127,10 +141,22 @@ pub(super) fn unix_timestamp(mut c: Call<'_>) -> Result<Typed> {
     }))
 }
 
+/// Refuses a constant pattern that writes the zone's name, if it has none.
+fn check_zone_name(pattern: &Typed, zone: &Zone) -> Result<()> {
+    match constant(pattern) {
+        Ok(Some(ScalarValue::Utf8(Some(pattern)))) if names(zone).is_none() => {
+            let named = Pattern::compile(&pattern, Use::Formatting).is_ok_and(|pattern| pattern.names_zone());
+            if named { Err(unnamed()) } else { Ok(()) }
+        }
+        _ => Ok(()),
+    }
+}
+
 /// `date_format(timestamp, pattern)`.
 pub(super) fn date_format(mut c: Call<'_>) -> Result<Typed> {
     let args = coerce(&mut c, &[Want::Timestamp, Want::Text])?;
     let zone = zone_of(&c)?;
+    check_zone_name(&args[1], &zone)?;
     let local = local_time(&c, &args[0])?;
     let returns = Returns::fallible(DataType::Utf8, any_nullable(&args));
     Ok(call("date_format", args, returns, move |a| {
@@ -151,14 +177,16 @@ pub(super) fn from_unixtime(mut c: Call<'_>) -> Result<Typed> {
     }
     let args = coerce(&mut c, &[Want::Long, Want::Text])?;
     let zone = zone_of(&c)?;
+    check_zone_name(&args[1], &zone)?;
     let returns = Returns::fallible(DataType::Utf8, any_nullable(&args));
     Ok(call("from_unixtime", args, returns, move |a| {
         let (seconds, pattern) = (a.column::<Int64Array>(0)?, a.column::<StringArray>(1)?);
         let mut compiled = Compiled::new(Use::Formatting);
         a.try_strings(|row, out| {
             let (Some(seconds), Some(pattern)) = (seconds.get(row), pattern.get(row)) else { return Ok(None) };
-            let us = seconds.checked_mul(1_000_000).ok_or_else(|| overflow("the timestamp"))?;
-            let local = us.checked_add(zone.offset_at(us)).ok_or_else(|| overflow("the timestamp"))?;
+            // Spark does not look whether this fits.
+            let us = seconds.wrapping_mul(1_000_000);
+            let local = us.saturating_add(zone.offset_at(us));
             compiled.get(pattern)?.format(local, us, &zone, out).map(Some)
         })
     }))
@@ -168,13 +196,16 @@ pub(super) fn from_unixtime(mut c: Call<'_>) -> Result<Typed> {
 pub(in super::super) fn pattern_reader(pattern: &str, zone: &str) -> Result<ReadTime> {
     let zone = Zone::parse(zone).ok_or_else(|| super::invalid_zone(zone))?;
     let pattern = Pattern::compile(pattern, Use::Parsing)?;
-    Ok(Arc::new(move |text| pattern.parse(text, &zone)))
+    Ok(Arc::new(move |text| pattern.parse(text, Some(&zone))))
 }
 
 /// Writes microseconds since 1970 by a pattern, as they are seen in `zone`.
 pub(in super::super) fn pattern_writer(pattern: &str, zone: &str) -> Result<WriteTime> {
     let zone = Zone::parse(zone).ok_or_else(|| super::invalid_zone(zone))?;
     let pattern = Pattern::compile(pattern, Use::Formatting)?;
+    if pattern.names_zone() && names(&zone).is_none() {
+        return Err(unnamed());
+    }
     Ok(Arc::new(move |us, out| {
         let start = out.len();
         // Times beyond a calendar's end have no text.

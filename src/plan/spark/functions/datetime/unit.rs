@@ -23,19 +23,24 @@ enum Unit {
 
 impl Unit {
     fn named(name: &str) -> Option<Self> {
-        Some(match name.to_uppercase().as_str() {
-            "YEAR" | "YYYY" | "YY" => Self::Year,
-            "QUARTER" => Self::Quarter,
-            "MONTH" | "MON" | "MM" => Self::Month,
-            "WEEK" => Self::Week,
-            "DAY" | "DD" => Self::Micros(DAY_US),
-            "HOUR" => Self::Micros(3_600_000_000),
-            "MINUTE" => Self::Micros(60_000_000),
-            "SECOND" => Self::Micros(1_000_000),
-            "MILLISECOND" => Self::Micros(1000),
-            "MICROSECOND" => Self::Micros(1),
-            _ => return None,
-        })
+        const UNITS: [(&str, Unit); 15] = [
+            ("YEAR", Unit::Year),
+            ("YYYY", Unit::Year),
+            ("YY", Unit::Year),
+            ("QUARTER", Unit::Quarter),
+            ("MONTH", Unit::Month),
+            ("MON", Unit::Month),
+            ("MM", Unit::Month),
+            ("WEEK", Unit::Week),
+            ("DAY", Unit::Micros(DAY_US)),
+            ("DD", Unit::Micros(DAY_US)),
+            ("HOUR", Unit::Micros(3_600_000_000)),
+            ("MINUTE", Unit::Micros(60_000_000)),
+            ("SECOND", Unit::Micros(1_000_000)),
+            ("MILLISECOND", Unit::Micros(1000)),
+            ("MICROSECOND", Unit::Micros(1)),
+        ];
+        UNITS.iter().find(|(known, _)| name.eq_ignore_ascii_case(known)).map(|(_, unit)| *unit)
     }
 
     /// The first day of the unit that the day is in; `None` for units below a week.
@@ -104,7 +109,8 @@ fn step(c: &Call<'_>, arg: &Typed) -> Result<Step> {
         "SECOND" => Step::Micros(1_000_000),
         "MINUTE" => Step::Micros(60_000_000),
         "HOUR" => Step::Micros(3_600_000_000),
-        "DAY" | "DAYOFYEAR" => Step::Days(1),
+        "DAY" => Step::Days(1),
+        "DAYOFYEAR" if c.name == "timestampadd" => Step::Days(1),
         "WEEK" => Step::Days(7),
         "MONTH" => Step::Months(1),
         "QUARTER" => Step::Months(3),
@@ -178,7 +184,7 @@ pub(super) fn timestamp_diff(mut c: Call<'_>) -> Result<Typed> {
             let (start, end) = (start.get(row)?, end.get(row)?);
             let (local_start, local_end) = (start + start_zone.offset_at(start), end + end_zone.offset_at(end));
             Some(match step {
-                Step::Micros(unit) => end.wrapping_sub(start) / unit,
+                Step::Micros(unit) => local_end.wrapping_sub(local_start) / unit,
                 Step::Days(unit) => local_end.wrapping_sub(local_start) / DAY_US / unit,
                 Step::Months(unit) => whole_months(local_start, local_end) / unit,
             })

@@ -1,0 +1,187 @@
+//! Kernels of arithmetic with dates, timestamps and intervals.
+
+use arrow::array::{ArrayRef, AsArray};
+use arrow::compute::cast as arrow_cast;
+use arrow::datatypes::{
+    DataType, Date32Type, DurationMicrosecondType, DurationSecondType, Float64Type, Int64Type, IntervalMonthDayNanoType,
+    IntervalYearMonthType, TimestampMicrosecondType,
+};
+
+use super::arithmetic::shared;
+use super::arithmetic_kernel::{Failure, zip};
+use super::native::Operand;
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::spark::cast::CastMode;
+use crate::plan::spark::cast::time::{DAY_US, Zone, add_months};
+
+const OUT_OF_RANGE: &str = "a date or time plus an interval is out of range";
+
+/// `time ± interval`.
+pub(super) fn shift(
+    (time, interval): (&Operand, &Operand),
+    rows: usize,
+    negative: bool,
+    mode: CastMode,
+    zone: &str,
+) -> Result<ArrayRef> {
+    let operands = (time, interval);
+    // Spark has a condition for dates only.
+    let fail = |_, _, _| match time.array.data_type() {
+        DataType::Date32 => Error::spark(ErrorKind::Data, "ARITHMETIC_OVERFLOW", OUT_OF_RANGE),
+        _ => Error::new(ErrorKind::Data, OUT_OF_RANGE),
+    };
+    let signed = |v: i64| if negative { v.checked_neg().ok_or(Failure::Overflow) } else { Ok(v) };
+    let zone = match time.array.data_type() {
+        DataType::Timestamp(_, Some(_)) => Zone::parse(zone).unwrap_or(Zone::Fixed(0)),
+        _ => Zone::Fixed(0),
+    };
+    match (time.array.data_type(), interval.array.data_type()) {
+        (DataType::Date32, DataType::Duration(_)) => {
+            let add = |date: i32, seconds: i64| {
+                i32::try_from(i64::from(date) + signed(seconds)? / 86_400).map_err(|_| Failure::Overflow)
+            };
+            Ok(shared(zip::<Date32Type, DurationSecondType, Date32Type>(operands, rows, mode, add, |_, a, _| fail((), a, 0))?))
+        }
+        (DataType::Date32, _) => {
+            let add = |date: i32, months: i32| add_months(i64::from(date), signed(i64::from(months))?).ok_or(Failure::Overflow);
+            Ok(shared(zip::<Date32Type, IntervalYearMonthType, Date32Type>(operands, rows, mode, add, |_, a, _| fail((), a, 0))?))
+        }
+        (data_type, DataType::Duration(_)) => {
+            let add = |us: i64, by: i64| us.checked_add(signed(by)?).ok_or(Failure::Overflow);
+            let sum = zip::<TimestampMicrosecondType, DurationMicrosecondType, TimestampMicrosecondType>(
+                operands,
+                rows,
+                mode,
+                add,
+                |_, _, _| fail((), 0, 0),
+            )?;
+            Ok(shared(sum.with_data_type(data_type.clone())))
+        }
+        (data_type, _) => {
+            // Months are added to the local date; the time of day stays.
+            let add = |us: i64, months: i32| {
+                let local = us.checked_add(zone.offset_at(us)).ok_or(Failure::Overflow)?;
+                let days = add_months(local.div_euclid(DAY_US), signed(i64::from(months))?).ok_or(Failure::Overflow)?;
+                let moved = i64::from(days).checked_mul(DAY_US).and_then(|d| d.checked_add(local.rem_euclid(DAY_US)));
+                moved.and_then(|local| zone.to_instant(local)).ok_or(Failure::Overflow)
+            };
+            let sum = zip::<TimestampMicrosecondType, IntervalYearMonthType, TimestampMicrosecondType>(
+                operands,
+                rows,
+                mode,
+                add,
+                |_, _, _| fail((), 0, 0),
+            )?;
+            Ok(shared(sum.with_data_type(data_type.clone())))
+        }
+    }
+}
+
+/// `time ± interval` of months, days and microseconds.
+pub(super) fn shift_by_calendar(
+    operands @ (time, _): (&Operand, &Operand),
+    rows: usize,
+    negative: bool,
+    mode: CastMode,
+    zone: &str,
+) -> Result<ArrayRef> {
+    type Interval = arrow::datatypes::IntervalMonthDayNano;
+    let overflow = |_, _, _| Error::spark(ErrorKind::Data, "DATETIME_OVERFLOW", OUT_OF_RANGE);
+    let sign = if negative { -1 } else { 1 };
+    if let DataType::Date32 = time.array.data_type() {
+        let fail = |failure, _, _| match failure {
+            Failure::ByZero => Error::spark(
+                ErrorKind::Data,
+                "INVALID_INTERVAL_WITH_MICROSECONDS_ADDITION",
+                "an interval with hours, minutes or seconds cannot be added to a date",
+            ),
+            Failure::Overflow => overflow((), 0, 0),
+        };
+        let add = |date: i32, by: Interval| {
+            if by.nanoseconds != 0 {
+                return Err(Failure::ByZero);
+            }
+            let day = add_months(i64::from(date), i64::from(by.months) * sign).ok_or(Failure::Overflow)?;
+            i32::try_from(i64::from(day) + i64::from(by.days) * sign).map_err(|_| Failure::Overflow)
+        };
+        return Ok(shared(zip::<Date32Type, IntervalMonthDayNanoType, Date32Type>(operands, rows, mode, add, |f, _, _| {
+            fail(f, 0, 0)
+        })?));
+    }
+    let zone = match time.array.data_type() {
+        DataType::Timestamp(_, Some(_)) => Zone::parse(zone).unwrap_or(Zone::Fixed(0)),
+        _ => Zone::Fixed(0),
+    };
+    let add = |us: i64, by: Interval| {
+        let local = us.checked_add(zone.offset_at(us)).ok_or(Failure::Overflow)?;
+        let day = add_months(local.div_euclid(DAY_US), i64::from(by.months) * sign).ok_or(Failure::Overflow)?;
+        let day = i64::from(day) + i64::from(by.days) * sign;
+        let moved = day.checked_mul(DAY_US).and_then(|d| d.checked_add(local.rem_euclid(DAY_US)));
+        let instant = if (by.months, by.days) == (0, 0) { Some(us) } else { moved.and_then(|local| zone.to_instant(local)) };
+        instant.and_then(|us| us.checked_add(by.nanoseconds / 1000 * sign)).ok_or(Failure::Overflow)
+    };
+    let sum = zip::<TimestampMicrosecondType, IntervalMonthDayNanoType, TimestampMicrosecondType>(
+        operands,
+        rows,
+        mode,
+        add,
+        |_, _, _| overflow((), 0, 0),
+    )?;
+    Ok(shared(sum.with_data_type(time.array.data_type().clone())))
+}
+
+/// `interval * number`, `interval / number`.
+pub(super) fn scale((interval, number): (&Operand, &Operand), rows: usize, divide: bool, mode: CastMode) -> Result<ArrayRef> {
+    let fail = |failure| match failure {
+        Failure::ByZero => Error::spark(ErrorKind::Data, "INTERVAL_DIVIDED_BY_ZERO", "an interval is divided by zero"),
+        Failure::Overflow => too_long(),
+    };
+    let by_integer = |a: i64, b: i64| {
+        if !divide {
+            return a.checked_mul(b).ok_or(Failure::Overflow);
+        }
+        if b == 0 {
+            return Err(Failure::ByZero);
+        }
+        let (a, b) = (i128::from(a), i128::from(b));
+        let (a, b) = if b < 0 { (-a, -b) } else { (a, b) };
+        i64::try_from(crate::plan::spark::cast::decimal::divide_half_up(a, b)).map_err(|_| Failure::Overflow)
+    };
+    let by_float = |a: i64, b: f64| {
+        if divide && b == 0.0 {
+            return Err(Failure::ByZero);
+        }
+        let result = if divide { a as f64 / b } else { a as f64 * b };
+        let rounded = result.round();
+        if rounded.is_finite() && rounded.abs() < 9.3e18 { Ok(rounded as i64) } else { Err(Failure::Overflow) }
+    };
+    let months = matches!(interval.array.data_type(), DataType::Interval(_));
+    let wide = if months {
+        let values = interval.array.as_primitive::<IntervalYearMonthType>().unary::<_, Int64Type>(i64::from);
+        Operand { array: shared(values), scalar: interval.scalar }
+    } else {
+        let values = arrow_cast(&interval.array, &DataType::Int64)
+            .map_err(|e| Error::internal("could not read an interval").because(e))?;
+        Operand { array: values, scalar: interval.scalar }
+    };
+    let operands = (&wide, number);
+    let scaled = match number.array.data_type() {
+        DataType::Int64 => zip::<Int64Type, Int64Type, Int64Type>(operands, rows, mode, by_integer, |f, _, _| fail(f))?,
+        _ => zip::<Int64Type, Float64Type, Int64Type>(operands, rows, mode, by_float, |f, _, _| fail(f))?,
+    };
+    if !months {
+        return Ok(shared(scaled.reinterpret_cast::<DurationMicrosecondType>()));
+    }
+    match mode {
+        CastMode::Try => Ok(shared(scaled.unary_opt::<_, IntervalYearMonthType>(|v| i32::try_from(v).ok()))),
+        CastMode::Ansi => {
+            let narrow = scaled.try_unary::<_, IntervalYearMonthType, Error>(|v| i32::try_from(v).map_err(|_| too_long()))?;
+            Ok(shared(narrow))
+        }
+    }
+}
+
+/// Spark has no condition for this.
+fn too_long() -> Error {
+    Error::new(ErrorKind::Data, "an interval is longer than there can be")
+}
