@@ -19,6 +19,7 @@ use super::{PythonFunction, PythonSettings, WORKERS_MAX};
 use crate::error::{Error, Result};
 use crate::function::policy::Budget;
 use crate::function::{CallSettings, Function, Mistake, Returns, Signature};
+use crate::plan::spark::types::interval::IntervalRange;
 
 /// Longest start.
 const START_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -106,10 +107,9 @@ const MONTHS: &str = "an interval of months is nothing that Python has";
 
 fn has_months(data_type: &DataType) -> bool {
     match data_type {
-        DataType::Interval(_) => true,
         DataType::Struct(fields) => fields.iter().any(|field| has_months(field.data_type())),
         DataType::List(item) | DataType::Map(item, _) => has_months(item.data_type()),
-        _ => false,
+        other => IntervalRange::of(other).is_some_and(IntervalRange::is_months),
     }
 }
 
