@@ -26,7 +26,7 @@ pub(super) fn shift(
 ) -> Result<ArrayRef> {
     let operands = (time, interval);
     // Spark has a condition for dates only.
-    let fail = |_, _, _| match time.array.data_type() {
+    let fail = || match time.array.data_type() {
         DataType::Date32 => Error::spark(ErrorKind::Data, "ARITHMETIC_OVERFLOW", OUT_OF_RANGE),
         _ => Error::new(ErrorKind::Data, OUT_OF_RANGE),
     };
@@ -40,11 +40,11 @@ pub(super) fn shift(
             let add = |date: i32, seconds: i64| {
                 i32::try_from(i64::from(date) + signed(seconds)? / 86_400).map_err(|_| Failure::Overflow)
             };
-            Ok(shared(zip::<Date32Type, DurationSecondType, Date32Type>(operands, rows, mode, add, |_, a, _| fail((), a, 0))?))
+            Ok(shared(zip::<Date32Type, DurationSecondType, Date32Type>(operands, rows, mode, add, |_, _, _| fail())?))
         }
         (DataType::Date32, _) => {
             let add = |date: i32, months: i32| add_months(i64::from(date), signed(i64::from(months))?).ok_or(Failure::Overflow);
-            Ok(shared(zip::<Date32Type, IntervalYearMonthType, Date32Type>(operands, rows, mode, add, |_, a, _| fail((), a, 0))?))
+            Ok(shared(zip::<Date32Type, IntervalYearMonthType, Date32Type>(operands, rows, mode, add, |_, _, _| fail())?))
         }
         (data_type, DataType::Duration(_)) => {
             let add = |us: i64, by: i64| us.checked_add(signed(by)?).ok_or(Failure::Overflow);
@@ -53,7 +53,7 @@ pub(super) fn shift(
                 rows,
                 mode,
                 add,
-                |_, _, _| fail((), 0, 0),
+                |_, _, _| fail(),
             )?;
             Ok(shared(sum.with_data_type(data_type.clone())))
         }
@@ -70,7 +70,7 @@ pub(super) fn shift(
                 rows,
                 mode,
                 add,
-                |_, _, _| fail((), 0, 0),
+                |_, _, _| fail(),
             )?;
             Ok(shared(sum.with_data_type(data_type.clone())))
         }
@@ -86,16 +86,16 @@ pub(super) fn shift_by_calendar(
     zone: &str,
 ) -> Result<ArrayRef> {
     type Interval = arrow::datatypes::IntervalMonthDayNano;
-    let overflow = |_, _, _| Error::spark(ErrorKind::Data, "DATETIME_OVERFLOW", OUT_OF_RANGE);
+    let overflow = || Error::spark(ErrorKind::Data, "DATETIME_OVERFLOW", OUT_OF_RANGE);
     let sign = if negative { -1 } else { 1 };
     if let DataType::Date32 = time.array.data_type() {
-        let fail = |failure, _, _| match failure {
+        let fail = |failure| match failure {
             Failure::ByZero => Error::spark(
                 ErrorKind::Data,
                 "INVALID_INTERVAL_WITH_MICROSECONDS_ADDITION",
                 "an interval with hours, minutes or seconds cannot be added to a date",
             ),
-            Failure::Overflow => overflow((), 0, 0),
+            Failure::Overflow => overflow(),
         };
         let add = |date: i32, by: Interval| {
             if by.nanoseconds != 0 {
@@ -105,7 +105,7 @@ pub(super) fn shift_by_calendar(
             i32::try_from(i64::from(day) + i64::from(by.days) * sign).map_err(|_| Failure::Overflow)
         };
         return Ok(shared(zip::<Date32Type, IntervalMonthDayNanoType, Date32Type>(operands, rows, mode, add, |f, _, _| {
-            fail(f, 0, 0)
+            fail(f)
         })?));
     }
     let zone = match time.array.data_type() {
@@ -125,7 +125,7 @@ pub(super) fn shift_by_calendar(
         rows,
         mode,
         add,
-        |_, _, _| overflow((), 0, 0),
+        |_, _, _| overflow(),
     )?;
     Ok(shared(sum.with_data_type(time.array.data_type().clone())))
 }

@@ -4,7 +4,7 @@ use datafusion::logical_expr::{Expr, when};
 
 use super::super::super::{Call, Typed};
 use super::super::arguments::{Want, coerce, null_of};
-use super::statistic::Sums;
+use super::statistic::{PairCell, Sums};
 use super::{OnOverflow, average, count};
 use crate::error::{ErrorKind, Result, from_datafusion};
 
@@ -33,71 +33,53 @@ fn paired(args: &[Typed], side: usize) -> Result<Typed> {
     Ok(Typed { expr, data_type: value.data_type, nullable: true })
 }
 
-/// Count, means, co-moment and second moments of the pairs.
+/// The sums of pairs, with rows added in the order of operations that Spark has for regressions, so that the last bits agree.
 #[derive(Clone, Copy, Default)]
-pub(super) struct RegressionCell {
-    n: f64,
-    x_mean: f64,
-    y_mean: f64,
-    pub(super) xy: f64,
-    pub(super) xx: f64,
-    pub(super) yy: f64,
-}
+pub(super) struct RegressionCell(pub(super) PairCell);
 
-// The order of operations is Spark's, so that the last bits agree.
 impl Sums<2, 6> for RegressionCell {
     fn add(&mut self, [y, x]: [f64; 2]) {
-        let n = self.n + 1.0;
-        let (dx, dy) = (x - self.x_mean, y - self.y_mean);
+        let sums = self.0;
+        let n = sums.n + 1.0;
+        let (dx, dy) = (x - sums.x_mean, y - sums.y_mean);
         let (dx_n, dy_n) = (dx / n, dy / n);
-        let y_mean = self.y_mean + dy_n;
-        *self = Self {
+        let y_mean = sums.y_mean + dy_n;
+        self.0 = PairCell {
             n,
-            x_mean: self.x_mean + dx_n,
+            x_mean: sums.x_mean + dx_n,
             y_mean,
-            xy: self.xy + dx * (y - y_mean),
-            xx: self.xx + dx * (dx - dx_n),
-            yy: self.yy + dy * (dy - dy_n),
+            c: sums.c + dx * (y - y_mean),
+            x2: sums.x2 + dx * (dx - dx_n),
+            y2: sums.y2 + dy * (dy - dy_n),
         };
     }
 
     fn merge(&mut self, other: &Self) {
-        let (n1, n2) = (self.n, other.n);
-        let n = n1 + n2;
-        let (dx, dy) = (other.x_mean - self.x_mean, other.y_mean - self.y_mean);
-        let (dx_n, dy_n) = if n == 0.0 { (0.0, 0.0) } else { (dx / n, dy / n) };
-        *self = Self {
-            n,
-            x_mean: self.x_mean + dx_n * n2,
-            y_mean: self.y_mean + dy_n * n2,
-            xy: self.xy + other.xy + dx * dy_n * n1 * n2,
-            xx: self.xx + other.xx + dx * dx_n * n1 * n2,
-            yy: self.yy + other.yy + dy * dy_n * n1 * n2,
-        };
+        self.0.merge(&other.0);
     }
 
-    fn of([n, x_mean, y_mean, xy, xx, yy]: [f64; 6]) -> Self {
-        Self { n, x_mean, y_mean, xy, xx, yy }
+    fn of(numbers: [f64; 6]) -> Self {
+        Self(PairCell::of(numbers))
     }
 
     fn numbers(&self) -> [f64; 6] {
-        [self.n, self.x_mean, self.y_mean, self.xy, self.xx, self.yy]
+        self.0.numbers()
     }
 }
 
 impl RegressionCell {
     /// Null where `x` does not vary.
     pub(super) fn slope(&self) -> Option<f64> {
-        (self.n > 0.0 && self.xx != 0.0).then(|| self.xy / self.xx)
+        (self.0.n > 0.0 && self.0.x2 != 0.0).then(|| self.0.c / self.0.x2)
     }
 
     /// Where the line meets x = 0.
     pub(super) fn intercept(&self) -> Option<f64> {
-        self.slope().map(|slope| self.y_mean - slope * self.x_mean)
+        self.slope().map(|slope| self.0.y_mean - slope * self.0.x_mean)
     }
 
     /// `sum`, null of no pairs.
     pub(super) fn of_some(&self, sum: f64) -> Option<f64> {
-        (self.n > 0.0).then_some(sum)
+        (self.0.n > 0.0).then_some(sum)
     }
 }
