@@ -43,8 +43,7 @@ const ARITHMETIC: &[Pair] = &[
     Pair::same("d / 3.0D", || col("d") / lit(3.0)),
     Pair::same("n % 7", || col("n") % lit(7_i64)),
     Pair::near("c * c", || col("c") * col("c")),
-    Pair::same("c + 1.50BD", || col("c") + lit(ScalarValue::Decimal128(Some(150), 3, 2)))
-        .because("each sum is checked against 38 digits and the declared precision"),
+    Pair::same("c + 1.50BD", || col("c") + lit(ScalarValue::Decimal128(Some(150), 3, 2))),
 ];
 
 const CONDITIONS: &[Pair] = &[
@@ -55,7 +54,8 @@ const CONDITIONS: &[Pair] = &[
     }),
     Pair::same("coalesce(name, t, '')", || f("coalesce", [col("name"), col("t"), lit("")])),
     Pair::same("greatest(i, k, 100)", || f("greatest", [col("i"), col("k"), lit(100)])),
-    Pair::same("nullif(i, 5)", || f("nullif", [col("i"), lit(5)])).because("just below half, 1.3 ns more"),
+    Pair::same("nullif(i, 5)", || f("nullif", [col("i"), lit(5)]))
+        .because("a CASE over an equality in which nulls and NaN are equal: 1.4 ns more"),
     Pair::same("t LIKE '%lazy dog%'", || col("t").like(lit("%lazy dog%"))),
     Pair::same("name IN ('Eve', 'Li Wei', 'Zoë Ångström')", || {
         col("name").in_list(vec![lit("Eve"), lit("Li Wei"), lit("Zoë Ångström")], false)
@@ -77,11 +77,9 @@ const TEXT: &[Pair] = &[
     Pair::same("concat_ws(', ', name, csv, digits)", || f("concat_ws", [lit(", "), col("name"), col("csv"), col("digits")])),
     Pair::same("instr(t, 'fox')", || f("strpos", [col("t"), lit("fox")])),
     Pair::same("contains(t, 'lazy dog')", || f("contains", [col("t"), lit("lazy dog")])),
-    Pair::same("startswith(name, 'Ju')", || f("starts_with", [col("name"), lit("Ju")]))
-        .because("texts and binaries go one way, by a function called for each row: 10 ns"),
+    Pair::same("startswith(name, 'Ju')", || f("starts_with", [col("name"), lit("Ju")])),
     Pair::same("split_part(csv, ',', 3)", || f("split_part", [col("csv"), lit(","), lit(3_i64)])),
-    Pair::same("substring_index(csv, ',', 2)", || f("substr_index", [col("csv"), lit(","), lit(2_i64)]))
-        .because("a search is begun behind each delimiter, as overlapping ones count"),
+    Pair::same("substring_index(csv, ',', 2)", || f("substr_index", [col("csv"), lit(","), lit(2_i64)])),
     Pair::same("reverse(t)", || f("reverse", [col("t")])),
     Pair::same("repeat(name, 3)", || f("repeat", [col("name"), lit(3_i64)])),
     Pair::same("levenshtein(name, 'Jurgen Muller')", || f("levenshtein", [col("name"), lit("Jurgen Muller")])),
@@ -107,8 +105,7 @@ const TIMES: &[Pair] = &[
     Pair::same("hour(ts)", || f("date_part", [lit("hour"), col("ts")])),
     Pair::same("date_trunc('HOUR', ts)", || f("date_trunc", [lit("hour"), col("ts")])),
     Pair::same("date_trunc('MONTH', ts)", || f("date_trunc", [lit("month"), col("ts")])),
-    Pair::same("date_add(dt, 7)", || cast(cast(col("dt"), DataType::Int32) + lit(7), DataType::Date32))
-        .because("each sum is checked: 6.6 ns, where the peer wraps"),
+    Pair::same("date_add(dt, 7)", || cast(cast(col("dt"), DataType::Int32) + lit(7), DataType::Date32)),
     Pair::same("datediff(dt, CAST(ts AS DATE))", || {
         cast(col("dt"), DataType::Int32) - cast(cast(col("ts"), DataType::Date32), DataType::Int32)
     }),
@@ -142,22 +139,22 @@ const CASTS: &[Pair] = &[
     Pair::same("CAST(c AS STRING)", || cast(col("c"), DataType::Utf8)),
     Pair::near("CAST(ts AS STRING)", || cast(col("ts"), DataType::Utf8)),
     Pair::same("CAST(dt AS STRING)", || cast(col("dt"), DataType::Utf8)),
-    Pair::same("CAST(d AS INT)", || cast(col("d"), DataType::Int32))
-        .because("rounds both ways to see whether it fits before it is cut"),
+    Pair::same("CAST(d AS INT)", || cast(col("d"), DataType::Int32)),
     Pair::same("CAST(n AS DECIMAL(20,2))", || cast(col("n"), DataType::Decimal128(20, 2))),
     Pair::near("CAST(d AS DECIMAL(12,2))", || cast(col("d"), DataType::Decimal128(12, 2))),
 ];
 
 const MATHS: &[Pair] = &[
     Pair::same("sqrt(d)", || f("sqrt", [col("d")])),
-    Pair::near("ln(d)", || f("ln", [col("d")])).because("to the last bit as Java has it"),
-    Pair::near("pow(d, 1.5D)", || f("power", [col("d"), lit(1.5)])).because("to the last bit as Java has it"),
+    Pair::near("ln(d)", || f("ln", [col("d")])),
+    Pair::near("pow(d, 1.5D)", || f("power", [col("d"), lit(1.5)]))
+        .because("fdlibm's pow, to the last bit as Java has it, where the peer has that of the C library"),
     Pair::near("sin(d)", || f("sin", [col("d")])),
-    Pair::same("abs(n)", || f("abs", [col("n")])).because("the least number is an error"),
+    Pair::same("abs(n)", || f("abs", [col("n")])),
     Pair::near("round(d, 2)", || f("round", [col("d"), lit(2)]))
-        .because("rounds the shortest decimal digits, as Spark does, not the binary value"),
+        .because("rounds the shortest decimal digits, as Spark does, not the binary value: finding four decimals, two divisions"),
     Pair::near("round(c, 1)", || f("round", [col("c"), lit(1)])),
-    Pair::near("floor(d)", || f("floor", [col("d")])).because("gives a BIGINT and checks that it fits"),
+    Pair::near("floor(d)", || f("floor", [col("d")])),
     Pair::near("hex(k)", || f("to_hex", [col("k")])),
 ];
 
@@ -235,8 +232,8 @@ const COLLECTIONS: &[Pair] = &[
         .because("null if a null is there and the value is not; the peer compares all elements with one constant at once"),
     Pair::same("try_element_at(l, 2)", || f("array_element", [col("l"), lit(2_i64)])),
     Pair::same("get(a, 1)", || f("array_element", [col("a"), lit(2_i64)])),
-    Pair::same("array_max(a)", || f("array_max", [col("a")])).because("any type that has an order, NaN last, by one way"),
-    Pair::same("sort_array(a)", || f("array_sort", [col("a")])).because("any type that has an order, by one way"),
+    Pair::same("array_max(a)", || f("array_max", [col("a")])),
+    Pair::same("sort_array(a)", || f("array_sort", [col("a")])),
     Pair::near("array_distinct(l)", || f("array_distinct", [col("l")])),
     Pair::near("array_union(l, array('mill', 'sea'))", || {
         f("array_union", [col("l"), f("make_array", [lit("mill"), lit("sea")])])
@@ -254,8 +251,7 @@ const COLLECTIONS: &[Pair] = &[
 ];
 
 const LAMBDAS: &[Pair] = &[
-    Pair::same("transform(a, x -> x + 1)", || lambda_f("array_transform", [col("a"), lambda(["x"], lambda_var("x") + lit(1))]))
-        .because("the sum is checked, where the peer wraps"),
+    Pair::same("transform(a, x -> x + 1)", || lambda_f("array_transform", [col("a"), lambda(["x"], lambda_var("x") + lit(1))])),
     Pair::same("filter(a, x -> x > 50)", || lambda_f("array_filter", [col("a"), lambda(["x"], lambda_var("x").gt(lit(50)))])),
     Pair::near("exists(a, x -> x = 7)", || lambda_f("array_any_match", [col("a"), lambda(["x"], lambda_var("x").eq(lit(7)))])),
     Pair::same("transform(l, x -> upper(x))", || {
@@ -273,7 +269,7 @@ const LAMBDAS: &[Pair] = &[
         let entries = StructArray::new(maps.entries().fields().clone(), vec![maps.keys().clone(), values], None);
         Arc::new(MapArray::new(field, maps.offsets().clone(), entries, maps.nulls().cloned(), sorted))
     })
-    .because("the loop adds to all values, also those of no row, and wraps"),
+    .because("7 ns a map, most of them for its offsets, lengths and chunks; the loop adds to all values as they lie, and wraps"),
 ];
 
 const FORMATS: &[Pair] = &[
@@ -281,13 +277,13 @@ const FORMATS: &[Pair] = &[
         let numbers = column(rows, "d").as_primitive::<Float64Type>();
         Arc::new(numbers.iter().map(|d| d.map(|d| format!("{d:.2}"))).collect::<StringArray>())
     })
-    .because("thousands, and halves decided by the exact value as Java does"),
+    .because("thousands; and half of the time goes into the number's exact digits, as halves are decided by them"),
     Pair::beside("printf('%05d %s', k, name)", "format!, row by row", |rows| {
         let k = column(rows, "k").as_primitive::<Int32Type>();
         let both = k.iter().zip(texts(rows, "name"));
         Arc::new(both.map(|(k, name)| Some(format!("{:05} {}", k?, name.unwrap_or("null")))).collect::<StringArray>())
     })
-    .because("the format is not known when the program is compiled"),
+    .because("the format is not known when the program is compiled, and writes its fields one by one"),
     Pair::beside_near("to_char(c, '9,999,999.99')", "arrow's cast to text", |rows| {
         arrow::compute::cast(column(rows, "c"), &DataType::Utf8).expect("texts")
     }),
@@ -306,7 +302,7 @@ const URLS: &[Pair] = &[
     Pair::beside("parse_url(url, 'QUERY', 'id')", "a search for `id=`, row by row", |rows| {
         text_loop(rows, "url", |text| Some(text.split_once("id=")?.1.split('&').next()?.to_owned()))
     })
-    .because("the URL is parsed and checked first, the loop only searches"),
+    .because("three quarters of the time the URL is parsed and each part checked; the loop only searches"),
     Pair::beside_near("url_encode(t)", "a loop over bytes", |rows| {
         text_loop(rows, "t", |text| {
             Some(text.bytes().fold(String::new(), |mut out, byte| {

@@ -11,7 +11,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use datafusion::prelude::{SessionConfig, SessionContext, col};
 use futures::StreamExt;
-use tidemill::plan::batch_time::BatchTime;
+use tidemill::plan::running_batch::{Moment, Running, RunningBatch};
 use tidemill::plan::spark::relation::{optimise, plan_query};
 use tidemill::plan::{Catalog, OutputMode, PlanSettings, Scope, StaticTable};
 
@@ -24,6 +24,8 @@ pub(crate) struct Bench {
     rows: Vec<RecordBatch>,
     catalog: Catalog,
     context: SessionContext,
+    /// Held, as functions of the batch read it.
+    _running: Running,
 }
 
 /// What is run again and again.
@@ -37,8 +39,10 @@ impl Bench {
         let schema = rows.first().map_or_else(|| Arc::new(Schema::empty()), |rows| rows.schema());
         let table = StaticTable { name: "bench".to_owned(), schema, rows: rows.clone().into() };
         let catalog = Catalog { tables: vec![table], ..Catalog::default() };
-        let config = SessionConfig::new().with_target_partitions(1).with_option_extension(BatchTime::default());
-        Self { rows, catalog, context: SessionContext::new_with_config(config) }
+        let batch = RunningBatch::default();
+        let running = batch.begin(Moment::default());
+        let config = SessionConfig::new().with_target_partitions(1).with_option_extension(batch);
+        Self { rows, catalog, context: SessionContext::new_with_config(config), _running: running }
     }
 
     /// The call as queries have it; `key` is a column to group by.

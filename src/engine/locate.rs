@@ -3,6 +3,7 @@
 //! A plan evaluates whole columns, so its error does not say where. The batch has failed anyway: it is run again and again over ever
 //! shorter beginnings of its range, until the shortest one that fails is left. Its last row is the one; reading the range once more,
 //! with metadata columns, says where that row stands. The rows are read anew each time, for a batch need not fit into memory.
+//! Where rows fail in several ways, the error is that of the first row, as it is where rows are evaluated one by one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,16 +27,17 @@ impl Query {
     /// `error` of a batch with the place of the row behind it, where one row of one source can be named.
     pub(super) async fn located(&mut self, planned: &PlannedBatch, read: &BatchRead, error: Error) -> Error {
         // Another run would call the functions again.
-        let place = match error.kind() {
-            ErrorKind::Data if self.parts.plan.functions().is_empty() => self.place(planned, read, &error).await,
-            _ => None,
-        };
+        let (mut error, mut place) = (error, None);
+        if error.kind() == ErrorKind::Data && self.parts.plan.functions().is_empty() {
+            place = self.place(planned, read, &mut error).await;
+        }
         self.parts.plan.abort();
         let place = place.map(|place| format!(" at {place}")).unwrap_or_default();
         Error::new(error.kind(), format!("batch {} failed{place}", planned.batch)).because(error)
     }
 
-    async fn place(&mut self, planned: &PlannedBatch, read: &BatchRead, error: &Error) -> Option<String> {
+    /// Where the first row stands that fails; `error` becomes its error.
+    async fn place(&mut self, planned: &PlannedBatch, read: &BatchRead, error: &mut Error) -> Option<String> {
         let mut with_rows = read.counts.iter().filter(|(_, counts)| counts.decoded > 0);
         let (Some((name, counts)), None) = (with_rows.next(), with_rows.next()) else { return None };
         // `low` rows are known to pass, `high` rows to fail.
@@ -46,7 +48,10 @@ impl Query {
             let outcome = self.parts.plan.run(beginning).await;
             self.parts.plan.abort();
             match outcome {
-                Err(other) if other.condition() == error.condition() => high = middle,
+                Err(earlier) if earlier.kind() == ErrorKind::Data => {
+                    *error = earlier;
+                    high = middle;
+                }
                 _ => low = middle,
             }
         }

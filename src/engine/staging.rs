@@ -8,6 +8,7 @@ use crate::checkpoint::{PlannedBatch, StagedOutput};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Malformed;
 use crate::plan::BatchOutput;
+use crate::plan::running_batch::Moment;
 use crate::sink::dead_letter;
 
 impl Query {
@@ -22,7 +23,9 @@ impl Query {
         let mut staged = Vec::new();
         for sink in &mut self.parts.sinks {
             let rows = match &mut sink.select {
-                Some(select) => select.run(output.rows.clone(), planned.batch_time_us).await?,
+                Some(select) => {
+                    select.run(output.rows.clone(), Moment { time_us: planned.batch_time_us, seed: planned.seed }).await?
+                }
                 None => output.rows.clone(),
             };
             if self.parts.shows_rows {

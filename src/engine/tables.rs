@@ -208,6 +208,7 @@ mod parquet {
 
     use super::*;
     use crate::error::{Attempt, ErrorKind};
+    use crate::plan::spark::types::outside::{SPARK_SCHEMA, restored, told_columns};
     use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
     /// The rows of all files at `path`, with the schema of the first, in Spark's types.
@@ -216,12 +217,12 @@ mod parquet {
         for file in crate::source::file::table_files(path)? {
             let attempt = || format!("read {}", file.display());
             let opened = std::fs::File::open(&file).attempting(ErrorKind::Config, attempt)?;
-            let reader = ParquetRecordBatchReaderBuilder::try_new(opened)
-                .and_then(|builder| builder.build())
-                .attempting(ErrorKind::Config, attempt)?;
+            let builder = ParquetRecordBatchReaderBuilder::try_new(opened).attempting(ErrorKind::Config, attempt)?;
+            let told = builder.schema().metadata().get(SPARK_SCHEMA).map(|told| told_columns(told)).unwrap_or_default();
+            let reader = builder.build().attempting(ErrorKind::Config, attempt)?;
             for batch in reader {
-                let batch =
-                    in_spark_types(&batch.attempting(ErrorKind::Config, attempt)?).attempting(ErrorKind::Config, attempt)?;
+                let batch = in_spark_types(&batch.attempting(ErrorKind::Config, attempt)?, &told)
+                    .attempting(ErrorKind::Config, attempt)?;
                 let expected: &SchemaRef = schema.get_or_insert_with(|| batch.schema());
                 if batch.schema().fields() != expected.fields() {
                     return Err(Error::config(format!("{} has other columns than the files before it", file.display())));
@@ -233,14 +234,17 @@ mod parquet {
         Ok((schema, rows))
     }
 
-    /// The same rows in the Arrow types that stand for Spark's.
-    fn in_spark_types(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    /// The same rows in the Arrow types that stand for Spark's; `told` is what Spark says of columns.
+    fn in_spark_types(batch: &RecordBatch, told: &[(String, serde_json::Value)]) -> Result<RecordBatch, ArrowError> {
         let mut fields = Vec::new();
         let mut columns: Vec<ArrayRef> = Vec::new();
         for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-            let wanted = spark_type(field.data_type());
-            columns.push(cast(column, &wanted)?);
-            fields.push(Field::new(field.name(), wanted, true));
+            let mut column = cast(column, &spark_type(field.data_type()))?;
+            if let Some((_, told)) = told.iter().find(|(name, _)| name == field.name()) {
+                column = restored(&column, told)?;
+            }
+            fields.push(Field::new(field.name(), column.data_type().clone(), true));
+            columns.push(column);
         }
         RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
     }
@@ -259,6 +263,10 @@ mod parquet {
             DataType::UInt32 => DataType::Int64,
             DataType::UInt64 => DataType::Decimal128(20, 0),
             DataType::Float16 => DataType::Float32,
+            // Within a plan these stand for intervals.
+            DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale) => {
+                DataType::Decimal128(*precision, *scale)
+            }
             DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
                 DataType::List(Arc::new(Field::new("item", spark_type(item.data_type()), true)))
             }

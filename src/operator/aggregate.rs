@@ -295,7 +295,7 @@ impl Merge {
         rows: usize,
     ) -> Result<(Vec<ArrayRef>, Vec<ArrayRef>)> {
         if found.held == 0 {
-            return Ok((keys.to_vec(), batch.to_vec()));
+            return Ok((keys.to_vec(), self.functions.first(batch, rows)?));
         }
         // Accumulators take it that a group is first named by a row of its own: groups with a stored state come first.
         let in_order = |columns: &[ArrayRef]| match &found.order {

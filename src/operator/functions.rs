@@ -96,6 +96,20 @@ impl Functions {
         Ok(merged)
     }
 
+    /// The states of `rows` groups of which none was known before, from those of their batch.
+    pub(super) fn first(&self, batch: &[ArrayRef], rows: usize) -> Result<Vec<ArrayRef>> {
+        let groups: Vec<usize> = (0..rows).collect();
+        let mut states = batch.to_vec();
+        for (function, range) in self.functions.iter().zip(&self.ranges) {
+            if rows > 0 && MERGED_ALWAYS.iter().any(|name| function.fun().name().starts_with(name)) {
+                let mut accumulator = self.accumulator(function)?;
+                accumulator.merge_batch(&batch[range.clone()], &groups, rows).map_err(data_error)?;
+                states[range.clone()].clone_from_slice(&accumulator.state(EmitTo::All).map_err(data_error)?);
+            }
+        }
+        Ok(states)
+    }
+
     /// The results of `rows` groups.
     pub(super) fn results(&self, states: &[ArrayRef], rows: usize) -> Result<Vec<ArrayRef>> {
         let groups: Vec<usize> = (0..rows).collect();
@@ -124,6 +138,9 @@ impl Functions {
 
 /// Functions whose result is the only column of their state.
 const OWN_STATES: [&str; 6] = ["count", "min", "max", "collect_list", "collect_set", "collect_union"];
+
+/// Functions whose ties depend on how often their states were merged: also those of a new group are, as in Spark.
+const MERGED_ALWAYS: [&str; 2] = ["approx_top_k", "mode"];
 
 /// Whether the result is the only column of the state.
 fn is_own_state(function: &AggregateFunctionExpr) -> bool {

@@ -20,7 +20,7 @@ use crate::error::Result;
 use crate::format::{Condition, MetadataColumn};
 use crate::function::{Function, QueryCalls};
 
-pub mod batch_time;
+pub mod running_batch;
 pub mod event_time;
 pub mod spark;
 mod batch_scan;

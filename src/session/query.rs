@@ -10,6 +10,7 @@ use crate::engine::start::Running;
 use crate::engine::status::{QueryMonitor, QueryStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::PlanSettings;
+use crate::plan::running_batch::Moment;
 use crate::plan::streaming::ResultPlan;
 use crate::sink::memory::MemoryTable;
 
@@ -66,8 +67,9 @@ impl StreamingQuery {
     /// [`ErrorKind::Config`] without a memory sink or for wrong SQL.
     pub async fn sql(&self, sql: &str) -> Result<Vec<RecordBatch>> {
         let table = self.table.as_ref().ok_or_else(|| Error::config("this query has no memory sink to read"))?;
-        let schema = table.schema().ok_or_else(|| Error::new(ErrorKind::Unavailable, "the query has not opened its sink yet"))?;
+        let (schema, rows) = table.held();
+        let schema = schema.ok_or_else(|| Error::new(ErrorKind::Unavailable, "the query has not opened its sink yet"))?;
         let settings: PlanSettings = self.session.state().settings();
-        ResultPlan::new(sql, &schema, &settings).await?.run(table.rows(), 0).await
+        ResultPlan::new(sql, &schema, &settings).await?.run(rows, Moment::default()).await
     }
 }

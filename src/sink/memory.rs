@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::{CommitId, Contains, Guarantee, Sink, ipc};
 use crate::error::{Error, Result};
 use crate::plan::OutputMode;
+use crate::plan::spark::types::outside::{plain_rows, plain_schema};
 
 /// The rows of a memory sink; clones share them.
 #[derive(Debug, Clone, Default)]
@@ -32,24 +33,35 @@ impl MemoryTable {
         Self(Arc::new(Mutex::new(Contents { keeps_replaced: true, ..Contents::default() })))
     }
 
-    /// The columns, once a query has opened the sink.
+    /// The columns, once a query has opened the sink. Intervals are Arrow's durations and intervals of months.
     pub fn schema(&self) -> Option<SchemaRef> {
-        self.lock().schema.clone()
+        self.lock().schema.as_deref().map(plain_schema)
     }
 
     /// All rows, in the order they came.
     pub fn rows(&self) -> Vec<RecordBatch> {
-        self.lock().batches.iter().flat_map(|(_, rows)| rows.iter().cloned()).collect()
+        self.held().1.iter().map(shown).collect()
     }
 
     /// The rows that each batch brought, by batch id.
     pub fn rows_by_batch(&self) -> Vec<(u64, Vec<RecordBatch>)> {
-        self.lock().batches.clone()
+        self.lock().batches.iter().map(|(id, rows)| (*id, rows.iter().map(shown).collect())).collect()
+    }
+
+    /// Columns and rows in the types of plans.
+    pub(crate) fn held(&self) -> (Option<SchemaRef>, Vec<RecordBatch>) {
+        let contents = self.lock();
+        (contents.schema.clone(), contents.batches.iter().flat_map(|(_, rows)| rows.iter().cloned()).collect())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Contents> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+/// Rows as programs see them.
+fn shown(rows: &RecordBatch) -> RecordBatch {
+    plain_rows(rows).unwrap_or_else(|_| rows.clone())
 }
 
 /// The sink side of a [`MemoryTable`].

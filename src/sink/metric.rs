@@ -19,6 +19,7 @@ use super::{CommitId, Contains, Guarantee, Sink, ipc};
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::metrics::Metrics;
 use crate::plan::OutputMode;
+use crate::plan::spark::expression::coercion::is_numeric;
 use crate::plan::spark::types::sql_name;
 
 /// Most series that one sink may show.
@@ -147,7 +148,7 @@ impl MetricSettings {
         for name in &self.labels {
             picked.push(typed("labels", name, is_label, "a text, number, boolean, date or time")?);
         }
-        picked.push(typed("value", &self.value, DataType::is_numeric, "a number")?);
+        picked.push(typed("value", &self.value, is_numeric, "a number")?);
         let staged = picked.iter().enumerate().map(|(at, column)| {
             let data_type = if at < self.labels.len() { DataType::Utf8 } else { DataType::Float64 };
             schema.field(*column).clone().with_data_type(data_type).with_nullable(true)
@@ -159,7 +160,7 @@ impl MetricSettings {
 
 fn is_label(data_type: &DataType) -> bool {
     use DataType::{Boolean, Date32, Timestamp, Utf8};
-    matches!(data_type, Utf8 | Boolean | Date32 | Timestamp(..)) || data_type.is_numeric()
+    matches!(data_type, Utf8 | Boolean | Date32 | Timestamp(..)) || is_numeric(data_type)
 }
 
 impl Columns {

@@ -222,6 +222,24 @@ fn single_rows_are_gathered_into_pages() {
 }
 
 #[test]
+fn one_large_row_among_small_ones_is_not_kept_for_them() {
+    let memory = StateMemory::new(1 << 30);
+    let mut state = memory_state(&memory);
+    let large = "x".repeat(1 << 20);
+    for batch in 0..200 {
+        let keys = keys(&[k("large", 0), k("small", batch)]);
+        let values: ArrayRef = Arc::new(Int64Array::from(vec![batch, batch]));
+        let texts: ArrayRef = Arc::new(StringArray::from(vec![large.as_str(), "little"]));
+        let rows = [keys, vec![values, texts]].concat();
+        state.put(RecordBatch::try_new(schema().columns().clone(), rows).unwrap(), None).unwrap();
+        state.end(BatchEnd::Commit).unwrap();
+        state.end(BatchEnd::Closed).unwrap();
+        let bytes = state.size().bytes;
+        assert!(bytes < 8 << 20, "batch {batch}: {bytes} bytes are held");
+    }
+}
+
+#[test]
 fn damaged_bytes_are_corrupt_and_never_panic() {
     let memory = StateMemory::new(1 << 20);
     let mut state = memory_state(&memory);

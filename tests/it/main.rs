@@ -31,6 +31,7 @@ mod kafka;
 mod redis;
 mod http_server;
 mod ingest;
+mod intervals;
 mod http_api;
 mod http_scenarios;
 mod objects;

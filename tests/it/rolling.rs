@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rustix::process::Signal;
 
-use super::binary::{Folder, Running, pause};
+use super::binary::{Folder, PATIENCE, Running, pause};
 use super::control::ask;
 use super::docs::pipelines;
 
@@ -130,7 +130,8 @@ fn through_many_kills_every_row_is_in_one_file_of_few() {
         kill(process);
         kills_with_progress += usize::from(commits(&folder) > before);
     }
-    let ended = folder.start_pipeline(&["--set", "queries.pass.trigger=available_now"]).end();
+    // On a busy machine the kills leave most of the commits, each with three synced files, to this one.
+    let ended = folder.start_pipeline(&["--set", "queries.pass.trigger=available_now"]).end_within(PATIENCE * 10);
     assert_eq!(ended.code, 0, "KILL_SEED={seed}: {ended:?}");
     let rows = files * ROWS_PER_FILE;
     assert!(folder.lines("out/json") == ids(rows, |id| format!("{{\"id\":{id},\"k\":{}}}", id % 3)), "KILL_SEED={seed}");

@@ -68,7 +68,7 @@ pub(crate) fn value(array: &dyn Array, row: usize) -> Value {
             }
             Value::Object(object)
         }
-        other => panic!("no parity file has values of type {other}"),
+        other => json!(format!("a value of type {other}")),
     }
 }
 
@@ -82,11 +82,13 @@ fn float(value: f64) -> Value {
 }
 
 fn instant(micros: i64) -> String {
-    DateTime::from_timestamp_micros(micros).unwrap().format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
+    let instant = DateTime::from_timestamp_micros(micros);
+    instant.map_or_else(|| format!("{micros} µs"), |at| at.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string())
 }
 
 fn date(days: i32) -> String {
-    DateTime::from_timestamp(i64::from(days) * 86_400, 0).unwrap().format("%Y-%m-%d").to_string()
+    let day = DateTime::from_timestamp(i64::from(days) * 86_400, 0);
+    day.map_or_else(|| format!("{days} days"), |day| day.format("%Y-%m-%d").to_string())
 }
 
 /// As Python prints a timedelta: `-672 days, 12:00:00`, the fraction only where there is one.

@@ -154,7 +154,7 @@ impl Column {
                 return Err(Error::spark(
                     ErrorKind::Config,
                     "UNSUPPORTED_FEATURE",
-                    format!("lines cannot hold values of type {other}"),
+                    format!("lines cannot hold values of type {}", crate::plan::spark::types::sql_name(other)),
                 ));
             }
         };

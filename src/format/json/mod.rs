@@ -21,6 +21,8 @@ mod infer;
 mod keys;
 mod lexer;
 pub mod path;
+pub mod pretty;
+pub mod relaxed;
 mod simd;
 mod template;
 mod text;

@@ -1,5 +1,6 @@
 //! JSON texts that are values of a column: `from_json`.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use arrow::datatypes::{DataType, Fields};
 
 use super::keys::Shape;
 use super::lexer::Cursor;
+use super::relaxed::Relaxed;
 use super::value::{Parser, Wrong};
 use super::{CORRUPT_RECORD, JsonRows, Line, Reason};
 use crate::error::{Attempt, Error, ErrorKind, Result};
@@ -30,6 +32,15 @@ pub struct ValueOptions<'a> {
     pub json_depth_max: usize,
     /// How times are written, where that is not the usual way.
     pub times: Option<Arc<Times<ReadTime>>>,
+    /// Other rules than the usual ones.
+    pub relaxed: Option<Relaxed>,
+}
+
+impl ValueOptions<'_> {
+    /// `text` as it is read.
+    fn read<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        self.relaxed.map_or(Cow::Borrowed(text), |rules| Cow::Owned(rules.rewritten(text)))
+    }
 }
 
 impl Default for ValueOptions<'_> {
@@ -40,6 +51,7 @@ impl Default for ValueOptions<'_> {
             corrupt_column: CORRUPT_RECORD,
             json_depth_max: LineLimits::default().json_depth_max,
             times: None,
+            relaxed: None,
         }
     }
 }
@@ -70,7 +82,8 @@ fn structs(values: &StringArray, fields: &Fields, parser: Parser, options: &Valu
     let mut rows = JsonRows::new(fields, &projection, parser, options.corrupt_column, false)?;
     let mut valid = Vec::with_capacity(values.len());
     for text in values {
-        let line = rows.fields(text.unwrap_or_default().as_bytes());
+        let read = options.read(text.unwrap_or_default());
+        let line = rows.fields(read.as_bytes());
         valid.push(!matches!(line, Line::Blank));
         match line {
             Line::Malformed(_, reason) if options.on_malformed == OnMalformed::Fail => return Err(malformed(&reason)),
@@ -90,7 +103,8 @@ fn collections(values: &StringArray, data_type: &DataType, mut parser: Parser, o
     for text in values {
         let row = column.len();
         parser.wrong = None;
-        let mut cursor = Cursor::new(text.unwrap_or_default().as_bytes());
+        let read = options.read(text.unwrap_or_default());
+        let mut cursor = Cursor::new(read.as_bytes());
         cursor.skip_blanks();
         let result = match (cursor.is_at_end(), cursor.peek()) {
             (true, _) => {

@@ -291,6 +291,7 @@ impl Writer {
     fn write_key(&self, key: &Value<'_>, row: usize, out: &mut Vec<u8>) {
         match &key.kind {
             Kind::Date(values) => quoted_if(true, out, |out| write_integer(values[row].into(), out)),
+            Kind::Interval(values, _) => quoted_if(true, out, |out| write_integer(values.value(row), out)),
             Kind::Timestamp(values) | Kind::TimestampNtz(values) => quoted_if(true, out, |out| write_integer(values[row], out)),
             Kind::String(_) | Kind::StringView | Kind::LargeString => self.write(key, row, out),
             _ => {

@@ -5,7 +5,7 @@ use std::time::UNIX_EPOCH;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch, new_empty_array};
 use arrow::compute::{cast, concat_batches};
-use arrow::datatypes::{DataType, Field, Fields, Schema, UInt32Type};
+use arrow::datatypes::{DataType, Field, Schema, UInt32Type};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
@@ -13,6 +13,7 @@ use bytes::Bytes;
 use serde_json::json;
 
 use crate::function::{Answer, CallError, CallErrorKind, Chunk, Returns};
+use crate::plan::spark::types::outside::{plain_rows, plain_type, relabelled};
 
 /// Most bytes of a chunk: what is handed over counts them in four bytes.
 const CHUNK_BYTES_MAX: usize = 1 << 30;
@@ -20,10 +21,11 @@ const CHUNK_BYTES_MAX: usize = 1 << 30;
 /// The columns of an answer: which row each is for and the declared ones, or a single one.
 pub(super) fn answer_schema(returns: &Returns) -> Schema {
     match returns {
-        Returns::Value(data_type) => Schema::new(vec![Field::new("value", data_type.clone(), true)]),
+        Returns::Value(data_type) => Schema::new(vec![Field::new("value", plain_type(data_type), true)]),
         Returns::Rows(schema) => {
             let of = Field::new("of", DataType::UInt32, true);
-            Schema::new(std::iter::once(of.into()).chain(schema.fields().iter().cloned()).collect::<Fields>())
+            let plain = schema.fields().iter().map(|field| field.as_ref().clone().with_data_type(plain_type(field.data_type())));
+            Schema::new(std::iter::once(of).chain(plain).collect::<Vec<_>>())
         }
     }
 }
@@ -52,8 +54,9 @@ pub(super) fn encode(chunk: &Chunk) -> Result<Vec<u8>, CallError> {
     let mut bytes = Vec::with_capacity(1024 + chunk.args.get_array_memory_size().min(1 << 20));
     bytes.extend_from_slice(&u32::try_from(told.len()).unwrap_or(u32::MAX).to_le_bytes());
     bytes.extend_from_slice(told.as_bytes());
-    let written = StreamWriter::try_new(&mut bytes, &chunk.args.schema()).and_then(|mut stream| {
-        stream.write(&chunk.args)?;
+    let written = plain_rows(&chunk.args).and_then(|args| {
+        let mut stream = StreamWriter::try_new(&mut bytes, &args.schema())?;
+        stream.write(&args)?;
         stream.finish()
     });
     let refused = |message: String| CallError::new(CallErrorKind::Rejected, message);
@@ -96,7 +99,9 @@ fn read(bytes: &Bytes, returns: &Returns) -> Result<Answer, ArrowError> {
     }
 }
 
-/// `values` as `declared`: on their way names of nested fields can change, nothing else.
+/// `values` as `declared`: on their way names of nested fields can change, and intervals travel as durations; nothing else.
 fn as_declared(values: &ArrayRef, declared: &DataType) -> Result<ArrayRef, ArrowError> {
-    if values.data_type() == declared { Ok(values.clone()) } else { cast(values, declared) }
+    let plain = plain_type(declared);
+    let values = if values.data_type() == &plain { values.clone() } else { cast(values, &plain)? };
+    relabelled(&values, declared)
 }

@@ -11,6 +11,7 @@
 pub mod types;
 pub mod suggest;
 pub mod dialect;
+pub mod elementwise;
 pub mod cast;
 pub mod expression;
 pub mod functions;
@@ -105,7 +106,7 @@ pub struct Call<'a> {
 impl Call<'_> {
     /// Whether it is written as only calls of aggregate functions may be.
     pub fn is_of_aggregate(&self) -> bool {
-        self.distinct || self.filter.is_some() || self.nulls.is_some() || !self.within_group.is_empty()
+        self.distinct || self.filter.is_some() || self.nulls == Some(NullTreatment::Ignore) || !self.within_group.is_empty()
     }
 }
 

@@ -26,15 +26,15 @@ use crate::operator::push_down::PushDownFilter;
 use crate::operator::watermarks::input_lag_ms;
 use crate::operator::{Claim, OPERATORS, Operator, Planned, Planning};
 use crate::plan::OutputMode;
-use crate::plan::batch_time::BatchTime;
 use crate::plan::event_time::{EventTime, WatermarkPlanner};
 use crate::plan::function::exec::CallPlanner;
+use crate::plan::running_batch::RunningBatch;
 use crate::plan::spark::relation::generate::exec::GeneratePlanner;
 use crate::state::StateMemory;
 
 /// A session for plans that are made once and run many times.
-pub(super) fn session(batch_time: &BatchTime) -> SessionState {
-    let mut config = SessionConfig::new().with_target_partitions(1).with_option_extension(batch_time.clone());
+pub(super) fn session(batch: &RunningBatch) -> SessionState {
+    let mut config = SessionConfig::new().with_target_partitions(1).with_option_extension(batch.clone());
     let options = config.options_mut();
     // A plan that carries a dynamic filter cannot be run again: the filter would still hold the last batch's values.
     options.optimizer.enable_dynamic_filter_pushdown = false;
@@ -51,7 +51,7 @@ pub(super) fn session(batch_time: &BatchTime) -> SessionState {
     let mut physical_rules = PhysicalOptimizer::new().rules;
     let join_selection = physical_rules.iter().position(|rule| rule.name() == "join_selection");
     physical_rules.insert(join_selection.map_or(physical_rules.len(), |position| position + 1), Arc::new(StaticBuildSide));
-    // Functions that read the batch's time are given the options of the execution properties, not those of the session.
+    // Functions that read the running batch are given the options of the execution properties, not those of the session.
     let mut properties = ExecutionProps::new();
     properties.mark_start_execution(config.options().clone());
     SessionStateBuilder::new()

@@ -24,13 +24,13 @@ use datafusion::physical_plan::ExecutionPlan;
 use tracing::warn;
 
 pub use self::result::ResultPlan;
-use super::batch_time::BatchTime;
 use super::catalog::{BatchRows, scan_requests, stream_of};
 use super::event_time::{
     self, EventTime, EventTimeReport, Watermark, below_watermarks, without_null_keys, without_unread, without_unread_in_joins,
 };
 use super::explain::{Explained, Keeper, Kept};
 use super::function::exec::CallExec;
+use super::running_batch::{Moment, RunningBatch};
 use super::spark::relation::{optimise, plan_query};
 use super::static_table::TablesInUse;
 use super::{
@@ -71,8 +71,8 @@ pub struct StreamingPlan {
 impl StreamingPlan {
     /// Plans `query`, called `name` in messages, and refuses what Spark refuses (kind `Config`, with Spark's condition).
     pub async fn new(name: &str, query: &QueryText, catalog: &Catalog, settings: &PlanSettings) -> Result<Self> {
-        let batch_time = BatchTime::default();
-        let session = build::session(&batch_time);
+        let batch = RunningBatch::default();
+        let session = build::session(&batch);
         let (written, names) = match query {
             QueryText::Sql(sql) => {
                 let planned = plan_query(sql, catalog, settings)?;
@@ -108,7 +108,7 @@ impl StreamingPlan {
         let explained = Explained::new(&written, &optimized, &built.plan);
         let scans = requests(&written, &optimized)?;
         let tables = TablesInUse::of(&written)?;
-        let runner = Runner::new(name, &session, batch_time, built.plan, &names);
+        let runner = Runner::new(name, &session, batch, built.plan, &names);
         let operators = built.operators.into_iter().map(|seen| seen.operator).collect();
         Ok(Self { runner, scans, scope: settings.scope, operators, lags_ms, watermarks, event_time, memory, tables, explained })
     }
@@ -226,7 +226,8 @@ impl StreamingPlan {
             });
         }
         let rows = BatchRows::new(input.rows).with_tables(self.tables.rows());
-        let ran = self.runner.run(rows, input.batch_time_us, input.calls).await;
+        let moment = Moment { time_us: input.batch_time_us, seed: input.seed };
+        let ran = self.runner.run(rows, moment, input.calls).await;
         ran.and_then(|rows| self.output(rows)).inspect_err(|_| self.abort())
     }
 
@@ -335,7 +336,7 @@ struct Runner {
     schema: SchemaRef,
     plan: Arc<dyn ExecutionPlan>,
     session: SessionState,
-    batch_time: BatchTime,
+    batch: RunningBatch,
     runs: u64,
     /// Whether hash tables made of static tables are from rows that have changed.
     static_sides_changed: bool,
@@ -343,7 +344,7 @@ struct Runner {
 
 impl Runner {
     /// `plan`, whose columns the user calls `names`. All are nullable, as in everything that Spark writes.
-    fn new(name: &str, session: &SessionState, batch_time: BatchTime, plan: Arc<dyn ExecutionPlan>, names: &[String]) -> Self {
+    fn new(name: &str, session: &SessionState, batch: RunningBatch, plan: Arc<dyn ExecutionPlan>, names: &[String]) -> Self {
         let planned = plan.schema();
         let fields = planned.fields().iter().zip(names);
         let fields: Vec<Field> = fields.map(|(field, name)| Field::new(name, field.data_type().clone(), true)).collect();
@@ -352,7 +353,7 @@ impl Runner {
             schema: Arc::new(Schema::new(fields)),
             plan,
             session: session.clone(),
-            batch_time,
+            batch,
             runs: 0,
             static_sides_changed: false,
         }
@@ -364,12 +365,12 @@ impl Runner {
     }
 
     /// Rows of one batch; at least one, possibly empty, record batch.
-    async fn run(&mut self, rows: BatchRows, batch_time_us: i64, calls: Option<QueryCalls>) -> Result<Vec<RecordBatch>> {
-        self.batch_time.set_us(batch_time_us);
+    async fn run(&mut self, rows: BatchRows, moment: Moment, calls: Option<QueryCalls>) -> Result<Vec<RecordBatch>> {
         let rerun = static_side::rerun(&self.plan, self.runs, self.static_sides_changed);
         self.plan = rerun.map_err(|e| from_datafusion(e, ErrorKind::Internal))?;
         self.static_sides_changed = false;
         self.runs += 1;
+        let running = self.batch.begin(moment);
         let mut config = self.session.config().clone().with_extension(Arc::new(rows));
         if let Some(calls) = calls {
             config = config.with_extension(Arc::new(calls));
@@ -386,6 +387,7 @@ impl Runner {
             self.session.runtime_env().clone(),
         );
         let rows = collect_partitions(&self.plan, &Arc::new(context)).await.map_err(|e| from_datafusion(e, ErrorKind::Data))?;
+        drop(running);
         let mut renamed = Vec::with_capacity(rows.len().max(1));
         for rows in rows {
             let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));

@@ -8,7 +8,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::LogicalPlan;
 
-use super::{BatchRows, BatchTime, Runner, build};
+use super::{BatchRows, Moment, Runner, RunningBatch, build};
 use crate::error::{Error, ErrorKind, Result, from_datafusion};
 use crate::plan::spark::relation::{PlannedQuery, optimise, plan_query};
 use crate::plan::{Catalog, InputRows, PlanSettings, Scope, StreamTable};
@@ -32,10 +32,10 @@ impl ResultPlan {
         let PlannedQuery { plan, columns } = plan_query(sql, &catalog, &settings)?;
         check(&plan)?;
         let names: Vec<_> = columns.into_iter().map(|column| column.name).collect();
-        let batch_time = BatchTime::default();
-        let session = build::session(&batch_time);
+        let batch = RunningBatch::default();
+        let session = build::session(&batch);
         let built = build::physical(&optimise(plan)?, &session, &StateMemory::new(0), &Arc::default(), &[]).await?;
-        Ok(Self { runner: Runner::new(TABLE, &session, batch_time, built.plan, &names) })
+        Ok(Self { runner: Runner::new(TABLE, &session, batch, built.plan, &names) })
     }
 
     /// Columns of the output, named as the user sees them.
@@ -43,10 +43,10 @@ impl ResultPlan {
         self.runner.schema.clone()
     }
 
-    /// Runs it over one batch's rows. `batch_time_us` is the only clock it sees, in microseconds since 1970.
-    pub async fn run(&mut self, rows: Vec<RecordBatch>, batch_time_us: i64) -> Result<Vec<RecordBatch>> {
+    /// Runs it over one batch's rows.
+    pub async fn run(&mut self, rows: Vec<RecordBatch>, moment: Moment) -> Result<Vec<RecordBatch>> {
         let rows = BatchRows::new(BTreeMap::from([(TABLE.to_owned(), InputRows::Held(rows))]));
-        self.runner.run(rows, batch_time_us, None).await
+        self.runner.run(rows, moment, None).await
     }
 }
 

@@ -10,6 +10,8 @@ use chrono_tz::Tz;
 
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::format::number::{write_double, write_float};
+use crate::plan::spark::cast::interval::values as interval_values;
+use crate::plan::spark::types::interval::IntervalRange;
 
 /// Renders the cells of one column.
 pub(super) enum Cells<'a> {
@@ -21,6 +23,7 @@ pub(super) enum Cells<'a> {
     List(&'a arrow::array::ListArray, Box<Cells<'a>>),
     Struct(&'a dyn Array, Vec<Cells<'a>>),
     Map(&'a arrow::array::MapArray, Box<Cells<'a>>, Box<Cells<'a>>),
+    Interval(arrow::array::Int64Array, IntervalRange),
     Null,
     Other(&'a dyn Array, Box<ArrayFormatter<'a>>),
 }
@@ -48,6 +51,7 @@ impl<'a> Cells<'a> {
                 Self::Struct(column.as_ref(), fields)
             }
             DataType::Map(_, _) => Self::Map(column.as_map(), nested(column.as_map().keys())?, nested(column.as_map().values())?),
+            other if let Some(range) = IntervalRange::of(other) => Self::Interval(interval_values(column.as_ref())?, range),
             _ => {
                 const OPTIONS: FormatOptions<'static> = FormatOptions::new();
                 let formatter = ArrayFormatter::try_new(column.as_ref(), &OPTIONS)
@@ -76,6 +80,8 @@ impl<'a> Cells<'a> {
             Self::Float(array) => push_bytes(out, |bytes| write_float(array.value(row), bytes)),
             Self::Timestamp(array, zone) => write_timestamp(array.value(row), *zone, out),
             Self::Binary(array) => write_binary(array.value(row), out),
+            // Writing to a text does not fail.
+            Self::Interval(array, range) => drop(range.write(out, array.value(row))),
             Self::List(array, items) => {
                 let offsets = array.value_offsets();
                 write_items(out, "[", "]", offsets[row] as usize..offsets[row + 1] as usize, |item, out| items.write(item, out));
@@ -103,6 +109,7 @@ impl<'a> Cells<'a> {
             Self::Float(array) => array.is_null(row),
             Self::Timestamp(array, _) => array.is_null(row),
             Self::Binary(array) => array.is_null(row),
+            Self::Interval(array, _) => array.is_null(row),
             Self::List(array, _) => array.is_null(row),
             Self::Map(array, _, _) => array.is_null(row),
             Self::Struct(array, _) | Self::Other(array, _) => array.is_null(row),

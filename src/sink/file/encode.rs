@@ -35,22 +35,34 @@ pub(super) fn encode(
 #[cfg(feature = "parquet")]
 fn parquet(schema: &SchemaRef, rows: &[RecordBatch], out: &mut Vec<u8>) -> Result<()> {
     use crate::error::{Attempt, ErrorKind};
+    use crate::plan::spark::types::outside::{spark_schema, stored_rows, stored_schema};
     use parquet::arrow::ArrowWriter;
 
     let attempt = || "write Parquet".to_owned();
-    let writer = ArrowWriter::try_new(out, schema.clone(), Some(parquet_properties()));
+    let intervals = spark_schema(schema);
+    let stored = if intervals.is_some() { stored_schema(schema) } else { schema.clone() };
+    let has_intervals = intervals.is_some();
+    let writer = ArrowWriter::try_new(out, stored, Some(parquet_properties(intervals)));
     let mut writer = writer.attempting(ErrorKind::Config, attempt)?;
     for rows in rows {
-        writer.write(rows).attempting(ErrorKind::Config, attempt)?;
+        if has_intervals {
+            let rows = stored_rows(rows).attempting(ErrorKind::Internal, attempt)?;
+            writer.write(&rows).attempting(ErrorKind::Config, attempt)?;
+        } else {
+            writer.write(rows).attempting(ErrorKind::Config, attempt)?;
+        }
     }
     writer.close().attempting(ErrorKind::Config, attempt).map(drop)
 }
 
-/// How Parquet files are written.
+/// How Parquet files are written; `spark_schema` is what they say of their types, where Parquet has none for these.
 #[cfg(feature = "parquet")]
-pub(super) fn parquet_properties() -> parquet::file::properties::WriterProperties {
+pub(super) fn parquet_properties(spark_schema: Option<String>) -> parquet::file::properties::WriterProperties {
+    use crate::plan::spark::types::outside::SPARK_SCHEMA;
+    use parquet::file::metadata::KeyValue;
     use parquet::{basic::Compression, file::properties::WriterProperties};
-    WriterProperties::builder().set_compression(Compression::SNAPPY).build()
+    let told = spark_schema.map(|schema| vec![KeyValue::new(SPARK_SCHEMA.to_owned(), schema)]);
+    WriterProperties::builder().set_compression(Compression::SNAPPY).set_key_value_metadata(told).build()
 }
 
 #[cfg(not(feature = "parquet"))]

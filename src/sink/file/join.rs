@@ -72,6 +72,7 @@ impl Pieces<'_> {
 
     #[cfg(feature = "parquet")]
     fn rows(&self, pieces: &[Piece], out: &mut Growing) -> Result<()> {
+        use crate::plan::spark::types::outside::SPARK_SCHEMA;
         use parquet::arrow::ArrowWriter;
         use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
         use parquet::errors::ParquetError;
@@ -87,7 +88,8 @@ impl Pieces<'_> {
                 let writer = match (&mut writer, out.take()) {
                     (Some(writer), _) => writer,
                     (none, Some(out)) => {
-                        let properties = super::encode::parquet_properties();
+                        let told = reader.schema().metadata().get(SPARK_SCHEMA).cloned();
+                        let properties = super::encode::parquet_properties(told);
                         none.insert(ArrowWriter::try_new(out, reader.schema().clone(), Some(properties))?)
                     }
                     (None, None) => return Err(Stopped::Ours(Error::internal("a file was written twice"))),

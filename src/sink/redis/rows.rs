@@ -13,6 +13,7 @@ use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::format::json::write::write_rows;
 use crate::function::arguments::write_text;
 use crate::pipeline::nearest;
+use crate::plan::spark::expression::coercion::is_numeric;
 use crate::plan::spark::types::sql_name;
 use crate::redis::{Keys, to_error};
 
@@ -202,7 +203,7 @@ fn amount_column(schema: &Schema, name: &str) -> Result<(usize, bool)> {
             "amount: the column {name} is {}, which Redis does not add exactly: cast it to DOUBLE, or to BIGINT in units of its last digit",
             sql_name(kind)
         ))),
-        kind if kind.is_numeric() => Ok((at, kind.is_integer())),
+        kind if is_numeric(kind) => Ok((at, kind.is_integer())),
         _ => Err(Error::config(format!("amount: the column {name} is no number but {}", sql_name(kind)))),
     }
 }

@@ -1,7 +1,7 @@
 //! Which pages of the log to rewrite, so that small and sparse pages do not pile up.
 //!
 //! Pages of about the same size are merged eight at a time, as in a log-structured merge tree, and pages that are less than half
-//! alive are rewritten. Every row put earns credit and every row rewritten spends it, so a batch's share of this work is in
+//! alive, by rows or by bytes, are rewritten. Every row put earns credit and every row rewritten spends it, so a batch's share of this work is in
 //! proportion to what it changed.
 
 use super::log::LogPage as Page;
@@ -45,7 +45,7 @@ impl Compactor {
 
     /// Rows of a page have died.
     pub(super) fn thinned(&mut self, slot: u32, page: &mut Page) {
-        if !page.in_sparse && page.live * 2 < page.rows() {
+        if !page.in_sparse && page.is_sparse() {
             page.in_sparse = true;
             self.sparse.push((slot, page.serial));
         }

@@ -3,9 +3,9 @@
 //! A row here belongs to a slot of the page table, which knows its *place*. Rows that were replaced leave holes; small and sparse
 //! pages are rewritten as larger ones, at a cost in proportion to what was put.
 
-use arrow::array::{Array, ArrayRef, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, UInt32Array};
 use arrow::compute::{interleave, take};
-use arrow::datatypes::FieldRef;
+use arrow::datatypes::{DataType, FieldRef};
 use arrow::error::ArrowError;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
@@ -14,6 +14,9 @@ use super::compaction::{Compactor, PAGE_ROWS_MAX};
 
 /// What a page costs beside its arrays.
 const PAGE_OVERHEAD_BYTES: usize = 256;
+
+/// Rows are not measured one by one in a page where they take no more than this on average.
+const ROW_BYTES_SMALL: usize = 256;
 
 /// Where a row is: its page, then its number in it.
 pub(super) fn place_of(page: u32, row: usize) -> u64 {
@@ -35,12 +38,22 @@ pub(super) struct LogPage {
     /// Rows that are some slot's.
     pub(super) live: usize,
     pub(super) bytes: usize,
+    /// Bytes of each row; none if rows are so small that their number tells enough.
+    sizes: Vec<u32>,
+    /// How many that were at first, and how many of them are of rows that are no slot's any more.
+    sizes_all: usize,
+    sizes_dead: usize,
     pub(super) in_sparse: bool,
 }
 
 impl LogPage {
     pub(super) fn rows(&self) -> usize {
         self.slots.len()
+    }
+
+    /// Whether less than half of it is alive, by rows or by bytes: one large row among small ones must not be kept for them.
+    pub(super) fn is_sparse(&self) -> bool {
+        self.live * 2 < self.rows() || self.sizes_dead * 2 > self.sizes_all
     }
 }
 
@@ -83,7 +96,11 @@ impl Log {
         self.serial += 1;
         let arrays = columns.iter().map(|column| column.get_array_memory_size()).sum::<usize>();
         let bytes = arrays + slots.len() * size_of::<u32>() + PAGE_OVERHEAD_BYTES;
-        let page = LogPage { columns, live: slots.len(), slots, serial: self.serial, bytes, in_sparse: false };
+        let sizes = if arrays > ROW_BYTES_SMALL * slots.len() { row_sizes(&columns, slots.len()) } else { Vec::new() };
+        let bytes = bytes + sizes.len() * size_of::<u32>();
+        let sizes_all = sizes.iter().map(|size| *size as usize).sum();
+        let (serial, live) = (self.serial, slots.len());
+        let page = LogPage { columns, live, slots, serial, bytes, sizes, sizes_all, sizes_dead: 0, in_sparse: false };
         self.bytes += bytes;
         match self.free.pop() {
             Some(number) => {
@@ -120,6 +137,7 @@ impl Log {
             let number = page_of(*place);
             let Some(page) = &mut self.pages[number as usize] else { continue };
             page.live -= 1;
+            page.sizes_dead += page.sizes.get(*place as u32 as usize).map_or(0, |size| *size as usize);
             if page.live == 0 {
                 self.drop_page(number);
             } else {
@@ -235,6 +253,40 @@ fn gather<'a>(
         interleave(&sources, &indices)
     };
     fields.iter().enumerate().map(column).collect()
+}
+
+/// Bytes of each row of the columns, about.
+fn row_sizes(columns: &[ArrayRef], rows: usize) -> Vec<u32> {
+    let size = |row: usize| columns.iter().map(|column| bytes_of(column.as_ref(), row, row + 1)).sum::<usize>();
+    (0..rows).map(|row| size(row).try_into().unwrap_or(u32::MAX)).collect()
+}
+
+/// Bytes that the rows from `start` to `end` take, about.
+fn bytes_of(array: &dyn Array, start: usize, end: usize) -> usize {
+    let span = |offsets: &[i32]| (offsets[start] as usize, offsets[end] as usize);
+    let own = (end - start) * size_of::<u32>();
+    match array.data_type() {
+        DataType::Utf8 => {
+            let (from, to) = span(array.as_string::<i32>().value_offsets());
+            own + to - from
+        }
+        DataType::Binary => {
+            let (from, to) = span(array.as_binary::<i32>().value_offsets());
+            own + to - from
+        }
+        DataType::List(_) => {
+            let lists = array.as_list::<i32>();
+            let (from, to) = span(lists.value_offsets());
+            own + bytes_of(lists.values().as_ref(), from, to)
+        }
+        DataType::Map(..) => {
+            let maps = array.as_map();
+            let (from, to) = span(maps.value_offsets());
+            own + bytes_of(maps.entries(), from, to)
+        }
+        DataType::Struct(_) => array.as_struct().columns().iter().map(|column| bytes_of(column.as_ref(), start, end)).sum(),
+        other => (end - start) * other.primitive_width().unwrap_or(1),
+    }
 }
 
 /// Copies an array that keeps much more memory alive than it shows, such as a slice or a column of an IPC message.

@@ -199,7 +199,8 @@ pub fn read_fields(text: &str, range: IntervalRange) -> Result<i64, Unreadable> 
         rest = &rest[digits..];
         let size = crate::plan::spark::types::interval::INTERVAL_UNIT_SIZES[usize::from(field)];
         // Counted downwards, as there is one more microsecond before zero than behind it.
-        total = count.checked_mul(-size).and_then(|n| total.checked_add(n)).ok_or(Unreadable::Overflow)?;
+        let counted = count.checked_mul(-size).ok_or(Unreadable::Limit)?;
+        total = total.checked_add(counted).ok_or(Unreadable::Overflow)?;
     }
     if let (Some(fraction), 5) = (rest.strip_prefix('.'), range.last) {
         if fraction.is_empty() || fraction.len() > 9 || !fraction.bytes().all(|b| b.is_ascii_digit()) {

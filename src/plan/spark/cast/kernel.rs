@@ -16,6 +16,7 @@ use arrow::datatypes::{
 use super::time::{DAY_US, ParsedTime, Zone, parse_date, parse_timestamp};
 use super::{CastMode, decimal, interval, parse, text};
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::spark::elementwise::{map, try_map};
 use crate::plan::spark::types::interval::is_interval;
 use crate::plan::spark::types::{map_fields, sql_name};
 
@@ -66,8 +67,8 @@ impl Caster {
         fail: impl Fn(A::Native) -> Error,
     ) -> Result<PrimitiveArray<B>> {
         match self.mode {
-            CastMode::Try => Ok(array.unary_opt(convert)),
-            CastMode::Ansi => array.try_unary(|v| convert(v).ok_or_else(|| fail(v))),
+            CastMode::Try => Ok(map(array, convert).or_null()),
+            CastMode::Ansi => try_map(array, convert, fail),
         }
     }
 
@@ -90,14 +91,15 @@ impl Caster {
 
     fn float_to_integer(self, array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
         let wide = plain(array, &DataType::Float64)?;
+        // What lies between them has a whole part that fits. 2^63 passes, as it does in Java, and becomes the greatest number.
         let (min, max) = match to {
-            DataType::Int8 => (f64::from(i8::MIN), f64::from(i8::MAX)),
-            DataType::Int16 => (f64::from(i16::MIN), f64::from(i16::MAX)),
-            DataType::Int32 => (f64::from(i32::MIN), f64::from(i32::MAX)),
-            _ => (i64::MIN as f64, i64::MAX as f64),
+            DataType::Int8 => (f64::from(i8::MIN) - 1.0, f64::from(i8::MAX) + 1.0),
+            DataType::Int16 => (f64::from(i16::MIN) - 1.0, f64::from(i16::MAX) + 1.0),
+            DataType::Int32 => (f64::from(i32::MIN) - 1.0, f64::from(i32::MAX) + 1.0),
+            _ => ((i64::MIN as f64).next_down(), (i64::MAX as f64).next_up()),
         };
         let from = array.data_type();
-        let fits = |v: f64| (v.floor() <= max && v.ceil() >= min).then_some(v as i64);
+        let fits = |v: f64| (v > min && v < max).then_some(v as i64);
         let fail = |v: f64| overflow(&crate::format::number::double_text(v), from, to);
         let wide = wide.as_primitive();
         Ok(match to {

@@ -18,13 +18,19 @@ use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Cast, Expr, ScalarUDF};
 
+use super::expression::arithmetic::{Arithmetic, arithmetic};
+use super::expression::literal::literal;
 use super::expression::native::{Kernel, Operand, call};
+use super::functions::current_date;
 use super::types::{calendar_interval, sql_name};
 use super::{PlanSettings, Typed, is_fallible};
 use crate::error::{Error, ErrorKind, Result};
 
 pub use kernel::cast_array;
+pub(in crate::plan::spark) use parse::digit;
 use rule::{Route, WITH_CONF, WITHOUT_SUGGESTION, makes_null_keys, route};
+pub(in crate::plan::spark) use text::to_text_with;
+use time::{ParsedTime, parse_timestamp};
 
 /// What a value that does not fit does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -54,8 +60,15 @@ pub fn cast(value: Typed, to: &DataType, mode: CastMode, settings: &PlanSettings
             Ok(Typed { expr: Expr::Literal(null, None), data_type: to.clone(), nullable: true })
         }
         Route::Arrow => {
-            let expr = Expr::Cast(Cast::new(Box::new(value.expr), to.clone()));
+            let expr = match exact_float(&value.expr, &from, to) {
+                Some(exact) => exact,
+                None => Expr::Cast(Cast::new(Box::new(as_wide(value.expr, &from, to)), to.clone())),
+            };
             Ok(Typed { expr, data_type: to.clone(), nullable: value.nullable })
+        }
+        Route::Kernel { .. } if let Some(time) = time_of_day(&value.expr, to) => {
+            let midnight = cast(current_date(settings)?, to, mode, settings)?;
+            arithmetic(Arithmetic::Add, midnight, literal(ScalarValue::DurationMicrosecond(Some(time))), mode, settings)
         }
         Route::Kernel { fallible } => {
             let zone = settings.time_zone.clone();
@@ -73,6 +86,39 @@ pub fn cast(value: Typed, to: &DataType, mode: CastMode, settings: &PlanSettings
             if mode == CastMode::Try && condition == WITH_CONF { WITHOUT_SUGGESTION } else { condition },
             format!("cannot cast \"{}\" to \"{}\"", sql_name(&from), sql_name(to)),
         )),
+    }
+}
+
+/// A whole number that becomes a FLOAT, as BIGINT before that, so that [`exact_float`] knows it again.
+fn as_wide(expr: Expr, from: &DataType, to: &DataType) -> Expr {
+    if *to == DataType::Float32 && from.is_signed_integer() && !matches!(expr, Expr::Literal(..)) {
+        Expr::Cast(Cast::new(Box::new(expr), DataType::Int64))
+    } else {
+        expr
+    }
+}
+
+/// A whole number as FLOAT as DOUBLE: Spark leaves out the FLOAT, which would have fewer digits.
+fn exact_float(expr: &Expr, from: &DataType, to: &DataType) -> Option<Expr> {
+    let (DataType::Float32, DataType::Float64, Expr::Cast(float)) = (from, to, expr) else { return None };
+    match float.expr.as_ref() {
+        Expr::Cast(whole) if *whole.field.data_type() == DataType::Int64 => {
+            Some(Expr::Cast(Cast::new(float.expr.clone(), DataType::Float64)))
+        }
+        _ => None,
+    }
+}
+
+/// The microseconds since midnight that a literal such as `10:20:30` says where a TIMESTAMP is wanted: it means today.
+fn time_of_day(value: &Expr, to: &DataType) -> Option<i64> {
+    let (Expr::Literal(ScalarValue::Utf8(Some(text)), _), DataType::Timestamp(_, Some(_))) = (value, to) else { return None };
+    let text = text.trim();
+    let digits = text.strip_prefix('T').unwrap_or(text);
+    let is_time = digits.len() < text.len() || digits.contains(':');
+    let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b':' | b'.'));
+    match (is_time && is_plain).then(|| parse_timestamp(format!("1970-01-01T{digits}").as_bytes()))? {
+        Some(ParsedTime::At(us, None)) => Some(us),
+        _ => None,
     }
 }
 

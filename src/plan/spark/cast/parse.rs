@@ -24,7 +24,7 @@ pub(super) fn integer(text: &[u8]) -> Option<i64> {
     if negative { Some(value) } else { value.checked_neg() }
 }
 
-/// A float as Java's `parseDouble` reads it (without hexadecimal), or one of Spark's words for infinity and NaN.
+/// A float as Java's `parseDouble` reads it, or one of Spark's words for infinity and NaN.
 pub(super) fn float<T: fast_float2::FastFloat + Special>(text: &[u8]) -> Option<T> {
     let text = trim(text);
     let (negative, body) = match text.first()? {
@@ -40,6 +40,9 @@ pub(super) fn float<T: fast_float2::FastFloat + Special>(text: &[u8]) -> Option<
         }
         return (word(&["nan"]) && (body.len() == text.len() || body == b"NaN")).then(T::nan);
     }
+    if let [b'0', b'x' | b'X', digits @ ..] = body {
+        return hexadecimal(digits).map(|(value, exponent)| T::scaled(value, exponent).negate_if(negative));
+    }
     let body = body
         .strip_suffix(b"d")
         .or(body.strip_suffix(b"D"))
@@ -54,8 +57,44 @@ pub(super) fn float<T: fast_float2::FastFloat + Special>(text: &[u8]) -> Option<
     fast_float2::parse::<T, _>(body).ok().map(|value| value.negate_if(negative))
 }
 
+/// `1.8p3`, what follows `0x`: a whole number and the power of two that it is taken times.
+fn hexadecimal(text: &[u8]) -> Option<(u128, i32)> {
+    let text = text
+        .strip_suffix(b"d")
+        .or(text.strip_suffix(b"D"))
+        .or(text.strip_suffix(b"f"))
+        .or(text.strip_suffix(b"F"))
+        .unwrap_or(text);
+    let end = text.iter().position(|b| matches!(b, b'p' | b'P'))?;
+    let (digits, exponent) = (&text[..end], &text[end + 1..]);
+    if exponent.iter().any(|b| *b <= b' ') {
+        return None;
+    }
+    let mut power = integer(exponent)?.clamp(-1_000_000, 1_000_000);
+    let (mut value, mut found, mut behind_point) = (0_u128, false, false);
+    for b in digits {
+        if *b == b'.' && !behind_point {
+            behind_point = true;
+            continue;
+        }
+        let digit = u128::from(char::from(*b).to_digit(16)?);
+        found = true;
+        if value >> 120 == 0 {
+            value = value << 4 | digit;
+            power -= if behind_point { 4 } else { 0 };
+        } else {
+            // Too small to count, but for which way the rest is rounded.
+            value |= u128::from(digit != 0);
+            power += if behind_point { 0 } else { 4 };
+        }
+    }
+    found.then_some((value, power.clamp(-100_000, 100_000) as i32))
+}
+
 /// The values that no digits write.
 pub(super) trait Special: Sized {
+    /// `value` times two to the power of `exponent`.
+    fn scaled(value: u128, exponent: i32) -> Self;
     fn infinity(negative: bool) -> Self;
     fn nan() -> Self;
     fn negate_if(self, negative: bool) -> Self;
@@ -64,6 +103,9 @@ pub(super) trait Special: Sized {
 macro_rules! special {
     ($float:ident) => {
         impl Special for $float {
+            fn scaled(value: u128, exponent: i32) -> Self {
+                libm::ldexp(f64::from(value as $float), exponent) as $float
+            }
             fn infinity(negative: bool) -> Self {
                 if negative { $float::NEG_INFINITY } else { $float::INFINITY }
             }
@@ -78,6 +120,19 @@ macro_rules! special {
 }
 special!(f32);
 special!(f64);
+
+/// The value of a decimal digit of any script of the basic plane, as Java's `Character.digit` has it.
+pub(in crate::plan::spark) fn digit(char: char) -> Option<u8> {
+    /// The zeros of all scripts; the other nine digits follow each.
+    const ZEROS: [u16; 37] = [
+        0x30, 0x660, 0x6f0, 0x7c0, 0x966, 0x9e6, 0xa66, 0xae6, 0xb66, 0xbe6, 0xc66, 0xce6, 0xd66, 0xde6, 0xe50, 0xed0, 0xf20,
+        0x1040, 0x1090, 0x17e0, 0x1810, 0x1946, 0x19d0, 0x1a80, 0x1a90, 0x1b50, 0x1bb0, 0x1c40, 0x1c50, 0xa620, 0xa8d0, 0xa900,
+        0xa9d0, 0xa9f0, 0xaa50, 0xabf0, 0xff10,
+    ];
+    let code = u16::try_from(u32::from(char)).ok()?;
+    let zero = ZEROS[..ZEROS.partition_point(|zero| *zero <= code)].last()?;
+    u8::try_from(code - zero).ok().filter(|digit| *digit < 10)
+}
 
 /// A boolean by one of Spark's words.
 pub(super) fn boolean(text: &[u8]) -> Option<bool> {
@@ -106,6 +161,11 @@ pub(super) enum NoDecimal {
 /// A decimal, rounded half up to `scale`; its digits are not limited.
 pub(super) fn decimal(text: &[u8], precision: u8, scale: i8) -> Result<i128, NoDecimal> {
     let text = trim(text);
+    if !text.is_ascii() {
+        let plain = |char: char| digit(char).map_or(char, |digit| char::from(b'0' + digit));
+        let text: String = std::str::from_utf8(text).map_err(|_| NoDecimal::Malformed)?.chars().map(plain).collect();
+        return if text.is_ascii() { decimal(text.as_bytes(), precision, scale) } else { Err(NoDecimal::Malformed) };
+    }
     let (negative, body) = match text.first() {
         Some(b'-') => (true, &text[1..]),
         Some(b'+') => (false, &text[1..]),

@@ -21,13 +21,18 @@ use crate::plan::spark::types::spark_name;
 
 /// The text of every value; null stays null.
 pub(super) fn to_text(array: &ArrayRef, zone: Zone) -> Result<ArrayRef> {
+    to_text_with(array, zone, "null")
+}
+
+/// As a cast to STRING, with another text for the nulls inside of arrays, maps and structs.
+pub(in crate::plan::spark) fn to_text_with(array: &ArrayRef, zone: Zone, null: &str) -> Result<ArrayRef> {
     let writer = Writer::new(array.as_ref(), zone)?;
     let mut builder = StringBuilder::with_capacity(array.len(), array.len() * 8);
     for row in 0..array.len() {
         if array.is_null(row) {
             builder.append_null();
         } else {
-            writer.write(&mut builder, row).map_err(|e| Error::internal("could not write a value as text").because(e))?;
+            writer.write(&mut builder, row, null).map_err(|e| Error::internal("could not write a value as text").because(e))?;
             builder.append_value("");
         }
     }
@@ -119,13 +124,20 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn write_or_null(&self, out: &mut impl Write, row: usize) -> fmt::Result {
-        if self.is_null(row) { out.write_str("null") } else { self.write(out, row) }
+    /// What follows `before`, behind a space if there is anything before it and anything to write.
+    fn write_item(&self, before: &str, out: &mut impl Write, row: usize, null: &str) -> fmt::Result {
+        out.write_str(before)?;
+        let is_null = self.is_null(row);
+        let nothing = is_null && null.is_empty();
+        if !(before.is_empty() || nothing) {
+            out.write_char(' ')?;
+        }
+        if is_null { out.write_str(null) } else { self.write(out, row, null) }
     }
 
-    fn write(&self, out: &mut impl Write, row: usize) -> fmt::Result {
+    fn write(&self, out: &mut impl Write, row: usize, null: &str) -> fmt::Result {
         match self {
-            Writer::Null => out.write_str("null"),
+            Writer::Null => out.write_str(null),
             Writer::Boolean(a) => out.write_str(if a.value(row) { "true" } else { "false" }),
             Writer::Int8(a) => write_integer(out, a.value(row).into()),
             Writer::Int16(a) => write_integer(out, a.value(row).into()),
@@ -150,10 +162,7 @@ impl<'a> Writer<'a> {
                 let offsets = a.value_offsets();
                 out.write_char('[')?;
                 for i in offsets[row]..offsets[row + 1] {
-                    if i > offsets[row] {
-                        out.write_str(", ")?;
-                    }
-                    items.write_or_null(out, i as usize)?;
+                    items.write_item(if i > offsets[row] { "," } else { "" }, out, i as usize, null)?;
                 }
                 out.write_char(']')
             }
@@ -161,22 +170,15 @@ impl<'a> Writer<'a> {
                 let offsets = a.value_offsets();
                 out.write_char('{')?;
                 for i in offsets[row]..offsets[row + 1] {
-                    if i > offsets[row] {
-                        out.write_str(", ")?;
-                    }
-                    keys.write_or_null(out, i as usize)?;
-                    out.write_str(" -> ")?;
-                    values.write_or_null(out, i as usize)?;
+                    keys.write_item(if i > offsets[row] { "," } else { "" }, out, i as usize, null)?;
+                    values.write_item(" ->", out, i as usize, null)?;
                 }
                 out.write_char('}')
             }
             Writer::Struct(_, fields) => {
                 out.write_char('{')?;
                 for (i, field) in fields.iter().enumerate() {
-                    if i > 0 {
-                        out.write_str(", ")?;
-                    }
-                    field.write_or_null(out, row)?;
+                    field.write_item(if i > 0 { "," } else { "" }, out, row, null)?;
                 }
                 out.write_char('}')
             }

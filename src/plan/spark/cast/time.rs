@@ -32,9 +32,13 @@ impl Zone {
         }
         let region = match name {
             "Z" => return Some(Zone::Fixed(0)),
-            "EST" => return Some(Zone::Fixed(-5 * 3600)),
-            "MST" => return Some(Zone::Fixed(-7 * 3600)),
-            "HST" => return Some(Zone::Fixed(-10 * 3600)),
+            "SystemV/AST4" => return Some(Zone::Fixed(-4 * 3600)),
+            "EST" | "SystemV/EST5" => return Some(Zone::Fixed(-5 * 3600)),
+            "SystemV/CST6" => return Some(Zone::Fixed(-6 * 3600)),
+            "MST" | "SystemV/MST7" => return Some(Zone::Fixed(-7 * 3600)),
+            "SystemV/PST8" => return Some(Zone::Fixed(-8 * 3600)),
+            "SystemV/YST9" => return Some(Zone::Fixed(-9 * 3600)),
+            "HST" | "SystemV/HST10" => return Some(Zone::Fixed(-10 * 3600)),
             "ACT" => "Australia/Darwin",
             "AET" => "Australia/Sydney",
             "AGT" => "America/Argentina/Buenos_Aires",

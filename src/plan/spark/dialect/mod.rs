@@ -5,11 +5,13 @@
 //! `DataType::Custom` whose name is the type's text, both strings `'x'` and `"x"` are single-quoted strings with their escapes
 //! resolved, and a number's text still ends in its suffix (`1.5BD`; `L` is the number's flag).
 
+mod interval;
 mod tokens;
+mod variables;
 
 use sqlparser::ast::{
-    self, BinaryOperator, CastKind, DataType, DateTimeField, Expr, Ident, Interval, Statement, TypedString, UnaryOperator, Value,
-    ValueWithSpan,
+    self, BinaryOperator, CastKind, DataType, Expr, FunctionArg, FunctionArgExpr, Ident, Statement, TypedString, UnaryOperator,
+    Value, ValueWithSpan,
 };
 use sqlparser::dialect::{Dialect, Precedence};
 use sqlparser::keywords::Keyword;
@@ -18,11 +20,16 @@ use sqlparser::tokenizer::{Location, Token};
 
 use crate::error::{Error, ErrorKind, Result};
 
+pub(super) use interval::WITHIN_VALUE;
+
 /// How deep brackets and subqueries may nest.
 const NESTING_MAX: usize = 150;
 
+/// How strongly predicates bind.
+const PREDICATE: u8 = 17;
+
 /// Types that may stand before a string literal.
-const TYPED_LITERALS: [&str; 6] = ["DATE", "TIMESTAMP", "TIMESTAMP_NTZ", "TIMESTAMP_LTZ", "X", "TIME"];
+pub(super) const TYPED_LITERALS: [&str; 6] = ["DATE", "TIMESTAMP", "TIMESTAMP_NTZ", "TIMESTAMP_LTZ", "X", "TIME"];
 
 /// One statement; a semicolon may follow. Fails with `PARSE_SYNTAX_ERROR` and the place.
 pub fn parse(sql: &str) -> Result<Statement> {
@@ -39,7 +46,7 @@ pub fn parse_expression(text: &str) -> Result<Expr> {
 }
 
 fn parse_with<T>(text: &str, read: impl FnOnce(&mut Parser<'_>) -> Result<T, ParserError>) -> Result<T> {
-    let tokens = tokens::tokenize(text)?;
+    let tokens = tokens::tokenize(&variables::replaced(text)?)?;
     let mut parser = Parser::new(&SparkDialect).with_recursion_limit(NESTING_MAX).with_tokens_with_locations(tokens);
     let parsed = read(&mut parser).map_err(syntax_error)?;
     let rest = parser.peek_token();
@@ -157,6 +164,25 @@ impl Dialect for SparkDialect {
         true
     }
 
+    /// As sqlparser has it, but that predicates (BETWEEN, IN, LIKE, IS …) are above AND alone: their operands may be comparisons.
+    fn prec_value(&self, prec: Precedence) -> u8 {
+        match prec {
+            Precedence::Period => 100,
+            Precedence::DoubleColon => 50,
+            Precedence::AtTz => 41,
+            Precedence::MulDivModOp => 40,
+            Precedence::PlusMinus => 30,
+            Precedence::Xor | Precedence::Ampersand => 24,
+            Precedence::Caret => 23,
+            Precedence::Pipe | Precedence::Colon | Precedence::PgOther => 22,
+            Precedence::Eq => 20,
+            Precedence::Between | Precedence::Like | Precedence::Is => PREDICATE,
+            Precedence::UnaryNot => 15,
+            Precedence::And => 10,
+            Precedence::Or => 5,
+        }
+    }
+
     fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
         let token = parser.peek_token_ref();
         let Token::Word(word) = &token.token else { return None };
@@ -167,9 +193,10 @@ impl Dialect for SparkDialect {
         match (upper.as_str(), &parser.peek_nth_token_ref(1).token) {
             ("CAST" | "TRY_CAST", Token::LParen) => Some(parse_cast(parser, upper == "TRY_CAST")),
             ("INTERVAL", Token::SingleQuotedString(_) | Token::Number(..) | Token::Minus | Token::Plus) => {
-                parser.maybe_parse(parse_interval).transpose()
+                parser.maybe_parse(interval::parse_interval).transpose()
             }
-            (_, Token::SingleQuotedString(_)) if TYPED_LITERALS.contains(&upper.as_str()) => {
+            // Any name may be the type that a literal has; that there is no such type is found later.
+            (_, Token::SingleQuotedString(_)) if !matches!(upper.as_str(), "INTERVAL" | "CASE" | "NOT") => {
                 parser.next_token();
                 Some(parser.parse_literal_string().map(|text| {
                     let data_type = custom_type(upper);
@@ -177,14 +204,18 @@ impl Dialect for SparkDialect {
                     Expr::TypedString(TypedString { data_type, value, uses_odbc_syntax: false })
                 }))
             }
-            ("TRIM", Token::LParen) => parse_trim_side(parser).transpose(),
             ("POSITION", Token::LParen) => Some(parse_position(parser)),
             ("OVERLAY", Token::LParen) => Some(parse_overlay(parser)),
-            ("STRUCT", Token::LParen) if has_star_argument(parser) => {
+            ("TRIM", Token::LParen) if parser.peek_nth_token_ref(2).token == Token::RParen => {
                 parser.next_token();
-                Some(parser.parse_function(ast::ObjectName::from(vec![Ident::new("struct")])))
+                Some(parser.parse_function(ast::ObjectName::from(vec![Ident::new("trim")])))
             }
-            (tokens::NAMED_ROW, Token::LParen) => Some(parse_named_row(parser)),
+            ("TRIM", Token::LParen) => parse_trim_side(parser).transpose(),
+            ("STRUCT", Token::LParen) if parser.peek_nth_token_ref(2).token == Token::RParen || has_star_argument(parser) => {
+                Some(parse_struct_of_stars(parser))
+            }
+            ("STRUCT", Token::LParen) => Some(parse_named_list(parser).map(|values| Expr::Struct { values, fields: Vec::new() })),
+            (tokens::NAMED_ROW, Token::LParen) => Some(parse_named_list(parser).map(Expr::Tuple)),
             ("NOT", _) => {
                 parser.next_token();
                 Some(parser.parse_subexpr(self.prec_value(Precedence::UnaryNot)).map(|e| unary(UnaryOperator::Not, e)))
@@ -207,16 +238,13 @@ impl Dialect for SparkDialect {
             Token::ShiftLeft => binary(parser, BinaryOperator::PGBitwiseShiftLeft),
             Token::CustomBinaryOperator(op) if op == ">>" => binary(parser, BinaryOperator::PGBitwiseShiftRight),
             Token::CustomBinaryOperator(op) if op == ">>>" => binary(parser, BinaryOperator::Custom(">>>".into())),
-            Token::DoubleColon => {
-                parser.next_token();
-                Some(parse_type_text(parser).map(|data_type| Expr::Cast {
-                    kind: CastKind::DoubleColon,
-                    expr: Box::new(left.clone()),
-                    data_type,
-                    array: false,
-                    format: None,
-                }))
-            }
+            Token::LBracket => Some(parse_step(parser, left, |parser| {
+                let index = parser.parse_expr()?;
+                parser.expect_token(&Token::RBracket)?;
+                Ok(ast::AccessExpr::Subscript(ast::Subscript::Index { index }))
+            })),
+            Token::Word(_) => parse_predicate(parser, left),
+            Token::DoubleColon => Some(parse_double_colon(parser, left)),
             _ => None,
         }
     }
@@ -233,6 +261,80 @@ impl Dialect for SparkDialect {
             Token::ExclamationMark | Token::Tilde | Token::Arrow | Token::Colon => 0,
             _ => return None,
         }))
+    }
+}
+
+/// `left::type`, with the fields of a struct behind it.
+fn parse_double_colon(parser: &mut Parser, left: &Expr) -> Result<Expr, ParserError> {
+    parser.next_token();
+    let data_type = parse_type_text(parser)?;
+    // A predicate is no operand, unless it stands in brackets.
+    if matches!(left, Expr::IsNull(_) | Expr::IsNotNull(_) | Expr::IsTrue(_) | Expr::IsFalse(_)) {
+        let found = parser.peek_token();
+        return parser.expected("brackets around what is cast", found);
+    }
+    let expr = Box::new(left.clone());
+    let mut value = Expr::Cast { kind: CastKind::DoubleColon, expr, data_type, array: false, format: None };
+    while parser.peek_token_ref().token == Token::Period {
+        value = parse_step(parser, &value, |parser| Ok(ast::AccessExpr::Dot(Expr::Identifier(parser.parse_identifier()?))))?;
+    }
+    Ok(value)
+}
+
+/// `left[…]` or `left.name` where sqlparser expects neither, such as behind the type of `::`.
+fn parse_step(
+    parser: &mut Parser,
+    left: &Expr,
+    read: impl FnOnce(&mut Parser) -> Result<ast::AccessExpr, ParserError>,
+) -> Result<Expr, ParserError> {
+    parser.next_token();
+    let step = read(parser)?;
+    Ok(match left {
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            let access_chain = access_chain.iter().cloned().chain([step]).collect();
+            Expr::CompoundFieldAccess { root: root.clone(), access_chain }
+        }
+        root => Expr::CompoundFieldAccess { root: Box::new(root.clone()), access_chain: vec![step] },
+    })
+}
+
+/// `left [NOT] RLIKE pattern`, of which sqlparser reads NULL otherwise, `left IS [NOT] DISTINCT FROM right`, whose right side does not
+/// go on behind AND, and `left [NOT] LIKE ANY ()`, which means nothing.
+fn parse_predicate(parser: &mut Parser, left: &Expr) -> Option<Result<Expr, ParserError>> {
+    let word = |parser: &Parser, ahead: usize| match &parser.peek_nth_token_ref(ahead).token {
+        Token::Word(word) if word.quote_style.is_none() => word.keyword,
+        _ => Keyword::NoKeyword,
+    };
+    let negated = word(parser, 0) == Keyword::NOT;
+    let at = usize::from(negated);
+    let expr = Box::new(left.clone());
+    let is_not = usize::from(word(parser, 1) == Keyword::NOT);
+    match word(parser, at) {
+        Keyword::IS if word(parser, 1 + is_not) == Keyword::DISTINCT && word(parser, 2 + is_not) == Keyword::FROM => {
+            (0..3 + is_not).for_each(|_| parser.advance_token());
+            Some(parser.parse_subexpr(PREDICATE).map(Box::new).map(|right| match is_not {
+                0 => Expr::IsDistinctFrom(expr, right),
+                _ => Expr::IsNotDistinctFrom(expr, right),
+            }))
+        }
+        Keyword::RLIKE | Keyword::REGEXP => {
+            (0..=at).for_each(|_| parser.advance_token());
+            let pattern = parser.parse_subexpr(PREDICATE);
+            Some(pattern.map(|pattern| Expr::RLike { negated, expr, pattern: Box::new(pattern), regexp: false }))
+        }
+        operator @ (Keyword::LIKE | Keyword::ILIKE)
+            if word(parser, at + 1) == Keyword::ANY
+                && parser.peek_nth_token_ref(at + 2).token == Token::LParen
+                && parser.peek_nth_token_ref(at + 3).token == Token::RParen =>
+        {
+            (0..at + 4).for_each(|_| parser.advance_token());
+            let pattern = Box::new(Expr::Tuple(Vec::new()));
+            Some(Ok(match operator {
+                Keyword::LIKE => Expr::Like { negated, any: true, expr, pattern, escape_char: None },
+                _ => Expr::ILike { negated, any: true, expr, pattern, escape_char: None },
+            }))
+        }
+        _ => None,
     }
 }
 
@@ -261,19 +363,55 @@ fn has_star_argument(parser: &Parser) -> bool {
     false
 }
 
-/// `(a AS x, b, …)` behind its mark.
-fn parse_named_row(parser: &mut Parser) -> Result<Expr, ParserError> {
+/// `struct(t.*, a AS x, b y, *)` and `struct()`.
+fn parse_struct_of_stars(parser: &mut Parser) -> Result<Expr, ParserError> {
     parser.next_token();
     parser.expect_token(&Token::LParen)?;
+    let item = |parser: &mut Parser| {
+        Ok(match parser.parse_function_args()? {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(parse_name_behind(parser, expr)?))
+            }
+            star => star,
+        })
+    };
+    let args = parser.parse_comma_separated0(item, Token::RParen)?;
+    parser.expect_token(&Token::RParen)?;
+    let list = ast::FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() };
+    Ok(Expr::Function(ast::Function {
+        name: ast::ObjectName::from(vec![Ident::new("struct")]),
+        uses_odbc_syntax: false,
+        parameters: ast::FunctionArguments::None,
+        args: ast::FunctionArguments::List(list),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    }))
+}
+
+/// The name that an expression may have behind it, with `AS` or without.
+fn parse_name_behind(parser: &mut Parser, expr: Expr) -> Result<Expr, ParserError> {
+    let is_named = parser.parse_keyword(Keyword::AS) || matches!(parser.peek_token_ref().token, Token::Word(_));
+    if !is_named {
+        return Ok(expr);
+    }
+    Ok(Expr::Named { expr: Box::new(expr), name: parser.parse_identifier()? })
+}
+
+/// `(a AS x, b y, c, …)` behind the word that comes next.
+fn parse_named_list(parser: &mut Parser) -> Result<Vec<Expr>, ParserError> {
+    parser.next_token();
+    parser.expect_token(&Token::LParen)?;
+    if parser.consume_token(&Token::RParen) {
+        return Ok(Vec::new());
+    }
     let values = parser.parse_comma_separated(|parser| {
         let expr = parser.parse_expr()?;
-        if !parser.parse_keyword(Keyword::AS) {
-            return Ok(expr);
-        }
-        Ok(Expr::Named { expr: Box::new(expr), name: parser.parse_identifier()? })
+        parse_name_behind(parser, expr)
     })?;
     parser.expect_token(&Token::RParen)?;
-    Ok(Expr::Tuple(values))
+    Ok(values)
 }
 
 fn unary(op: UnaryOperator, expr: Expr) -> Expr {
@@ -391,85 +529,6 @@ fn parse_overlay(parser: &mut Parser) -> Result<Expr, ParserError> {
         Some(overlay) => Ok(overlay),
         None => parser.parse_function(ast::ObjectName::from(vec![Ident::new("overlay")])),
     }
-}
-
-/// `INTERVAL 1 DAY`, `INTERVAL 2 WEEKS 3 DAYS`, `INTERVAL '1 day'` (all as text without fields), `INTERVAL '1-2' YEAR TO MONTH`.
-fn parse_interval(parser: &mut Parser) -> Result<Expr, ParserError> {
-    let at = parser.next_token().span;
-    let mut parts: Vec<String> = Vec::new();
-    let mut first = None;
-    let interval = |text: String, leading_field, last_field| {
-        Expr::Interval(Interval {
-            value: Box::new(Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), span: at })),
-            leading_field,
-            leading_precision: None,
-            last_field,
-            fractional_seconds_precision: None,
-        })
-    };
-    loop {
-        let sign = match parser.peek_token_ref().token {
-            Token::Minus => "-",
-            Token::Plus => "+",
-            _ => "",
-        };
-        let signed = usize::from(!sign.is_empty());
-        let value = match &parser.peek_nth_token_ref(signed).token {
-            Token::Number(n, false) => n.clone(),
-            Token::SingleQuotedString(text) => text.trim().to_owned(),
-            _ if !parts.is_empty() => return Ok(interval(parts.join(" "), first, None)),
-            _ => {
-                let found = parser.peek_token();
-                return parser.expected("an interval's value", found);
-            }
-        };
-        // After a unit, a number that no unit follows is not part of the interval any more.
-        let Some(unit) = interval_unit(&parser.peek_nth_token_ref(signed + 1).token) else {
-            if !parts.is_empty() {
-                return Ok(interval(parts.join(" "), first, None));
-            }
-            for _ in 0..=signed {
-                parser.next_token();
-            }
-            return Ok(interval(format!("{sign}{value}"), None, None));
-        };
-        for _ in 0..signed + 2 {
-            parser.next_token();
-        }
-        if parts.is_empty() && parser.parse_keyword(Keyword::TO) {
-            let token = parser.next_token();
-            let Some(last) = interval_unit(&token.token) else { return parser.expected("an interval's unit", token) };
-            return Ok(interval(format!("{sign}{value}"), Some(custom_field(unit)), Some(custom_field(last))));
-        }
-        first.get_or_insert_with(|| custom_field(unit));
-        parts.push(join_sign(sign, &value));
-        parts.push(unit.to_owned());
-    }
-}
-
-/// `-` before `-1` is `1`: both signs count.
-fn join_sign(sign: &str, value: &str) -> String {
-    match (sign, value.strip_prefix('-')) {
-        ("-", Some(positive)) => positive.to_owned(),
-        ("+", _) => value.to_owned(),
-        _ => format!("{sign}{value}"),
-    }
-}
-
-fn custom_field(unit: &str) -> DateTimeField {
-    DateTimeField::Custom(Ident::new(unit))
-}
-
-/// The unit that a word names, in the singular.
-fn interval_unit(token: &Token) -> Option<&'static str> {
-    const UNITS: [&str; 10] =
-        ["year", "month", "week", "day", "hour", "minute", "second", "millisecond", "microsecond", "nanosecond"];
-    let Token::Word(word) = token else { return None };
-    if word.quote_style.is_some() {
-        return None;
-    }
-    let name = word.value.to_lowercase();
-    UNITS.into_iter().find(|unit| name == *unit || name.strip_suffix('s') == Some(unit))
 }
 
 #[cfg(test)]

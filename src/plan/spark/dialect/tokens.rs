@@ -6,6 +6,7 @@
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Word};
 
+use super::TYPED_LITERALS;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Longest chain of operators or nesting of brackets in one expression: deeper trees would need unbounded stack.
@@ -145,9 +146,11 @@ pub(super) fn tokenize(sql: &str) -> Result<Vec<TokenWithSpan>> {
         let start = reader.location();
         let token = reader.token()?;
         let span = Span::new(start, reader.location());
-        // Literals that follow one another are one string.
-        if let (Token::SingleQuotedString(next), Some(TokenWithSpan { token: Token::SingleQuotedString(text), .. })) =
-            (&token, tokens.last_mut())
+        // Literals that follow one another are one string, but not behind a type.
+        let typed = matches!(tokens.len().checked_sub(2).map(|at| &tokens[at].token), Some(Token::Word(word))
+            if TYPED_LITERALS.iter().any(|name| word.value.eq_ignore_ascii_case(name)));
+        if let (Token::SingleQuotedString(next), Some(TokenWithSpan { token: Token::SingleQuotedString(text), .. }), false) =
+            (&token, tokens.last_mut(), typed)
         {
             text.push_str(next);
             continue;
@@ -429,16 +432,26 @@ impl Reader {
         }
         let suffix: String = self.chars[suffix_start..self.at].iter().map(|c| c.to_ascii_uppercase()).collect();
         let text: String = self.chars[start..suffix_start].iter().collect();
+        let whole = text.bytes().all(|b| b.is_ascii_digit());
         match suffix.as_str() {
             "" => Ok(Token::Number(text, false)),
-            "L" => Ok(Token::Number(text, true)),
-            "Y" | "S" | "D" | "F" | "BD" => Ok(Token::Number(text + &suffix, false)),
+            "L" if whole => Ok(Token::Number(text, true)),
+            "Y" | "S" if whole => Ok(Token::Number(text + &suffix, false)),
+            "D" | "F" | "BD" => Ok(Token::Number(text + &suffix, false)),
             // A name may start with a digit.
             _ if text.bytes().all(|b| b.is_ascii_alphanumeric()) => {
                 let name: String = self.chars[start..self.at].iter().collect();
                 Ok(Token::make_word(&name, None))
             }
-            _ => Err(syntax(&format!("`{text}{suffix}` is not a number"), location)),
+            // `1.5X` is the field `5X` of 1.
+            _ => match text.split_once('.') {
+                Some((whole, _)) if !whole.is_empty() => {
+                    let whole = whole.to_owned();
+                    (self.at, self.column) = (start + whole.len(), location.column + whole.len() as u64);
+                    Ok(Token::Number(whole, false))
+                }
+                _ => Err(syntax(&format!("`{text}{suffix}` is not a number"), location)),
+            },
         }
     }
 

@@ -11,10 +11,13 @@ use datafusion::logical_expr::Expr;
 
 use super::arithmetic::unexpected_type;
 use super::coercion::{can_cast_implicitly, integer_rank, wider_type};
+use super::extract;
 use super::literal::text;
 use super::native::{Kernel, Operand, call};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::spark::cast::{CastMode, cast};
+use crate::plan::spark::functions::array_with;
+use crate::plan::spark::types::interval::is_interval;
 use crate::plan::spark::types::{array_of, map_fields, map_of, sql_name};
 use crate::plan::spark::{PlanSettings, Typed};
 
@@ -26,12 +29,20 @@ pub fn field(value: Typed, name: &str, settings: &PlanSettings) -> Result<Typed>
             let index = find(fields, name)?;
             let found = &fields[index];
             let (data_type, nullable) = (found.data_type().clone(), value.nullable || found.is_nullable());
+            if let Some(made) = extract::field(&value, index) {
+                return Ok(made);
+            }
             Ok(call(FieldKernel { index }, vec![value.expr], data_type, nullable, false))
         }
         DataType::List(item) => match item.data_type() {
             DataType::Struct(fields) => {
                 let index = find(fields, name)?;
-                let data_type = array_of(fields[index].data_type().clone());
+                let field_type = fields[index].data_type().clone();
+                let data_type = array_of(field_type.clone());
+                if let Some(structs) = extract::structs(&value) {
+                    let fields = structs.into_iter().map(|each| field(each, name, settings)).collect::<Result<Vec<_>>>()?;
+                    return Ok(array_with(fields, field_type));
+                }
                 let nullable = value.nullable;
                 Ok(call(FieldOfEachKernel { index }, vec![value.expr], data_type, nullable, false))
             }
@@ -78,6 +89,9 @@ pub fn element(value: Typed, index: Typed, settings: &PlanSettings) -> Result<Ty
                 }
                 return Err(unexpected_type("[ ]", &index.data_type));
             }
+            if let Some(made) = extract::item(&value, &index) {
+                return Ok(made);
+            }
             let index = cast(index, &DataType::Int64, CastMode::Ansi, settings)?;
             Ok(call(ElementKernel, vec![value.expr, index.expr], item.data_type().clone(), true, true))
         }
@@ -85,10 +99,18 @@ pub fn element(value: Typed, index: Typed, settings: &PlanSettings) -> Result<Ty
             let (key, held) = map_fields(&entries).ok_or_else(|| Error::internal("a map without key and value"))?;
             let (key, held) = (key.data_type().clone(), held.data_type().clone());
             let to_text = key == DataType::Utf8 && can_cast_implicitly(&index.data_type, &key);
-            let common = if to_text { Some(key) } else { wider_type(&key, &index.data_type) };
+            let other_units = is_interval(&key) && is_interval(&index.data_type) && key != index.data_type;
+            let common = match (to_text, other_units) {
+                (true, _) => Some(key),
+                (false, true) => None,
+                (false, false) => wider_type(&key, &index.data_type),
+            };
             let Some(common) = common else { return Err(unexpected_type("[ ]", &index.data_type)) };
             let map = cast(value, &map_of(common.clone(), held.clone()), CastMode::Ansi, settings)?;
             let index = cast(index, &common, CastMode::Ansi, settings)?;
+            if let Some(made) = extract::lookup(&map, &index, settings)? {
+                return Ok(made);
+            }
             Ok(call(LookupKernel, vec![map.expr, index.expr], held, true, false))
         }
         DataType::Struct(_) => match &index.expr {

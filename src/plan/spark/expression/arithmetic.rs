@@ -8,9 +8,10 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 
 use super::coercion::{decimal_beside_decimal, integer_rank, is_numeric, tightest_type, type_beside_string};
+use super::literal::literal;
 use super::native::{Kernel, Operand, call};
 use super::{arithmetic_kernel, temporal};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, from_datafusion};
 use crate::plan::spark::cast::{CastMode, cast};
 use crate::plan::spark::types::interval::is_interval;
 use crate::plan::spark::types::{DECIMAL_PRECISION_MAX, calendar_interval, sql_name};
@@ -53,6 +54,18 @@ impl Arithmetic {
 
 /// `left op right`. With [`CastMode::Try`] an overflow or a division by zero gives null (`try_add` and its like).
 pub fn arithmetic(op: Arithmetic, left: Typed, right: Typed, mode: CastMode, settings: &PlanSettings) -> Result<Typed> {
+    // Beside a null nothing is computed, and nothing fails.
+    let is_null = |value: &Typed| matches!(&value.expr, Expr::Literal(value, _) if value.is_null());
+    let known = is_null(&left) || is_null(&right);
+    let result = computed(op, left, right, mode, settings)?;
+    if !known {
+        return Ok(result);
+    }
+    let null = ScalarValue::try_from(&result.data_type).map_err(|error| from_datafusion(error, ErrorKind::Internal))?;
+    Ok(literal(null))
+}
+
+fn computed(op: Arithmetic, left: Typed, right: Typed, mode: CastMode, settings: &PlanSettings) -> Result<Typed> {
     if temporal::concerns(&left.data_type) || temporal::concerns(&right.data_type) {
         return temporal::arithmetic(op, left, right, mode, settings);
     }
@@ -80,7 +93,11 @@ pub fn arithmetic(op: Arithmetic, left: Typed, right: Typed, mode: CastMode, set
     let target = match op {
         Arithmetic::Divide => DataType::Float64,
         Arithmetic::IntegerDivide if integer_rank(&common).is_some() => DataType::Int64,
-        Arithmetic::IntegerDivide => return Err(different_types(op.symbol(), &left, &right)),
+        Arithmetic::IntegerDivide => {
+            let decimal = [&left, &right].into_iter().any(|side| matches!(side.data_type, DataType::Decimal128(..)));
+            let failed = if decimal { wrong_type(op, &left, &right) } else { different_types(op.symbol(), &left, &right) };
+            return Err(failed);
+        }
         _ => common,
     };
     let left = cast(left, &target, CastMode::Ansi, settings)?;
@@ -88,7 +105,55 @@ pub fn arithmetic(op: Arithmetic, left: Typed, right: Typed, mode: CastMode, set
     Ok(same_type(op, left, right, target, mode))
 }
 
+/// `left op right`, both of type `target`. As in Spark, the constants among whole numbers that are added or multiplied are put
+/// together first, so that they may overflow only together.
 fn same_type(op: Arithmetic, left: Typed, right: Typed, target: DataType, mode: CastMode) -> Typed {
+    if integer_rank(&target).is_some() && matches!(op, Arithmetic::Add | Arithmetic::Multiply) && mode == CastMode::Ansi {
+        let mut found = Vec::new();
+        let few = [&left, &right].into_iter().all(|side| operands_of(op, &side.expr, 0, &mut found));
+        let whole =
+            |expr: &Expr| Typed { expr: expr.clone(), data_type: target.clone(), nullable: left.nullable || right.nullable };
+        let operands: Vec<Typed> = if few { found.into_iter().map(whole).collect() } else { Vec::new() };
+        let (constants, others): (Vec<Typed>, Vec<Typed>) = operands.into_iter().partition(|operand| is_constant(&operand.expr));
+        let join = |l: Typed, r: Typed| pair(op, l, r, target.clone(), mode);
+        if constants.len() > 1
+            && let (Some(constant), Some(other)) = (constants.into_iter().reduce(join), others.into_iter().reduce(join))
+        {
+            return join(other, constant);
+        }
+    }
+    pair(op, left, right, target, mode)
+}
+
+/// How deep sums of sums are looked at for constants.
+const DEPTH_MAX: usize = 16;
+
+/// The operands of a sum of sums, or of a product of products, of one type; false if there are too many of them.
+fn operands_of<'e>(op: Arithmetic, expr: &'e Expr, depth: usize, operands: &mut Vec<&'e Expr>) -> bool {
+    let name = if op == Arithmetic::Add { "add" } else { "multiply" };
+    match expr {
+        Expr::ScalarFunction(function) if function.name() == name && function.args.len() == 2 => {
+            depth < DEPTH_MAX && function.args.iter().all(|arg| operands_of(op, arg, depth + 1, operands))
+        }
+        _ => {
+            operands.push(expr);
+            operands.len() <= DEPTH_MAX
+        }
+    }
+}
+
+fn is_constant(expr: &Expr) -> bool {
+    match expr {
+        Expr::Literal(..) => true,
+        Expr::Cast(cast) => is_constant(&cast.expr),
+        _ => false,
+    }
+}
+
+fn pair(op: Arithmetic, left: Typed, right: Typed, target: DataType, mode: CastMode) -> Typed {
+    if let Some(null) = null_beside(&left, &right, &target) {
+        return null;
+    }
     let float = matches!(target, DataType::Float32 | DataType::Float64);
     if float && !op.divides() {
         let operator = match op {
@@ -105,7 +170,17 @@ fn same_type(op: Arithmetic, left: Typed, right: Typed, target: DataType, mode: 
     finish(op, left, right, target.clone(), mode, !safe)
 }
 
+/// The result where an operand is the constant null: the other one is not even evaluated.
+pub(super) fn null_beside(left: &Typed, right: &Typed, result: &DataType) -> Option<Typed> {
+    let is_null = |side: &Typed| matches!(&side.expr, Expr::Literal(value, _) if value.is_null());
+    let null = (is_null(left) || is_null(right)).then(|| ScalarValue::try_from(result).ok())??;
+    Some(Typed { expr: Expr::Literal(null, None), data_type: result.clone(), nullable: true })
+}
+
 fn finish(op: Arithmetic, left: Typed, right: Typed, result: DataType, mode: CastMode, fails: bool) -> Typed {
+    if let Some(null) = null_beside(&left, &right, &result) {
+        return null;
+    }
     let nullable = left.nullable || right.nullable || (fails && mode == CastMode::Try);
     let kernel = ArithmeticKernel { op, mode, result: result.clone() };
     call(kernel, vec![left.expr, right.expr], result, nullable, fails && mode == CastMode::Ansi)

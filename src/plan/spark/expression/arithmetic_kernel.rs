@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray};
-use arrow::buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
     ArrowNativeTypeOp, DataType, Decimal128Type, DurationMicrosecondType, DurationSecondType, Float32Type, Float64Type, Int8Type,
     Int16Type, Int32Type, Int64Type, IntervalYearMonthType, i256,
@@ -14,11 +14,13 @@ use super::native::Operand;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::spark::cast::CastMode;
 use crate::plan::spark::cast::decimal::{divide_half_up, out_of_range, rescale};
+use crate::plan::spark::elementwise::{Computed, try_map};
 use crate::plan::spark::types::spark_name;
 
 /// Why a row has no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failure {
+    /// The type does not hold the result.
     Overflow,
     ByZero,
 }
@@ -31,32 +33,20 @@ pub(super) fn zip<A: ArrowPrimitiveType, B: ArrowPrimitiveType, O: ArrowPrimitiv
     f: impl Fn(A::Native, B::Native) -> Result<O::Native, Failure>,
     fail: impl Fn(Failure, A::Native, B::Native) -> Error,
 ) -> Result<PrimitiveArray<O>> {
-    let (a, b) = (left.array.as_primitive::<A>(), right.array.as_primitive::<B>());
+    let (a, b) = (left.array.as_primitive::<A>().values(), right.array.as_primitive::<B>().values());
     let nulls = NullBuffer::union(expand(left, rows).as_ref(), expand(right, rows).as_ref());
-    let (a_values, b_values) = (a.values(), b.values());
-    let mut values: Vec<O::Native> = Vec::with_capacity(rows);
-    let mut failed: Vec<usize> = Vec::new();
-    // What lies under a null is computed too, which is cheaper than to look; that it fails means nothing.
-    let mut compute = |(row, (x, y)): (usize, (A::Native, B::Native))| {
-        f(x, y).unwrap_or_else(|_| {
-            failed.push(row);
-            O::Native::default()
-        })
+    let computed: Computed<O> = match (left.scalar, right.scalar) {
+        (false, false) => Computed::of(|| a.iter().copied().zip(b.iter().copied()), nulls, |(x, y)| f(x, y).ok()),
+        (true, _) => Computed::of(|| b.iter().copied(), nulls, |y| f(a[0], y).ok()),
+        (false, true) => Computed::of(|| a.iter().copied(), nulls, |x| f(x, b[0]).ok()),
     };
-    match (left.scalar, right.scalar) {
-        (false, false) => values.extend(a_values.iter().copied().zip(b_values.iter().copied()).enumerate().map(&mut compute)),
-        (true, _) => values.extend(b_values.iter().map(|y| (a_values[0], *y)).enumerate().map(&mut compute)),
-        (false, true) => values.extend(a_values.iter().map(|x| (*x, b_values[0])).enumerate().map(&mut compute)),
-    }
-    failed.retain(|row| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(*row)));
-    if let (CastMode::Ansi, Some(row)) = (mode, failed.first()) {
-        let (x, y) = (a_values[left.index(*row)], b_values[right.index(*row)]);
+    if let (CastMode::Ansi, Some(row)) = (mode, computed.first_failed()) {
+        let (x, y) = (a[left.index(row)], b[right.index(row)]);
         if let Err(failure) = f(x, y) {
             return Err(fail(failure, x, y));
         }
     }
-    let nulls = if failed.is_empty() { nulls } else { Some(without(nulls, &failed, rows)) };
-    Ok(PrimitiveArray::new(ScalarBuffer::from(values), nulls))
+    Ok(computed.or_null())
 }
 
 /// The nulls of an operand, one bit per row.
@@ -65,13 +55,6 @@ pub(super) fn expand(operand: &Operand, rows: usize) -> Option<NullBuffer> {
         return operand.array.logical_nulls();
     }
     operand.array.is_null(0).then(|| NullBuffer::new_null(rows))
-}
-
-fn without(nulls: Option<NullBuffer>, failed: &[usize], rows: usize) -> NullBuffer {
-    let mut valid = vec![true; rows];
-    failed.iter().for_each(|row| valid[*row] = false);
-    let failed = NullBuffer::new(BooleanBuffer::from(valid));
-    NullBuffer::union(nulls.as_ref(), Some(&failed)).unwrap_or(failed)
 }
 
 /// `left op right`, both of one type (decimals: each with its own scale).
@@ -106,6 +89,36 @@ pub(super) fn run(
     })
 }
 
+/// Whole numbers, whose overflow is seen without a branch.
+trait Whole: ArrowNativeTypeOp {
+    fn plus(self, other: Self) -> Option<Self>;
+    fn minus(self, other: Self) -> Option<Self>;
+    fn times(self, other: Self) -> Option<Self>;
+}
+
+macro_rules! whole {
+    ($($t:ty),*) => {$(
+        impl Whole for $t {
+            fn plus(self, other: Self) -> Option<Self> {
+                let sum = self.wrapping_add(other);
+                // It has another sign than both.
+                ((self ^ sum) & (other ^ sum) >= 0).then_some(sum)
+            }
+
+            fn minus(self, other: Self) -> Option<Self> {
+                let difference = self.wrapping_sub(other);
+                ((self ^ other) & (self ^ difference) >= 0).then_some(difference)
+            }
+
+            fn times(self, other: Self) -> Option<Self> {
+                self.checked_mul(other)
+            }
+        }
+    )*};
+}
+
+whole!(i8, i16, i32, i64);
+
 fn integers<T: ArrowPrimitiveType>(
     op: Arithmetic,
     mode: CastMode,
@@ -113,7 +126,7 @@ fn integers<T: ArrowPrimitiveType>(
     rows: usize,
 ) -> Result<PrimitiveArray<T>>
 where
-    T::Native: ArrowNativeTypeOp,
+    T::Native: Whole,
 {
     let zero = T::Native::ZERO;
     let small = matches!(T::DATA_TYPE, DataType::Int8 | DataType::Int16);
@@ -128,13 +141,14 @@ where
         ),
         Failure::Overflow => overflow(&format!(", use `try_{}` to get NULL instead", word(op))),
     };
-    let checked = |value: Result<T::Native, _>| value.map_err(|_: arrow::error::ArrowError| Failure::Overflow);
+    let checked = |value: Option<T::Native>| value.ok_or(Failure::Overflow);
     match op {
-        Arithmetic::Add => zip::<T, T, T>(operands, rows, mode, |a, b| checked(a.add_checked(b)), fail),
-        Arithmetic::Subtract => zip::<T, T, T>(operands, rows, mode, |a, b| checked(a.sub_checked(b)), fail),
-        Arithmetic::Multiply => zip::<T, T, T>(operands, rows, mode, |a, b| checked(a.mul_checked(b)), fail),
+        Arithmetic::Add => zip::<T, T, T>(operands, rows, mode, |a, b| checked(a.plus(b)), fail),
+        Arithmetic::Subtract => zip::<T, T, T>(operands, rows, mode, |a, b| checked(a.minus(b)), fail),
+        Arithmetic::Multiply => zip::<T, T, T>(operands, rows, mode, |a, b| checked(a.times(b)), fail),
         Arithmetic::Divide | Arithmetic::IntegerDivide => {
-            let divide = |a: T::Native, b: T::Native| if b == zero { Err(Failure::ByZero) } else { checked(a.div_checked(b)) };
+            let divide =
+                |a: T::Native, b: T::Native| if b == zero { Err(Failure::ByZero) } else { checked(a.div_checked(b).ok()) };
             zip::<T, T, T>(operands, rows, mode, divide, fail)
         }
         Arithmetic::Remainder => {
@@ -156,15 +170,17 @@ where
 {
     // Compared so that -0.0 is zero too.
     let is_zero = |v: T::Native| v == T::Native::ZERO || v.neg_wrapping() == T::Native::ZERO;
-    let compute = |a: T::Native, b: T::Native| match op {
-        Arithmetic::Add => Ok(a.add_wrapping(b)),
-        Arithmetic::Subtract => Ok(a.sub_wrapping(b)),
-        Arithmetic::Multiply => Ok(a.mul_wrapping(b)),
-        _ if is_zero(b) => Err(Failure::ByZero),
-        Arithmetic::Remainder => Ok(a.mod_wrapping(b)),
-        _ => Ok(a.div_wrapping(b)),
-    };
-    zip::<T, T, T>(operands, rows, mode, compute, |_, _, _| by_zero(op))
+    let nonzero = |b: T::Native, result: T::Native| if is_zero(b) { Err(Failure::ByZero) } else { Ok(result) };
+    let fail = |_, _, _| by_zero(op);
+    match op {
+        Arithmetic::Add => zip::<T, T, T>(operands, rows, mode, |a, b| Ok(a.add_wrapping(b)), fail),
+        Arithmetic::Subtract => zip::<T, T, T>(operands, rows, mode, |a, b| Ok(a.sub_wrapping(b)), fail),
+        Arithmetic::Multiply => zip::<T, T, T>(operands, rows, mode, |a, b| Ok(a.mul_wrapping(b)), fail),
+        Arithmetic::Remainder => zip::<T, T, T>(operands, rows, mode, |a, b| nonzero(b, a.mod_wrapping(b)), fail),
+        Arithmetic::Divide | Arithmetic::IntegerDivide => {
+            zip::<T, T, T>(operands, rows, mode, |a, b| nonzero(b, a.div_wrapping(b)), fail)
+        }
+    }
 }
 
 fn decimals(
@@ -190,11 +206,9 @@ fn decimals(
     let DataType::Decimal128(precision, scale) = *result else {
         return Err(Error::internal("a decimal operator with another result"));
     };
-    let narrow = Narrow::of(op, s1, s2, precision, scale);
     let compute = |a: i128, b: i128| match op {
         _ if b == 0 && matches!(op, Arithmetic::Divide | Arithmetic::Remainder) => Err(Failure::ByZero),
-        _ => (narrow.as_ref().and_then(|narrow| narrow.result(a, b)))
-            .or_else(|| quick(op, (a, s1), (b, s2), precision, scale))
+        _ => (quick(op, (a, s1), (b, s2), precision, scale))
             .or_else(|| wide(op, (a, s1), (b, s2), precision, scale))
             .ok_or(Failure::Overflow),
     };
@@ -202,7 +216,11 @@ fn decimals(
         Failure::ByZero => by_zero(op),
         Failure::Overflow => out_of_range(a, s1, precision, scale),
     };
-    let computed = zip::<Decimal128Type, Decimal128Type, Decimal128Type>(operands, rows, mode, compute, fail)?;
+    let general = || zip::<Decimal128Type, Decimal128Type, Decimal128Type>(operands, rows, mode, compute, fail);
+    let computed = match Narrow::of(op, s1, s2, precision, scale).and_then(|narrow| narrow.all(operands, rows)) {
+        Some(computed) => computed,
+        None => general()?,
+    };
     let typed = computed.with_precision_and_scale(precision, scale);
     Ok(Arc::new(typed.map_err(|e| Error::internal("could not build a decimal result").because(e))?))
 }
@@ -228,17 +246,30 @@ impl Narrow {
         (natural == scale).then_some(Self { op, raise, limit: 10_u128.pow(u32::from(precision)) })
     }
 
-    /// `None` where it takes the general way to tell.
-    fn result(&self, a: i128, b: i128) -> Option<i128> {
-        let (a, b) = (i64::try_from(a).ok()?, i64::try_from(b).ok()?);
-        // Two numbers of 64 bits multiplied fit 127, and so does the sum of two such products.
-        let (x, y) = (i128::from(a) * i128::from(self.raise.0), i128::from(b) * i128::from(self.raise.1));
-        let value = match self.op {
-            Arithmetic::Add => x.checked_add(y)?,
-            Arithmetic::Subtract => x.checked_sub(y)?,
-            _ => i128::from(a) * i128::from(b),
+    /// All results; `None` if one takes the general way to tell.
+    fn all(&self, operands: (&Operand, &Operand), rows: usize) -> Option<PrimitiveArray<Decimal128Type>> {
+        // 64 bits times at most 18 digits are less than 127.
+        let raised = |v: i64, by: i64| i128::from(v) * i128::from(by);
+        match self.op {
+            Arithmetic::Add => self.each(operands, rows, |a, b| raised(a, self.raise.0) + raised(b, self.raise.1)),
+            Arithmetic::Subtract => self.each(operands, rows, |a, b| raised(a, self.raise.0) - raised(b, self.raise.1)),
+            _ => self.each(operands, rows, |a, b| i128::from(a) * i128::from(b)),
+        }
+    }
+
+    fn each(
+        &self,
+        operands: (&Operand, &Operand),
+        rows: usize,
+        f: impl Fn(i64, i64) -> i128,
+    ) -> Option<PrimitiveArray<Decimal128Type>> {
+        let narrow = |v: i128| i64::try_from(v).map_err(|_| Failure::Overflow);
+        let result = |a: i128, b: i128| {
+            let value = f(narrow(a)?, narrow(b)?);
+            if value.unsigned_abs() < self.limit { Ok(value) } else { Err(Failure::Overflow) }
         };
-        (value.unsigned_abs() < self.limit).then_some(value)
+        let too_wide = |_, _, _| overflow("");
+        zip::<Decimal128Type, Decimal128Type, Decimal128Type>(operands, rows, CastMode::Ansi, result, too_wide).ok()
     }
 }
 
@@ -311,7 +342,9 @@ pub(super) fn negate(array: &ArrayRef) -> Result<ArrayRef> {
     where
         T::Native: ArrowNativeTypeOp,
     {
-        let negated: PrimitiveArray<T> = array.as_primitive::<T>().try_unary(|v| v.neg_checked().map_err(|_| overflow("")))?;
+        // Only the least number is its own negative and not zero.
+        let negative = |v: T::Native| Some(v.neg_wrapping()).filter(|negative| *negative != v || v == T::Native::ZERO);
+        let negated: PrimitiveArray<T> = try_map(array.as_primitive::<T>(), negative, |_| overflow(""))?;
         Ok(Arc::new(negated.with_data_type(array.data_type().clone())))
     }
     match array.data_type() {

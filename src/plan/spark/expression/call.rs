@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use sqlparser::ast;
 
@@ -24,9 +25,8 @@ use crate::plan::spark::{Call, Context, NullTreatment, SortKey, Typed, not_aggre
 /// A call as the parser yields it.
 pub(super) fn function(function: &ast::Function, context: &Context<'_>) -> Result<Typed> {
     let name = function_name(&function.name)?;
-    if function.over.is_some() {
-        let message = format!("{name}(…) OVER: window functions other than time windows are not supported over streams");
-        return Err(Error::spark(ErrorKind::Config, "NON_TIME_WINDOW_NOT_SUPPORTED_IN_STREAMING", message));
+    if let Some(over) = &function.over {
+        return Err(refused_over(&name, function, over, context)?);
     }
     if let Some(with_unit) = with_unit(&name, function, context)? {
         return Ok(with_unit);
@@ -53,18 +53,69 @@ pub(super) fn function(function: &ast::Function, context: &Context<'_>) -> Resul
                         lambdas.push((place, lambda));
                         args.push(super::literal::literal(datafusion::common::ScalarValue::Null));
                     }
-                    ast::FunctionArg::Named { name: parameter, arg: ast::FunctionArgExpr::Expr(value), .. } if name == "mask" => {
+                    ast::FunctionArg::Named { name: parameter, arg: ast::FunctionArgExpr::Expr(value), .. } => {
                         named.push((parameter.value.as_str(), resolve(value, context)?));
+                    }
+                    _ if !named.is_empty() => {
+                        let message = format!("`{name}` has an argument without a name behind one with a name");
+                        return Err(Error::spark(ErrorKind::Config, "UNEXPECTED_POSITIONAL_ARGUMENT", message));
                     }
                     arg => args.push(argument(&name, distinct, arg, context)?),
                 }
             }
-            functions::place_named(&name, &mut args, named)?;
+            if is_built_in(&name) {
+                functions::place_named(&name, &mut args, named)?;
+            } else if !named.is_empty() {
+                return Err(unresolved(&name, context.scope.functions()));
+            }
         }
     }
     let filter = function.filter.as_ref().map(|filter| resolve(filter, context)).transpose()?;
     let within_group = function.within_group.iter().map(|key| sort_key(key, context)).collect::<Result<_>>()?;
     build(Call { name: &name, args, distinct, filter, nulls, within_group, lambdas, context: *context })
+}
+
+/// Functions that there are over a window only, and whether the rows of it must have an order.
+const OF_WINDOWS: [(&str, bool); 9] = [
+    ("row_number", true),
+    ("rank", true),
+    ("dense_rank", true),
+    ("percent_rank", true),
+    ("cume_dist", true),
+    ("ntile", true),
+    ("lag", true),
+    ("lead", true),
+    ("nth_value", false),
+];
+
+/// What a call over a window is refused as; the error is what is wrong with it besides.
+fn refused_over(name: &str, function: &ast::Function, over: &ast::WindowType, context: &Context<'_>) -> Result<Error> {
+    let refused =
+        |condition: &'static str, why: &str| Error::spark(ErrorKind::Config, condition, format!("{name}(…) OVER: {why}"));
+    let ast::WindowType::WindowSpec(window) = over else {
+        return Ok(refused("MISSING_WINDOW_SPECIFICATION", "there is no window of this name"));
+    };
+    match OF_WINDOWS.iter().find(|(known, _)| *known == name) {
+        Some((_, true)) if window.order_by.is_empty() => {
+            return Ok(refused("WINDOW_FUNCTION_FRAME_NOT_ORDERED", "the window needs an ORDER BY"));
+        }
+        Some(_) => {}
+        None => {
+            self::function(&ast::Function { over: None, ..function.clone() }, context)?;
+            if functions::find(name).is_none_or(|spec| spec.kind != FunctionKind::Aggregate) {
+                return Ok(refused("UNSUPPORTED_EXPR_FOR_WINDOW", "it is no aggregate function"));
+            }
+        }
+    }
+    let is_distinct = |list: &ast::FunctionArgumentList| list.duplicate_treatment == Some(ast::DuplicateTreatment::Distinct);
+    if matches!(&function.args, ast::FunctionArguments::List(list) if is_distinct(list)) {
+        return Ok(refused("DISTINCT_WINDOW_FUNCTION_UNSUPPORTED", "DISTINCT is not supported there"));
+    }
+    for expr in window.partition_by.iter().chain(window.order_by.iter().map(|key| &key.expr)) {
+        resolve(expr, context)?;
+    }
+    let why = "window functions other than time windows are not supported over streams";
+    Ok(refused("NON_TIME_WINDOW_NOT_SUPPORTED_IN_STREAMING", why))
 }
 
 fn null_treatment(written: &ast::NullTreatment) -> NullTreatment {
@@ -159,42 +210,57 @@ fn like_call(mut call: Call<'_>) -> Result<Typed> {
     }
 }
 
-/// Functions that give an interval of the units that they are given, or look at these.
-const KEEP_UNITS: [&str; 20] = [
-    "typeof",
-    "concat",
-    "array",
-    "map",
-    "struct",
-    "named_struct",
-    "coalesce",
-    "nvl",
-    "ifnull",
-    "nvl2",
-    "nullif",
-    "greatest",
-    "least",
-    "to_json",
-    "date_part",
-    "datepart",
-    "extract",
-    "isnull",
-    "isnotnull",
-    "positive",
+/// Functions that compute with intervals of all units of their kind; so do aggregates. Others take an interval as it is.
+const COMPUTE: [&str; 13] = [
+    "abs",
+    "negative",
+    "sign",
+    "signum",
+    "sequence",
+    "time_bucket",
+    "window",
+    "session_window",
+    "try_multiply",
+    "try_divide",
+    "width_bucket",
+    "printf",
+    "format_string",
+];
+
+/// Functions that compute with all units and give one of those that their first argument has, or an array of them.
+const GIVE_UNITS: [&str; 19] = [
+    "abs",
+    "negative",
+    "sum",
+    "try_sum",
+    "min",
+    "max",
+    "min_by",
+    "max_by",
+    "first",
+    "first_value",
+    "any_value",
+    "last",
+    "last_value",
+    "mode",
+    "percentile_disc",
+    "array_agg",
+    "collect_list",
+    "collect_set",
+    "collect_union",
 ];
 
 /// Functions that take an INTERVAL of months, days and microseconds.
 const TAKE_CALENDAR: [&str; 9] = ["typeof", "isnull", "isnotnull", "coalesce", "nvl", "ifnull", "hash", "xxhash64", "count"];
 
-/// Calls a function. All but a few compute with intervals of all units of their kind.
+/// Calls a function.
 fn build_plain(spec: &functions::FunctionSpec, mut call: Call<'_>) -> Result<Typed> {
     let settings = call.context.settings;
     if call.args.iter().any(|arg| arg.data_type == calendar_interval()) && !TAKE_CALENDAR.contains(&call.name) {
         return Err(unsupported(&format!("{} of an INTERVAL, which make_interval makes,", call.name)));
     }
-    let same_units =
-        matches!(call.name, "abs" | "negative").then(|| call.args.first().map(|arg| arg.data_type.clone())).flatten();
-    if !KEEP_UNITS.contains(&call.name) {
+    let same_units = GIVE_UNITS.contains(&call.name).then(|| call.args.first().map(|arg| arg.data_type.clone())).flatten();
+    if spec.kind == FunctionKind::Aggregate || COMPUTE.contains(&call.name) {
         let plain = |arg: Typed| match is_decimal_interval(&arg.data_type) {
             true => {
                 let units = arg.data_type.clone();
@@ -206,7 +272,13 @@ fn build_plain(spec: &functions::FunctionSpec, mut call: Call<'_>) -> Result<Typ
     }
     let result = (spec.build)(call)?;
     match same_units.filter(is_decimal_interval) {
-        Some(units) => cast(result, &units, CastMode::Ansi, settings),
+        Some(units) => {
+            let units = match &result.data_type {
+                DataType::List(item) => DataType::List(Arc::new(item.as_ref().clone().with_data_type(units))),
+                _ => units,
+            };
+            cast(result, &units, CastMode::Ansi, settings)
+        }
         None => Ok(result),
     }
 }

@@ -65,11 +65,19 @@ pub fn tightest_type(a: &DataType, b: &DataType) -> Option<DataType> {
     })
 }
 
+/// [`wider_type_without_strings`] for what collections hold, which are not found together if they are intervals of different units.
+pub fn wider_item_type(a: &DataType, b: &DataType) -> Option<DataType> {
+    let other_units = is_interval(a) && is_interval(b) && a != b;
+    wider_type_without_strings(a, b).filter(|_| !other_units)
+}
+
 /// As [`tightest_type`] by the rules of Spark without ANSI, which functions of arrays still follow: of a whole number and a FLOAT
-/// the FLOAT.
+/// the FLOAT, and of intervals of different units none.
 pub fn tightest_item_type(a: &DataType, b: &DataType) -> Option<DataType> {
     match (a, b) {
         (DataType::Float32, whole) | (whole, DataType::Float32) if integer_rank(whole).is_some() => Some(DataType::Float32),
+        (DataType::List(_), DataType::List(_)) => complex_type(a, b, tightest_item_type),
+        (a, b) if is_interval(a) && is_interval(b) && a != b => None,
         (a, b) => complex_type(a, b, tightest_item_type).or_else(|| tightest_type(a, b)),
     }
 }
@@ -215,7 +223,7 @@ pub fn can_cast_implicitly(from: &DataType, to: &DataType) -> bool {
         (a, b) if a == b => true,
         (Null, _) => true,
         (Utf8, to) => is_numeric(to) || matches!(to, Boolean | Date32 | Timestamp(..) | Binary),
-        (from, Utf8) => !from.is_nested() && *from != Binary && !is_interval(from),
+        (from, Utf8) => !from.is_nested() && *from != Binary,
         // A number that does not fit the narrower type fails when it is met.
         (from, to) if is_numeric(from) && is_numeric(to) => true,
         (Date32, Timestamp(..)) => true,

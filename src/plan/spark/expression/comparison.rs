@@ -14,7 +14,7 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 
-use super::arithmetic::different_types;
+use super::arithmetic::{different_types, null_beside};
 use super::arithmetic_kernel::expand;
 use super::coercion::{common_type, decimal_beside_decimal, integer_rank, tightest_type, wider_type};
 use super::literal::literal;
@@ -86,7 +86,8 @@ impl Comparison {
 /// `left op right`, after Spark's coercion.
 pub fn compare(op: Comparison, left: Typed, right: Typed, settings: &PlanSettings) -> Result<Typed> {
     let (left, right) = aligned(op, left, right, settings)?;
-    Ok(compare_same(op, left, right))
+    let null = null_beside(&left, &right, &DataType::Boolean).filter(|_| op != Comparison::NullSafeEqual);
+    Ok(null.unwrap_or_else(|| compare_same(op, left, right)))
 }
 
 /// Both sides as the type that they are compared in.
@@ -150,7 +151,8 @@ fn contains_map(data_type: &DataType) -> bool {
     }
 }
 
-fn compare_same(op: Comparison, left: Typed, right: Typed) -> Typed {
+/// A comparison of two values of one type.
+pub(super) fn compare_same(op: Comparison, left: Typed, right: Typed) -> Typed {
     let null_safe = op == Comparison::NullSafeEqual;
     let nullable = !null_safe && (left.nullable || right.nullable);
     match &left.data_type {
@@ -185,7 +187,8 @@ pub fn in_list(value: Typed, list: Vec<Typed>, negated: bool, settings: &PlanSet
     };
     let mut all = all.into_iter().map(|v| cast(v, &common, CastMode::Ansi, settings)).collect::<Result<Vec<_>>>()?;
     let value = all.remove(0);
-    if common == DataType::Null {
+    let is_null = |value: &Typed| matches!(&value.expr, Expr::Literal(value, _) if value.is_null());
+    if common == DataType::Null || is_null(&value) || !all.is_empty() && all.iter().all(is_null) {
         return Ok(literal(ScalarValue::Boolean(None)));
     }
     // Spark looks at one after the other and stops at the first that is equal.

@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::plan::spark::Typed;
 use crate::plan::spark::cast::interval::read_fields;
 use crate::plan::spark::cast::time::DAY_US;
+use crate::plan::spark::dialect::WITHIN_VALUE;
 use crate::plan::spark::types::interval::IntervalRange;
 
 const UNITS: [(&str, i64); 7] = [
@@ -24,8 +25,12 @@ const UNITS: [(&str, i64); 7] = [
 
 /// An interval as the parser yields it: either `value unit value unit …` as text, or a text with a first and a last field.
 pub(super) fn interval(interval: &ast::Interval) -> Result<Typed> {
-    let ast::Expr::Value(ast::ValueWithSpan { value: ast::Value::SingleQuotedString(text), .. }) = interval.value.as_ref() else {
-        return Err(super::unsupported("an interval of an expression"));
+    let text = match interval.value.as_ref() {
+        ast::Expr::Value(ast::ValueWithSpan { value: ast::Value::SingleQuotedString(text), .. }) => text,
+        ast::Expr::Value(ast::ValueWithSpan { value: ast::Value::Number(number, _), .. }) => {
+            return Err(invalid("_LEGACY_ERROR_TEMP_0027", number, "from one unit to another only a text is read"));
+        }
+        _ => return Err(super::unsupported("an interval of an expression")),
     };
     match (&interval.leading_field, &interval.last_field) {
         (Some(first), Some(last)) => between_fields(text, &unit_name(first), &unit_name(last)),
@@ -127,10 +132,14 @@ struct Fields {
 
 /// `1 day -2 hours`, any case, units in the singular or plural.
 fn fields(text: &str) -> Result<Fields> {
-    let lower = text.to_lowercase();
+    let lower = text.to_lowercase().replace(['\t', '\n', '\r'], " ");
     let lower = lower.trim().strip_prefix("interval ").unwrap_or(&lower);
     // Blanks may stand behind a sign.
-    let lower = lower.replace("- ", "-").replace("+ ", "+");
+    let lower = ["-", "+"].into_iter().fold(lower.to_owned(), |lower, sign| {
+        let mut parts = lower.split(sign);
+        let first = parts.next().unwrap_or_default().to_owned();
+        parts.fold(first, |whole, part| whole + sign + part.trim_start())
+    });
     let words: Vec<&str> = lower.split_whitespace().collect();
     if words.is_empty() || words.len() % 2 == 1 {
         return Err(malformed(text));
@@ -196,7 +205,7 @@ fn of_range(range: IntervalRange, value: i64) -> Option<Typed> {
 /// The whole number and, for seconds, its fraction in microseconds.
 fn number(text: &str, number: &str, unit: &str) -> Result<(i64, i64)> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let is_number = number.bytes().any(|b| b.is_ascii_digit());
+    let is_number = number.bytes().any(|b| b.is_ascii_digit()) && !number.contains(WITHIN_VALUE);
     let condition = if is_number { "INVALID_INTERVAL_FORMAT.INVALID_VALUE" } else { "_LEGACY_ERROR_TEMP_0026" };
     let wrong = || invalid(condition, text, &format!("{number} is not a number"));
     if !fraction.is_empty() && unit != "second" {
@@ -211,7 +220,10 @@ fn number(text: &str, number: &str, unit: &str) -> Result<(i64, i64)> {
     let negative = whole.starts_with('-');
     let value = match whole {
         "" | "-" | "+" if !fraction.is_empty() => 0,
-        whole => whole.parse().map_err(|_| wrong())?,
+        whole => whole.parse().map_err(|_| {
+            let digits = whole.strip_prefix(['-', '+']).unwrap_or(whole);
+            if digits.bytes().all(|b| b.is_ascii_digit()) && !digits.is_empty() { overflow(text) } else { wrong() }
+        })?,
     };
     let mut us = fraction.bytes().chain(std::iter::repeat(b'0')).take(6).fold(0, |us, b| us * 10 + i64::from(b - b'0'));
     if negative {

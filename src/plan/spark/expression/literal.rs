@@ -26,6 +26,9 @@ pub(super) fn value(value: &Value) -> Result<Typed> {
         Value::Boolean(b) => Ok(literal(ScalarValue::Boolean(Some(*b)))),
         Value::Number(text, long) => number(text, *long, false),
         Value::SingleQuotedString(s) => Ok(text(s)),
+        Value::Placeholder(name) => {
+            Err(Error::spark(ErrorKind::Config, "UNBOUND_SQL_PARAMETER", format!("the parameter `{name}` has no value")))
+        }
         other => Err(super::unsupported(&format!("the literal `{other}`"))),
     }
 }

@@ -9,6 +9,7 @@ use datafusion::logical_expr::{BinaryExpr, Case, Expr, Operator};
 
 use super::arithmetic::{different_types, unexpected_type, wrong_types};
 use super::coercion::common_type;
+use super::extract::is_made;
 use super::literal::literal;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::spark::cast::{CastMode, cast};
@@ -127,6 +128,9 @@ pub fn is_boolean(value: Typed, wanted: bool, negated: bool, settings: &PlanSett
 
 /// `value IS [NOT] NULL`.
 pub fn is_null(value: Typed, negated: bool) -> Typed {
+    if is_made(&value.expr) {
+        return literal(ScalarValue::Boolean(Some(negated)));
+    }
     let inner = Box::new(value.expr);
     let expr = if negated { Expr::IsNotNull(inner) } else { Expr::IsNull(inner) };
     Typed { expr, data_type: DataType::Boolean, nullable: false }

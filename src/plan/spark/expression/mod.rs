@@ -7,6 +7,8 @@ pub mod bits;
 pub mod call;
 pub mod coercion;
 pub mod comparison;
+pub mod extract;
+mod grammar;
 mod interval;
 pub mod literal;
 pub mod logic;
@@ -34,6 +36,7 @@ pub use name::spark_column_name;
 pub fn resolve(ast: &ast::Expr, context: &Context<'_>) -> Result<Typed> {
     use ast::Expr as A;
     let settings = context.settings;
+    grammar::check_operands(ast)?;
     match ast {
         A::Nested(inner) => resolve(inner, context),
         A::Identifier(name) => special::identifier(name, context),
@@ -103,6 +106,7 @@ fn chain(ast: &ast::Expr, context: &Context<'_>) -> Result<Typed> {
     let mut steps = Vec::new();
     let mut first = ast;
     while let ast::Expr::BinaryOp { left, op, right } = first {
+        grammar::check_operands(first)?;
         steps.push((op, right));
         first = left;
     }

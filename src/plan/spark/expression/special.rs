@@ -10,13 +10,14 @@ use super::{access, call, logic, pattern, resolve, unsupported};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::spark::cast::computed;
 use crate::plan::spark::cast::time::{ParsedTime, Zone, parse_date, parse_timestamp};
+use crate::plan::spark::dialect::TYPED_LITERALS;
 use crate::plan::spark::types::parse_type;
 use crate::plan::spark::{Context, Typed};
 
 use super::{CastMode, cast};
 
 /// Functions that may stand without brackets.
-const BARE_FUNCTIONS: [&str; 5] = ["current_date", "current_timestamp", "localtimestamp", "current_user", "user"];
+const BARE_FUNCTIONS: [&str; 5] = ["current_date", "current_timestamp", "current_user", "session_user", "user"];
 
 /// A column, or a function that needs no brackets.
 pub(super) fn identifier(name: &ast::Ident, context: &Context<'_>) -> Result<Typed> {
@@ -57,6 +58,9 @@ pub(super) fn access(root: &ast::Expr, chain: &[ast::AccessExpr], context: &Cont
             ast::AccessExpr::Subscript(ast::Subscript::Index { index }) => {
                 access::element(value, resolve(index, context)?, settings)?
             }
+            ast::AccessExpr::Dot(ast::Expr::Value(number)) => {
+                return Err(Error::spark(ErrorKind::Config, "PARSE_SYNTAX_ERROR", format!("`.{number}` is no field")));
+            }
             other => return Err(unsupported(&format!("the access `{other}`"))),
         };
     }
@@ -79,6 +83,13 @@ pub(super) fn typed_literal(typed: &ast::TypedString, context: &Context<'_>) -> 
     let value = match name.as_str() {
         "X" => ScalarValue::Binary(Some(hexadecimal(written).ok_or_else(invalid)?)),
         "TIME" => return Err(unsupported("the type TIME")),
+        _ if !TYPED_LITERALS.contains(&name.as_str()) => {
+            return Err(Error::spark(
+                ErrorKind::Config,
+                "UNSUPPORTED_TYPED_LITERAL",
+                format!("literals of the type \"{name}\" are not supported"),
+            ));
+        }
         _ => {
             let to = parse_type(&name)?;
             if let Some(special) = special_time(written, &to)? {
@@ -247,14 +258,30 @@ pub(super) fn named_struct(values: &[ast::Expr], context: &Context<'_>) -> Resul
     for (i, value) in values.iter().enumerate() {
         let (name, value) = match value {
             ast::Expr::Named { expr, name } => (Some(name.value.clone()), expr.as_ref()),
-            ast::Expr::Identifier(name) => (Some(name.value.clone()), value),
-            ast::Expr::CompoundIdentifier(parts) => (parts.last().map(|p| p.value.clone()), value),
-            _ => (None, value),
+            value => (field_name(value), value),
         };
         args.push(text(&name.unwrap_or_else(|| format!("col{}", i + 1))));
         args.push(resolve(value, context)?);
     }
     call::by_name("named_struct", args, context)
+}
+
+/// The name that a value gives to its field: a column's, or that of a field it is taken from.
+fn field_name(value: &ast::Expr) -> Option<String> {
+    match value {
+        ast::Expr::Identifier(name) => Some(name.value.clone()),
+        ast::Expr::CompoundIdentifier(parts) => parts.last().map(|part| part.value.clone()),
+        ast::Expr::CompoundFieldAccess { access_chain, .. } => match access_chain.last() {
+            Some(ast::AccessExpr::Dot(ast::Expr::Identifier(name))) => Some(name.value.clone()),
+            Some(ast::AccessExpr::Subscript(ast::Subscript::Index { index: ast::Expr::Value(key) })) => match &key.value {
+                ast::Value::SingleQuotedString(name) => Some(name.clone()),
+                _ => None,
+            },
+            _ => None,
+        },
+        ast::Expr::Nested(value) => field_name(value),
+        _ => None,
+    }
 }
 
 fn scale_of(value: &ast::ValueWithSpan) -> Result<Typed> {
@@ -268,6 +295,9 @@ pub(super) fn function_syntax(expr: &ast::Expr, context: &Context<'_>) -> Result
     let (name, args) = match expr {
         A::Extract { field, expr, .. } => ("date_part", vec![text(&field.to_string()), one(expr)?]),
         A::Position { expr, r#in } => ("locate", vec![one(expr)?, one(r#in)?]),
+        A::Substring { substring_from: None, substring_for: Some(_), .. } => {
+            return Err(Error::spark(ErrorKind::Config, "PARSE_SYNTAX_ERROR", "SUBSTRING with FOR needs a FROM"));
+        }
         A::Substring { expr, substring_from, substring_for, .. } => {
             let mut args = vec![one(expr)?];
             for part in [substring_from, substring_for].into_iter().flatten() {

@@ -59,10 +59,8 @@ pub(super) fn arithmetic(op: Arithmetic, left: Typed, right: Typed, mode: CastMo
         }
         O::Subtract if l == DataType::Date32 => add_days(left, right, true, settings),
         O::Add | O::Subtract if is_interval(&l) && is_interval(&r) => {
-            let months = IntervalRange::of(&l).is_some_and(IntervalRange::is_months);
-            let Some(common) = tightest_interval(&l, &r) else {
-                return Err(if months { unexpected_type(op.symbol(), &r) } else { different_types(op.symbol(), &left, &right) });
-            };
+            let months = is_months(&l);
+            let Some(common) = tightest_interval(&l, &r) else { return Err(beside_interval(op, &left, &right)) };
             // In microseconds, so that days overflow where Spark's do.
             let plain = if months { year_month_interval() } else { day_time_interval() };
             let (left, right) = (as_plain(left, &plain, settings)?, as_plain(right, &plain, settings)?);
@@ -77,15 +75,33 @@ pub(super) fn arithmetic(op: Arithmetic, left: Typed, right: Typed, mode: CastMo
         O::Multiply | O::Divide if is_interval(&l) && is_interval(&r) => Err(unexpected_type(op.symbol(), &r)),
         O::Add if is_text_beside(&l, &r) => text_shift(left, right, false, mode, settings),
         O::Subtract if l == DataType::Utf8 && is_text_beside(&l, &r) => text_shift(left, right, true, mode, settings),
-        O::Add | O::Subtract if is_interval(&l) && r != DataType::Utf8 => Err(unexpected_type(op.symbol(), &r)),
-        O::Add | O::Subtract if is_interval(&r) && l != DataType::Utf8 => Err(unexpected_type(op.symbol(), &l)),
+        O::Add | O::Subtract if (is_interval(&l) || is_interval(&r)) && l != DataType::Utf8 && r != DataType::Utf8 => {
+            Err(beside_interval(op, &left, &right))
+        }
         O::Multiply if is_interval(&l) => scale(op, left, right, mode, settings),
         O::Multiply if is_interval(&r) => scale(op, right, left, mode, settings),
         O::Divide if is_interval(&l) => scale(op, left, right, mode, settings),
+        // `date / date`: of one type, but not one that there is such an operation of.
+        _ if l == r => Err(wrong_type(op, &left, &right)),
         _ if is_interval(&l) || is_interval(&r) => Err(different_types(op.symbol(), &left, &right)),
         _ if l == DataType::Utf8 || r == DataType::Utf8 => Err(wrong_type(op, &left, &right)),
         _ => Err(different_types(op.symbol(), &left, &right)),
     }
+}
+
+/// What is wrong with a sum that has an interval. Beside one of days and times a time is wanted.
+fn beside_interval(op: Arithmetic, left: &Typed, right: &Typed) -> Error {
+    let of_days = |side: &Typed| is_interval(&side.data_type) && !is_months(&side.data_type);
+    match op {
+        _ if of_days(right) => unexpected_type(op.symbol(), &left.data_type),
+        Arithmetic::Subtract if is_time(&right.data_type) => unexpected_type(op.symbol(), &left.data_type),
+        Arithmetic::Add if of_days(left) => unexpected_type(op.symbol(), &right.data_type),
+        _ => different_types(op.symbol(), left, right),
+    }
+}
+
+fn is_months(data_type: &DataType) -> bool {
+    IntervalRange::of(data_type).is_some_and(IntervalRange::is_months)
 }
 
 /// `text ± interval`: the text is a time, and so is the result.
@@ -152,7 +168,7 @@ pub(super) fn on_plain(value: Typed, settings: &PlanSettings, compute: impl FnOn
 }
 
 /// `date ± days`.
-fn add_days(date: Typed, days: Typed, negative: bool, settings: &PlanSettings) -> Result<Typed> {
+pub fn add_days(date: Typed, days: Typed, negative: bool, settings: &PlanSettings) -> Result<Typed> {
     let days = match days.data_type {
         DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Null => {
             cast(days, &DataType::Int32, CastMode::Ansi, settings)?
@@ -160,7 +176,7 @@ fn add_days(date: Typed, days: Typed, negative: bool, settings: &PlanSettings) -
         ref other => return Err(unexpected_type(if negative { "date - days" } else { "date + days" }, other)),
     };
     let nullable = date.nullable || days.nullable;
-    Ok(call(Temporal::AddDays { negative }, vec![date.expr, days.expr], DataType::Date32, nullable, true))
+    Ok(call(Temporal::AddDays { negative }, vec![date.expr, days.expr], DataType::Date32, nullable, false))
 }
 
 /// `time - time`: days between dates, else an interval.
@@ -232,13 +248,12 @@ pub fn shifted(expr: &Expr) -> Option<(&Expr, &Expr, bool)> {
 fn scale(op: Arithmetic, interval: Typed, number: Typed, mode: CastMode, settings: &PlanSettings) -> Result<Typed> {
     let target = match &number.data_type {
         DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 => DataType::Int64,
-        DataType::Utf8 | DataType::Null | DataType::Decimal128(..) | DataType::Float32 | DataType::Float64 => DataType::Float64,
-        other if is_numeric(other) => DataType::Float64,
-        _ => return Err(different_types(op.symbol(), &interval, &number)),
+        decimal @ DataType::Decimal128(..) => decimal.clone(),
+        DataType::Utf8 | DataType::Null | DataType::Float32 | DataType::Float64 => DataType::Float64,
+        other => return Err(unexpected_type(op.symbol(), other)),
     };
     let number = cast(number, &target, CastMode::Ansi, settings)?;
-    let months = IntervalRange::of(&interval.data_type).is_some_and(IntervalRange::is_months);
-    let result = if months { year_month_interval() } else { day_time_interval() };
+    let result = if is_months(&interval.data_type) { year_month_interval() } else { day_time_interval() };
     let interval = as_plain(interval, &result, settings)?;
     let nullable = interval.nullable || number.nullable || mode == CastMode::Try;
     let kernel = Temporal::Scale { divide: op == Arithmetic::Divide, mode };

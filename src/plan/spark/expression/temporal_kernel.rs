@@ -3,8 +3,8 @@
 use arrow::array::{ArrayRef, AsArray};
 use arrow::compute::cast as arrow_cast;
 use arrow::datatypes::{
-    DataType, Date32Type, DurationMicrosecondType, DurationSecondType, Float64Type, Int64Type, IntervalMonthDayNanoType,
-    IntervalYearMonthType, TimestampMicrosecondType,
+    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, DurationSecondType, Float64Type, Int64Type,
+    IntervalMonthDayNanoType, IntervalYearMonthType, TimestampMicrosecondType, i256,
 };
 
 use super::arithmetic::shared;
@@ -89,24 +89,23 @@ pub(super) fn shift_by_calendar(
     let overflow = || Error::spark(ErrorKind::Data, "DATETIME_OVERFLOW", OUT_OF_RANGE);
     let sign = if negative { -1 } else { 1 };
     if let DataType::Date32 = time.array.data_type() {
-        let fail = |failure| match failure {
-            Failure::ByZero => Error::spark(
+        let has_time = |by: Interval| by.nanoseconds != 0;
+        let fail = |_: Failure, _: i32, by: Interval| match has_time(by) {
+            true => Error::spark(
                 ErrorKind::Data,
                 "INVALID_INTERVAL_WITH_MICROSECONDS_ADDITION",
                 "an interval with hours, minutes or seconds cannot be added to a date",
             ),
-            Failure::Overflow => overflow(),
+            false => overflow(),
         };
         let add = |date: i32, by: Interval| {
-            if by.nanoseconds != 0 {
-                return Err(Failure::ByZero);
+            if has_time(by) {
+                return Err(Failure::Overflow);
             }
             let day = add_months(i64::from(date), i64::from(by.months) * sign).ok_or(Failure::Overflow)?;
             i32::try_from(i64::from(day) + i64::from(by.days) * sign).map_err(|_| Failure::Overflow)
         };
-        return Ok(shared(zip::<Date32Type, IntervalMonthDayNanoType, Date32Type>(operands, rows, mode, add, |f, _, _| {
-            fail(f)
-        })?));
+        return Ok(shared(zip::<Date32Type, IntervalMonthDayNanoType, Date32Type>(operands, rows, mode, add, fail)?));
     }
     let zone = match time.array.data_type() {
         DataType::Timestamp(_, Some(_)) => Zone::parse(zone).unwrap_or(Zone::Fixed(0)),
@@ -136,25 +135,18 @@ pub(super) fn scale((interval, number): (&Operand, &Operand), rows: usize, divid
         Failure::ByZero => Error::spark(ErrorKind::Data, "INTERVAL_DIVIDED_BY_ZERO", "an interval is divided by zero"),
         Failure::Overflow => too_long(),
     };
-    let by_integer = |a: i64, b: i64| {
-        if !divide {
-            return a.checked_mul(b).ok_or(Failure::Overflow);
-        }
-        if b == 0 {
-            return Err(Failure::ByZero);
-        }
-        let (a, b) = (i128::from(a), i128::from(b));
-        let (a, b) = if b < 0 { (-a, -b) } else { (a, b) };
-        i64::try_from(crate::plan::spark::cast::decimal::divide_half_up(a, b)).map_err(|_| Failure::Overflow)
+    // Only of the division by a whole number Spark has a condition for this.
+    let fail_by_integer = |failure, _: i64, _: i64| match failure {
+        Failure::Overflow if divide => quotient_too_long(),
+        failure => fail(failure),
     };
-    let by_float = |a: i64, b: f64| {
-        if divide && b == 0.0 {
-            return Err(Failure::ByZero);
-        }
-        let result = if divide { a as f64 / b } else { a as f64 * b };
-        let rounded = result.round();
-        if rounded.is_finite() && rounded.abs() < 9.3e18 { Ok(rounded as i64) } else { Err(Failure::Overflow) }
-    };
+    let one = i256::from_i128(10_i128.pow(match number.array.data_type() {
+        DataType::Decimal128(_, scale) => scale.unsigned_abs().into(),
+        _ => 0,
+    }));
+    let by_integer = |a, b| scaled_by_integer(a, b, divide);
+    let by_decimal = |a, b| scaled_by_decimal(a, b, one, divide);
+    let by_float = |a, b| scaled_by_float(a, b, divide);
     let months = matches!(interval.array.data_type(), DataType::Interval(_));
     let wide = if months {
         let values = interval.array.as_primitive::<IntervalYearMonthType>().unary::<_, Int64Type>(i64::from);
@@ -166,7 +158,10 @@ pub(super) fn scale((interval, number): (&Operand, &Operand), rows: usize, divid
     };
     let operands = (&wide, number);
     let scaled = match number.array.data_type() {
-        DataType::Int64 => zip::<Int64Type, Int64Type, Int64Type>(operands, rows, mode, by_integer, |f, _, _| fail(f))?,
+        DataType::Int64 => zip::<Int64Type, Int64Type, Int64Type>(operands, rows, mode, by_integer, fail_by_integer)?,
+        DataType::Decimal128(..) => {
+            zip::<Int64Type, Decimal128Type, Int64Type>(operands, rows, mode, by_decimal, |f, _, _| fail(f))?
+        }
         _ => zip::<Int64Type, Float64Type, Int64Type>(operands, rows, mode, by_float, |f, _, _| fail(f))?,
     };
     if !months {
@@ -175,10 +170,57 @@ pub(super) fn scale((interval, number): (&Operand, &Operand), rows: usize, divid
     match mode {
         CastMode::Try => Ok(shared(scaled.unary_opt::<_, IntervalYearMonthType>(|v| i32::try_from(v).ok()))),
         CastMode::Ansi => {
-            let narrow = scaled.try_unary::<_, IntervalYearMonthType, Error>(|v| i32::try_from(v).map_err(|_| too_long()))?;
+            let by_integer = divide && number.array.data_type() == &DataType::Int64;
+            let beyond = |_| if by_integer { quotient_too_long() } else { too_long() };
+            let narrow = scaled.try_unary::<_, IntervalYearMonthType, Error>(|v| i32::try_from(v).map_err(beyond))?;
             Ok(shared(narrow))
         }
     }
+}
+
+fn scaled_by_integer(a: i64, b: i64, divide: bool) -> std::result::Result<i64, Failure> {
+    if !divide {
+        return a.checked_mul(b).ok_or(Failure::Overflow);
+    }
+    if b == 0 {
+        return Err(Failure::ByZero);
+    }
+    let (a, b) = (i128::from(a), i128::from(b));
+    let (a, b) = if b < 0 { (-a, -b) } else { (a, b) };
+    i64::try_from(crate::plan::spark::cast::decimal::divide_half_up(a, b)).map_err(|_| Failure::Overflow)
+}
+
+/// `b` is so many times `one`.
+fn scaled_by_decimal(a: i64, b: i128, one: i256, divide: bool) -> std::result::Result<i64, Failure> {
+    if divide && b == 0 {
+        return Err(Failure::ByZero);
+    }
+    let (a, b) = (i256::from_i128(a.into()), i256::from_i128(b));
+    let (a, b) = if divide { (a * one, b) } else { (a * b, one) };
+    let quotient = a / b;
+    let up = (a % b).wrapping_abs() * i256::from_i128(2) >= b.wrapping_abs();
+    let away = i256::from_i128(if (a < i256::ZERO) == (b < i256::ZERO) { 1 } else { -1 });
+    let rounded = if up { quotient + away } else { quotient };
+    rounded.to_i128().and_then(|rounded| i64::try_from(rounded).ok()).ok_or(Failure::Overflow)
+}
+
+fn scaled_by_float(a: i64, b: f64, divide: bool) -> std::result::Result<i64, Failure> {
+    if divide && b == 0.0 {
+        return Err(Failure::ByZero);
+    }
+    let result = if divide { a as f64 / b } else { a as f64 * b };
+    let rounded = result.round();
+    // 2^63 itself does not fit, -2^63 does.
+    let fits = (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&rounded);
+    if fits { Ok(rounded as i64) } else { Err(Failure::Overflow) }
+}
+
+fn quotient_too_long() -> Error {
+    Error::spark(
+        ErrorKind::Data,
+        "INTERVAL_ARITHMETIC_OVERFLOW.WITH_SUGGESTION",
+        "an interval is longer than there can be; try_divide gives null for it",
+    )
 }
 
 /// Spark has no condition for this.

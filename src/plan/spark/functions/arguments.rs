@@ -15,6 +15,7 @@ use super::super::types::interval::is_interval;
 use super::super::types::sql_name;
 pub(super) use super::super::types::{array_of, map_of, timestamp};
 use super::super::{Call, Typed};
+use super::random::random_call;
 use crate::error::{Error, ErrorKind, Result};
 
 /// What an argument may be, in Spark's terms.
@@ -322,12 +323,14 @@ pub(super) fn any_nullable(args: &[Typed]) -> bool {
 }
 
 /// Volatile if `expr` itself can fail; Spark calls what is not constant "not foldable".
-fn is_foldable(expr: &Expr) -> bool {
+pub(super) fn is_foldable(expr: &Expr) -> bool {
     !expr
         .exists(|e| {
             Ok(match e {
                 Expr::Column(_) | Expr::OuterReferenceColumn(..) | Expr::AggregateFunction(_) | Expr::ScalarSubquery(_) => true,
-                Expr::ScalarFunction(f) => f.args.is_empty() && f.func.signature().volatility == Volatility::Volatile,
+                Expr::ScalarFunction(f) => {
+                    f.args.is_empty() && f.func.signature().volatility == Volatility::Volatile || random_call(e).is_some()
+                }
                 _ => false,
             })
         })

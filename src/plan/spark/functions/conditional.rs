@@ -197,8 +197,7 @@ fn zeroifnull(mut c: Call<'_>) -> Result<Typed> {
 fn is_null(mut c: Call<'_>, negated: bool) -> Result<Typed> {
     arity(&c, 1, 1)?;
     let arg = c.args.remove(0);
-    let expr = if negated { arg.expr.is_not_null() } else { arg.expr.is_null() };
-    Ok(Typed { expr, data_type: DataType::Boolean, nullable: false })
+    Ok(super::super::expression::logic::is_null(arg, negated))
 }
 
 const FLOATING: Want = Want::OneOf(&[Want::Double, Want::Float]);
@@ -251,6 +250,11 @@ fn extreme(mut c: Call<'_>, greatest: bool) -> Result<Typed> {
     Ok(call(c.name, args, Returns::new(to, nullable), move |a| choose(a, greatest)))
 }
 
+/// Where what is offered is greater, or less, than what is held.
+fn better<K: Ord>(rows: usize, held: impl Fn(usize) -> K, offered: impl Fn(usize) -> K, greatest: bool) -> BooleanBuffer {
+    BooleanBuffer::collect_bool(rows, |row| if greatest { offered(row) > held(row) } else { offered(row) < held(row) })
+}
+
 fn choose(a: &Args<'_>, greatest: bool) -> Result<ArrayRef> {
     let mut best = a.expanded(0)?;
     for index in 1..a.count() {
@@ -258,12 +262,18 @@ fn choose(a: &Args<'_>, greatest: bool) -> Result<ArrayRef> {
         let (left, right) = (super::collection::comparable_values(&best)?, super::collection::comparable_values(&other)?);
         let rows = super::collection::Rows::of(&[&left, &right])?;
         // The first of equals stays (0.0 and -0.0 are equal).
-        let keep = BooleanBuffer::collect_bool(a.rows(), |row| {
-            let (held, offered) = (rows.row(0, row), rows.row(1, row));
-            let better = if greatest { offered > held } else { offered < held };
-            right.is_null(row) || (left.is_valid(row) && !better)
-        });
-        let keep = BooleanArray::new(keep, None);
+        let better = match (rows.numbers(0), rows.numbers(1)) {
+            (Some(held), Some(offered)) => better(a.rows(), |row| held[row], |row| offered[row], greatest),
+            _ => better(a.rows(), |row| rows.row(0, row), |row| rows.row(1, row), greatest),
+        };
+        let mut kept = !&better;
+        if let Some(held) = left.logical_nulls() {
+            kept = &kept & held.inner();
+        }
+        if let Some(offered) = right.logical_nulls() {
+            kept = &kept | &!offered.inner();
+        }
+        let keep = BooleanArray::new(kept, None);
         best = zip(&keep, &best, &other).map_err(from_arrow)?;
     }
     Ok(best)

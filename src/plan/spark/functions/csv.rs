@@ -6,7 +6,7 @@ use datafusion::scalar::ScalarValue;
 
 use super::super::expression::access::field;
 use super::super::expression::call::by_name;
-use super::super::types::{parse_ddl, sql_name};
+use super::super::types::{parse_ddl_argument, sql_name};
 use super::super::{Call, Typed};
 use super::arguments::{arity, convert, mismatch, require_constant, text, timestamp};
 use super::json::{only_text, options, read_times, schema_text};
@@ -17,6 +17,8 @@ use crate::format::csv::{CsvOptions, ValueOptions, decode_values, split_line};
 use crate::format::json::CORRUPT_RECORD;
 use crate::format::nullable;
 use crate::format::times::{ReadTime, Times};
+use crate::plan::spark::cast::time::Zone;
+use crate::plan::spark::cast::to_text_with;
 
 /// The functions of this family.
 #[rustfmt::skip]
@@ -91,7 +93,7 @@ fn from_csv(mut c: Call<'_>) -> Result<Typed> {
     let option = |name: &str| options.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
     let schema = c.args.remove(1);
     let ddl = schema_text(&c, &schema)?;
-    let DataType::Struct(fields) = parse_ddl(&ddl)? else {
+    let DataType::Struct(fields) = parse_ddl_argument(&ddl)? else {
         return Err(Error::spark(
             ErrorKind::Config,
             "INVALID_SCHEMA.NON_STRUCT_TYPE",
@@ -229,26 +231,28 @@ struct Style {
     trim_right: bool,
 }
 
+/// The options of `to_csv`.
+const OF_WRITING: &[&str] = &[
+    "sep",
+    "delimiter",
+    "quote",
+    "nullvalue",
+    "emptyvalue",
+    "quoteall",
+    "escape",
+    "escapequotes",
+    "ignoreleadingwhitespace",
+    "ignoretrailingwhitespace",
+    "timestampformat",
+    "timestampntzformat",
+    "dateformat",
+];
+
 /// `to_csv(struct[, options])`: the fields as texts, then those as a line.
 fn to_csv(mut c: Call<'_>) -> Result<Typed> {
-    const KNOWN: &[&str] = &[
-        "sep",
-        "delimiter",
-        "quote",
-        "nullvalue",
-        "emptyvalue",
-        "quoteall",
-        "escape",
-        "escapequotes",
-        "ignoreleadingwhitespace",
-        "ignoretrailingwhitespace",
-        "timestampformat",
-        "timestampntzformat",
-        "dateformat",
-    ];
     arity(&c, 1, 2)?;
     let given = (c.args.len() == 2).then(|| c.args.remove(1));
-    let options = options(&c, given, KNOWN)?;
+    let options = options(&c, given, OF_WRITING)?;
     let option = |name: &str| options.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
     let value = c.args.remove(0);
     if value.data_type == DataType::Null {
@@ -267,6 +271,10 @@ fn to_csv(mut c: Call<'_>) -> Result<Typed> {
             DataType::Timestamp(..) => Some(time.clone().unwrap_or_else(|| "yyyy-MM-dd'T'HH:mm:ss.SSSXXX".into())),
             DataType::Binary => {
                 args.push(listed(by_name("hex", vec![part], &c.context)?));
+                continue;
+            }
+            other if other.is_nested() => {
+                args.push(nested_text(part, option("nullvalue").unwrap_or_default(), &c)?);
                 continue;
             }
             _ => None,
@@ -346,6 +354,14 @@ impl Style {
         }
         out.push(self.quote);
     }
+}
+
+/// An array, a map or a struct as a cast to STRING has it, but for the nulls in it.
+fn nested_text(value: Typed, null: String, c: &Call<'_>) -> Result<Typed> {
+    let zone = &c.context.settings.time_zone;
+    let zone = Zone::parse(zone).ok_or_else(|| Error::internal(format!("the zone {zone} was settled")))?;
+    let returns = Returns::new(DataType::Utf8, value.nullable);
+    Ok(call(&format!("nested_text{null:?}"), vec![value], returns, move |a| to_text_with(&a.expanded(0)?, zone, &null)))
 }
 
 /// Hexadecimal digits as a list of bytes: `[61 62]`.

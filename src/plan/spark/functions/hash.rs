@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, Int32Array};
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, DurationSecondType, Float32Type, Float64Type, Int8Type,
-    Int16Type, Int32Type, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalYearMonthType,
-    TimestampMicrosecondType,
+    DataType, Date32Type, Decimal32Type, Decimal64Type, Decimal128Type, DurationMicrosecondType, DurationSecondType, Float32Type,
+    Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType,
+    IntervalYearMonthType, TimestampMicrosecondType,
 };
 use sha2::Digest;
 
@@ -183,6 +183,9 @@ fn update<H: Hasher>(array: &ArrayRef, rows: &[usize], hashes: &mut [i64]) -> Re
             each!(array.as_primitive::<DurationSecondType>(), |v: i64, h| H::long(v.wrapping_mul(1_000_000), h));
         }
         DataType::Duration(_) => each!(array.as_primitive::<DurationMicrosecondType>(), H::long),
+        // Intervals of units that Arrow has no type for.
+        DataType::Decimal64(..) => each!(array.as_primitive::<Decimal64Type>(), H::long),
+        DataType::Decimal32(..) => each!(array.as_primitive::<Decimal32Type>(), H::int),
         DataType::Interval(arrow::datatypes::IntervalUnit::MonthDayNano) => {
             each!(array.as_primitive::<IntervalMonthDayNanoType>(), |v: IntervalMonthDayNano, h| {
                 H::int(v.months, H::int(v.days, H::long(v.nanoseconds / 1000, h)))

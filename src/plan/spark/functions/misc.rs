@@ -14,6 +14,7 @@ use super::super::types::spark_name;
 use super::super::{Call, Typed};
 use super::arguments::{
     Want, any_nullable, arity, coerce, coerce_optional, convert, data_error, expect_one, null_of, text, timestamp,
+    unexpected_type,
 };
 use super::native::{Last, Returns, call};
 use super::{FunctionSpec, scalar};
@@ -48,7 +49,6 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
     scalar("try_url_decode(text)", "As `url_decode`, null where it is none", "try_url_decode('%ZZ') → NULL", |c| url_decode(c, true)),
     scalar("assert_true(condition[, message])", "Null if the condition holds, else an error", "assert_true(1 < 2) → NULL", assert_true),
     scalar("raise_error(message)", "Fails with this message", "", raise_error),
-    scalar("uuid()", "A random UUID for each row", "length(uuid()) → 36", uuid),
     scalar("bitmap_bit_position(n)", "At which bit of its bucket a number lies", "bitmap_bit_position(32769) → 0", |c| bitmap(c, |n| if n > 0 { (n - 1) % 32768 } else { n.wrapping_neg() % 32768 })),
     scalar("bitmap_bucket_number(n)", "In which bucket of 32,768 a number lies", "bitmap_bucket_number(32769) → 2", |c| bitmap(c, |n| if n > 0 { 1 + (n - 1) / 32768 } else { n / 32768 })),
     scalar("bitmap_count(bitmap)", "How many bits of a BINARY are set", "bitmap_count(X'FF01') → 9", bitmap_count),
@@ -346,6 +346,10 @@ fn raised(message: &str) -> Error {
 }
 
 fn assert_true(mut c: Call<'_>) -> Result<Typed> {
+    // The condition is the one of IF, which takes no text.
+    if let Some(text) = c.args.first().map(|arg| &arg.data_type).filter(|given| **given == DataType::Utf8) {
+        return Err(unexpected_type(&c, 0, text, &Want::Boolean));
+    }
     let args = coerce_optional(&mut c, 1, &[Want::Boolean, Want::Text])?;
     Ok(call("assert_true", args, Returns::fallible(DataType::Null, true), |a| {
         let holds = a.column::<BooleanArray>(0)?;
@@ -363,18 +367,6 @@ fn raise_error(mut c: Call<'_>) -> Result<Typed> {
     let args = coerce(&mut c, &[Want::Text])?;
     Ok(call("raise_error", args, Returns::fallible(DataType::Null, true), |a| {
         Err(raised(a.column::<StringArray>(0)?.get(0).unwrap_or("null")))
-    }))
-}
-
-/// A random version-4 UUID per row.
-fn uuid(c: Call<'_>) -> Result<Typed> {
-    arity(&c, 0, 0)?;
-    Ok(call("uuid", Vec::new(), Returns::fallible(DataType::Utf8, false), |a| {
-        use std::fmt::Write;
-        a.strings(|_, out| {
-            let bits: u128 = rand::random();
-            write!(out, "{}", uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid().hyphenated()).ok()
-        })
     }))
 }
 

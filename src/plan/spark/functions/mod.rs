@@ -28,6 +28,7 @@ mod url;
 mod session;
 mod encoding;
 mod random;
+mod named;
 mod aggregate;
 pub mod missing;
 pub mod session_window;
@@ -36,9 +37,10 @@ pub mod time_window;
 pub(super) use aggregate::refuse_clauses;
 pub(super) use arguments::{arity, constant};
 pub(super) use collection::array_with;
+pub(super) use datetime::current_date;
 pub(super) use json::json_tuple;
 pub(super) use lambda::{not_higher_order, takes_lambda};
-pub(super) use string::place_named;
+pub(super) use named::place_named;
 
 /// How a function is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

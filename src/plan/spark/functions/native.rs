@@ -9,7 +9,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayAccessor, ArrayRef, ArrowPrimitiveType, AsArray, BinaryBuilder, BooleanArray, BooleanBufferBuilder,
+    Array, ArrayAccessor, ArrayRef, ArrowPrimitiveType, AsArray, BinaryBuilder, BooleanArray, BooleanBufferBuilder, Datum,
     PrimitiveArray, StringBuilder, new_empty_array,
 };
 use arrow::buffer::{BooleanBuffer, NullBuffer};
@@ -24,6 +24,7 @@ use datafusion::scalar::ScalarValue;
 
 use super::super::Typed;
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::running_batch::{Moment, RunningBatch};
 
 /// From argument columns to the result column.
 type Kernel = Arc<dyn Fn(&Args<'_>) -> Result<ArrayRef> + Send + Sync>;
@@ -37,17 +38,24 @@ pub(super) struct Returns {
     pub nullable: bool,
     /// Volatile if some row can make it fail, immutable otherwise.
     pub volatility: Volatility,
+    /// Whether rows with the same arguments have results of their own.
+    pub per_row: bool,
 }
 
 impl Returns {
     /// A result that can be null if `nullable`, and that never fails.
     pub(super) fn new(data_type: DataType, nullable: bool) -> Self {
-        Self { data_type, nullable, volatility: Volatility::Immutable }
+        Self { data_type, nullable, volatility: Volatility::Immutable, per_row: false }
     }
 
     /// The same, but some row can make it fail (or it is not the same each time).
     pub(super) fn fallible(data_type: DataType, nullable: bool) -> Self {
-        Self { data_type, nullable, volatility: Volatility::Volatile }
+        Self { volatility: Volatility::Volatile, ..Self::new(data_type, nullable) }
+    }
+
+    /// A random result, another one for each row.
+    pub(super) fn random(data_type: DataType, nullable: bool) -> Self {
+        Self { per_row: true, ..Self::fallible(data_type, nullable) }
     }
 
     /// Fallible only where `fallible` holds.
@@ -63,11 +71,12 @@ pub(super) fn call(
     returns: Returns,
     kernel: impl Fn(&Args<'_>) -> Result<ArrayRef> + Send + Sync + 'static,
 ) -> Typed {
-    let Returns { data_type, nullable, volatility } = returns;
+    let Returns { data_type, nullable, volatility, per_row } = returns;
     let native = Native {
         name: name.to_owned(),
         data_type: data_type.clone(),
         nullable,
+        per_row,
         signature: Signature::user_defined(volatility),
         kernel: Arc::new(kernel),
     };
@@ -83,6 +92,7 @@ struct Native {
     name: String,
     data_type: DataType,
     nullable: bool,
+    per_row: bool,
     signature: Signature,
     kernel: Kernel,
 }
@@ -135,8 +145,7 @@ impl ScalarUDFImpl for Native {
         if args.number_rows == 0 {
             return Ok(ColumnarValue::Array(new_empty_array(&self.data_type)));
         }
-        // No arguments: the result may differ from row to row (`rand()`).
-        let constant = !args.args.is_empty() && args.args.iter().all(|a| matches!(a, ColumnarValue::Scalar(_)));
+        let constant = !self.per_row && args.args.iter().all(|a| matches!(a, ColumnarValue::Scalar(_)));
         let columns = args.args.iter().map(Column::new).collect::<DataFusionResult<Vec<_>>>()?;
         let rows = if constant { 1 } else { args.number_rows };
         let result = (self.kernel)(&Args { columns: &columns, rows, returns: &self.data_type, config: &args.config_options })
@@ -190,9 +199,18 @@ impl<'a> Args<'a> {
         self.returns
     }
 
-    /// Session settings at execution.
-    pub(super) fn config(&self) -> &'a ConfigOptions {
-        self.config
+    /// The running batch: which run it is, and what it knows. An error while nothing runs.
+    pub(super) fn running(&self) -> Result<(u64, Moment)> {
+        self.batch()?.run().ok_or_else(no_batch)
+    }
+
+    /// A seed of its own in the running batch.
+    pub(super) fn next_seed(&self) -> Result<u64> {
+        self.batch()?.next_seed().ok_or_else(no_batch)
+    }
+
+    fn batch(&self) -> Result<&'a RunningBatch> {
+        self.config.extensions.get().ok_or_else(no_batch)
     }
 
     /// Argument `index` as a typed column.
@@ -326,6 +344,10 @@ impl<'a> Args<'a> {
     }
 }
 
+fn no_batch() -> Error {
+    Error::internal("no batch is running")
+}
+
 /// Room for a text, to begin with.
 const TEXT_BYTES: usize = 8;
 
@@ -339,7 +361,7 @@ const TEXT_BYTES_MAX: usize = 2_147_483_632;
 /// `bytes` if one column can hold as many, an error otherwise.
 pub(super) fn within_column(bytes: usize) -> Result<usize> {
     if bytes > TEXT_BYTES_MAX {
-        return Err(Error::new(ErrorKind::Limit, "a text column of one batch would exceed 2 GiB"));
+        return Err(Error::new(ErrorKind::Limit, "a column of texts or bytes of one batch would exceed 2 GiB"));
     }
     Ok(bytes)
 }
@@ -459,6 +481,12 @@ pub(super) struct AnyReader<'a> {
     pub(super) array: &'a ArrayRef,
     mask: usize,
     nulls: Option<arrow::buffer::NullBuffer>,
+}
+
+impl Datum for AnyReader<'_> {
+    fn get(&self) -> (&dyn Array, bool) {
+        (self.array.as_ref(), self.mask == 0)
+    }
 }
 
 impl AnyReader<'_> {

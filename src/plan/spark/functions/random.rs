@@ -1,6 +1,7 @@
-//! Random values. A seed makes each batch begin the same way; the numbers are not Spark's, which depend on its partitions.
+//! Random values. A seed makes each batch begin the same way; the numbers are not Spark's, which depend on its partitions. Without
+//! one they come from the batch's own seed, so that a batch that runs again draws the same.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, AsArray, ListArray, UInt64Array};
 use arrow::datatypes::{DataType, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type};
@@ -15,7 +16,7 @@ use super::arguments::{
     Want, arity, coerce_one, constant, expect_one, is_integral, is_numeric, literal, mismatch, null_of, require_constant,
     unexpected_type,
 };
-use super::native::{Returns, call, from_arrow};
+use super::native::{Args, Returns, call, from_arrow};
 use super::{FunctionSpec, scalar};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -27,29 +28,50 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
     scalar("randn([seed])", "A random number of the standard normal distribution for each row", "", |c| number(c, normal)),
     scalar("uniform(low, high[, seed])", "A random number between two constants for each row", "uniform(5, 5) → 5", uniform),
     scalar("randstr(length[, seed])", "A random text of letters and digits for each row", "length(randstr(5)) → 5", randstr),
+    scalar("uuid()", "A random UUID for each row", "length(uuid()) → 36", uuid),
     scalar("shuffle(array[, seed])", "The elements in random order", "sort_array(shuffle(array(2, 1))) → [1, 2]", shuffle),
 ];
 
 /// The name of a function in `expr` that gives each row something else.
 pub(super) fn random_function(expr: &Expr) -> Option<String> {
     let mut found = None;
-    let of_ours = |name: &str| ["rand", "random", "randn", "shuffle", "uuid", "uniform", "randstr"].contains(&name);
     expr.exists(|node| {
-        if let Expr::ScalarFunction(call) = node {
-            // A seed is part of the name.
-            found = call.name().split('[').next().filter(|name| of_ours(name)).map(str::to_owned);
-        }
+        found = random_call(node).map(str::to_owned);
         Ok(found.is_some())
     })
     .ok()?;
     found
 }
 
-/// Numbers from a seed, or from the system.
-fn generator(seed: Option<i64>) -> StdRng {
-    match seed {
-        Some(seed) => StdRng::seed_from_u64(seed as u64),
-        None => StdRng::seed_from_u64(rand::random()),
+/// The name of the function if `node` is a call that gives each row something else.
+pub(super) fn random_call(node: &Expr) -> Option<&str> {
+    let Expr::ScalarFunction(call) = node else { return None };
+    // A seed is part of the name.
+    let name = call.name().split('[').next()?;
+    FUNCTIONS.iter().any(|function| function.name == name).then_some(name)
+}
+
+/// A place in a query that draws random values: from record batch to record batch it goes on, and with each run of a batch it begins
+/// anew.
+struct Site {
+    seed: Option<i64>,
+    /// What it draws from, and in which run.
+    drawing: Mutex<Option<(u64, StdRng)>>,
+}
+
+impl Site {
+    fn new(seed: Option<i64>) -> Self {
+        Self { seed, drawing: Mutex::default() }
+    }
+
+    fn draw<T>(&self, a: &Args<'_>, with: impl FnOnce(&mut StdRng) -> Result<T>) -> Result<T> {
+        let (run, _) = a.running()?;
+        let mut drawing = self.drawing.lock().unwrap_or_else(PoisonError::into_inner);
+        let random = match drawing.take() {
+            Some((begun, random)) if begun == run => random,
+            _ => StdRng::seed_from_u64(self.seed.map_or_else(|| a.next_seed(), |seed| Ok(seed as u64))?),
+        };
+        with(&mut drawing.insert((run, random)).1)
     }
 }
 
@@ -75,9 +97,9 @@ fn number(mut c: Call<'_>, draw: fn(&mut StdRng) -> f64) -> Result<Typed> {
     let given = c.args.pop();
     let seed = seed(&c, 0, given)?;
     let name = seed.map_or_else(|| c.name.to_owned(), |seed| format!("{}[{seed}]", c.name));
-    Ok(call(&name, Vec::new(), Returns::fallible(DataType::Float64, false), move |a| {
-        let mut random = generator(seed);
-        a.primitive::<Float64Type>(|_| Some(draw(&mut random)))
+    let site = Site::new(seed);
+    Ok(call(&name, Vec::new(), Returns::random(DataType::Float64, false), move |a| {
+        site.draw(a, |random| a.primitive::<Float64Type>(|_| Some(draw(random))))
     }))
 }
 
@@ -94,19 +116,22 @@ fn shuffle(mut c: Call<'_>) -> Result<Typed> {
     let seed = seed(&c, 1, given)?;
     let list = c.args.remove(0);
     let list = coerce_one(&c, 0, list, &Want::Array)?;
-    let returns = Returns::fallible(list.data_type.clone(), list.nullable);
+    let returns = Returns::random(list.data_type.clone(), list.nullable);
     let name = seed.map_or_else(|| "shuffle".to_owned(), |seed| format!("shuffle[{seed}]"));
+    let site = Site::new(seed);
     Ok(call(&name, vec![list], returns, move |a| {
         let array = a.expanded(0)?;
         let lists = array.as_list::<i32>();
-        let mut random = generator(seed);
         let mut order: Vec<u64> = (0..lists.values().len() as u64).collect();
-        for bounds in lists.offsets().windows(2) {
-            let part = &mut order[bounds[0] as usize..bounds[1] as usize];
-            for at in (1..part.len()).rev() {
-                part.swap(at, random.random_range(0..=at));
+        site.draw(a, |random| {
+            for bounds in lists.offsets().windows(2) {
+                let part = &mut order[bounds[0] as usize..bounds[1] as usize];
+                for at in (1..part.len()).rev() {
+                    part.swap(at, random.random_range(0..=at));
+                }
             }
-        }
+            Ok(())
+        })?;
         let values = arrow::compute::take(lists.values(), &UInt64Array::from(order), None).map_err(from_arrow)?;
         let DataType::List(field) = lists.data_type() else { return Err(Error::internal("a list is a list")) };
         let lists = ListArray::new(Arc::clone(field), lists.offsets().clone(), values, lists.nulls().cloned());
@@ -174,22 +199,23 @@ fn uniform(mut c: Call<'_>) -> Result<Typed> {
     let ([low, high], [low_type, high_type]) = (bounds.as_slice(), types.as_slice()) else { return null_of(DataType::Float64) };
     let (low, high, data_type) = (*low, *high, uniform_type(low_type, high_type));
     let name = format!("uniform[{low:?}|{high:?}|{seed:?}]");
-    let drawn = data_type.clone();
-    Ok(call(&name, Vec::new(), Returns::fallible(data_type, false), move |a| {
-        let mut random = generator(seed);
-        let mut draw = || low + (high - low) * random.random::<f64>();
-        match drawn {
-            DataType::Int8 => a.primitive::<Int8Type>(|_| Some(draw() as i8)),
-            DataType::Int16 => a.primitive::<Int16Type>(|_| Some(draw() as i16)),
-            DataType::Int32 => a.primitive::<Int32Type>(|_| Some(draw() as i32)),
-            DataType::Int64 => a.primitive::<Int64Type>(|_| Some(draw() as i64)),
-            DataType::Float32 => a.primitive::<Float32Type>(|_| Some(draw() as f32)),
-            DataType::Decimal128(_, scale) => {
-                let unit = 10_f64.powi(scale.into());
-                a.primitive::<Decimal128Type>(|_| Some((draw() * unit).round() as i128))
+    let (drawn, site) = (data_type.clone(), Site::new(seed));
+    Ok(call(&name, Vec::new(), Returns::random(data_type, false), move |a| {
+        site.draw(a, |random| {
+            let mut draw = || low + (high - low) * random.random::<f64>();
+            match drawn {
+                DataType::Int8 => a.primitive::<Int8Type>(|_| Some(draw() as i8)),
+                DataType::Int16 => a.primitive::<Int16Type>(|_| Some(draw() as i16)),
+                DataType::Int32 => a.primitive::<Int32Type>(|_| Some(draw() as i32)),
+                DataType::Int64 => a.primitive::<Int64Type>(|_| Some(draw() as i64)),
+                DataType::Float32 => a.primitive::<Float32Type>(|_| Some(draw() as f32)),
+                DataType::Decimal128(_, scale) => {
+                    let unit = 10_f64.powi(scale.into());
+                    a.primitive::<Decimal128Type>(|_| Some((draw() * unit).round() as i128))
+                }
+                _ => a.primitive::<Float64Type>(|_| Some(draw())),
             }
-            _ => a.primitive::<Float64Type>(|_| Some(draw())),
-        }
+        })
     }))
 }
 
@@ -210,12 +236,29 @@ fn randstr(mut c: Call<'_>) -> Result<Typed> {
     let Ok(length) = usize::try_from(length.unwrap_or(0)) else {
         return Err(mismatch("VALUE_OUT_OF_RANGE", "the `length` of `randstr` must not be negative"));
     };
-    Ok(call(&format!("randstr[{length}|{seed:?}]"), Vec::new(), Returns::fallible(DataType::Utf8, false), move |a| {
-        let mut random = generator(seed);
+    let site = Site::new(seed);
+    Ok(call(&format!("randstr[{length}|{seed:?}]"), Vec::new(), Returns::random(DataType::Utf8, false), move |a| {
         super::native::within_column(length.saturating_mul(a.rows()))?;
-        a.strings(|_, out| {
-            out.extend((0..length).map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())])));
-            Some(())
+        site.draw(a, |random| {
+            a.strings(|_, out| {
+                out.extend((0..length).map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())])));
+                Some(())
+            })
+        })
+    }))
+}
+
+/// A random version-4 UUID per row.
+fn uuid(c: Call<'_>) -> Result<Typed> {
+    use std::fmt::Write;
+    arity(&c, 0, 0)?;
+    let site = Site::new(None);
+    Ok(call("uuid", Vec::new(), Returns::random(DataType::Utf8, false), move |a| {
+        site.draw(a, |random| {
+            a.strings(|_, out| {
+                let bits: u128 = random.random();
+                write!(out, "{}", uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid().hyphenated()).ok()
+            })
         })
     }))
 }

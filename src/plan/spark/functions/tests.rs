@@ -14,6 +14,8 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema};
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::Expr;
+use datafusion::physical_expr::create_physical_expr;
+use datafusion::prelude::SessionConfig;
 use serde_json::{Value, json};
 use sqlparser::ast;
 
@@ -22,6 +24,7 @@ use super::super::types::spark_name;
 use super::super::{Context, Scope, SubqueryUsage, Typed, dialect};
 use crate::error::{Error, ErrorKind, Result, from_datafusion};
 use crate::function::Function;
+use crate::plan::running_batch::{Moment, RunningBatch};
 use crate::plan::{OutputMode, PlanSettings};
 
 struct NoColumns;
@@ -54,13 +57,17 @@ pub(super) fn resolved(text: &str) -> Result<Typed> {
     resolve(&dialect::parse_expression(text)?, &Context { scope: &NoColumns, settings: &settings })
 }
 
-pub(super) fn evaluate(expr: &Expr, batch: &RecordBatch) -> Result<ArrayRef> {
-    let ours = |e| from_datafusion(e, ErrorKind::Data);
-    let schema = DFSchema::try_from(batch.schema().as_ref().clone()).map_err(ours)?;
-    let physical = datafusion::physical_expr::create_physical_expr(expr, &schema, &ExecutionProps::new(), &Default::default())
-        .map_err(ours)?;
-    let value = physical.evaluate(batch).map_err(ours)?;
-    value.into_array(batch.num_rows()).map_err(ours)
+/// Evaluates as a running batch does.
+pub(super) fn evaluate(expr: &Expr, rows: &RecordBatch) -> Result<ArrayRef> {
+    let ours = |error| from_datafusion(error, ErrorKind::Data);
+    let schema = DFSchema::try_from(rows.schema().as_ref().clone()).map_err(ours)?;
+    let batch = RunningBatch::default();
+    let config = SessionConfig::new().with_option_extension(batch.clone());
+    let mut properties = ExecutionProps::new();
+    properties.mark_start_execution(config.options().clone());
+    let physical = create_physical_expr(expr, &schema, &properties, &Default::default()).map_err(ours)?;
+    let _running = batch.begin(Moment::default());
+    physical.evaluate(rows).and_then(|value| value.into_array(rows.num_rows())).map_err(ours)
 }
 
 pub(super) fn one_row() -> RecordBatch {

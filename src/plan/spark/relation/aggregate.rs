@@ -125,6 +125,10 @@ impl<'a> Aggregation<'a> {
             let message = "an aggregate function cannot be the argument of another; use a subquery";
             return Err(Error::spark(ErrorKind::Config, "NESTED_AGGREGATE_FUNCTION", message));
         }
+        if call.params.filter.as_deref().is_some_and(has_aggregate) {
+            let message = "the filter of an aggregate function must not have an aggregate function; use a subquery";
+            return Err(Error::spark(ErrorKind::Config, "INVALID_AGGREGATE_FILTER.CONTAINS_AGGREGATE", message));
+        }
         place::refuse(call.params.args.iter().chain(call.params.filter.as_deref()), "an aggregate function")?;
         if let Some(filter) = &call.params.filter {
             // DataFusion evaluates arguments for every row; a fallible one must only see the rows that the filter lets through.
@@ -299,12 +303,15 @@ impl<'a> Aggregation<'a> {
     }
 }
 
+/// Functions that give the same of the same values in whatever order these come, as they do once they were grouped.
+const IN_ANY_ORDER: [&str; 7] = ["count", "min", "max", "bit_and", "bit_or", "bit_xor", "approx_count_distinct"];
+
 /// The arguments of the aggregates, if all are over the distinct values of the same ones: these can be grouped by first.
 fn shared_distinct(calls: &[(Expr, String)]) -> Option<&[Expr]> {
     let mut shared: Option<&[Expr]> = None;
     for (call, _) in calls {
         let Expr::AggregateFunction(call) = call else { return None };
-        let plain = call.params.filter.is_none() && call.params.order_by.is_empty();
+        let plain = call.params.filter.is_none() && IN_ANY_ORDER.contains(&call.func.name());
         if !call.params.distinct || !plain || shared.is_some_and(|args| args != call.params.args) {
             return None;
         }

@@ -163,11 +163,13 @@ fn struct_of(args: Vec<ast::FunctionArg>) -> ast::Expr {
     ast::Expr::Struct { values: values.collect(), fields: Vec::new() }
 }
 
-/// The arguments of a call that has a star among them, unless it is `count(*)`.
+/// The arguments of a call that has a star among them, unless it is `count(*)`, which counts rows; `count(DISTINCT *)` is of columns.
 fn star_arguments(function: &ast::Function) -> Option<&[ast::FunctionArg]> {
     let ast::FunctionArguments::List(list) = &function.args else { return None };
     let is_count = matches!(function.name.0.as_slice(), [name] if name.to_string().eq_ignore_ascii_case("count"));
-    let bare_count = is_count && matches!(list.args.as_slice(), [ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Wildcard)]);
+    let is_distinct = list.duplicate_treatment == Some(ast::DuplicateTreatment::Distinct);
+    let bare_count =
+        is_count && !is_distinct && matches!(list.args.as_slice(), [ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Wildcard)]);
     let is_star = |arg: &ast::FunctionArg| {
         use ast::FunctionArgExpr as Arg;
         matches!(arg, ast::FunctionArg::Unnamed(Arg::Wildcard | Arg::QualifiedWildcard(_)))
@@ -198,6 +200,13 @@ fn star_columns(args: Vec<ast::FunctionArg>, function: &str, input: &Relation, q
             (Some(_), None) => false,
         };
         let mut columns = input.listed().filter(of_table).peekable();
+        if columns.peek().is_none()
+            && let ast::FunctionArg::Unnamed(ast::FunctionArgExpr::QualifiedWildcard(name)) = &arg
+            && let Some(members) = members_of(&from::identifiers(name)?, input)?
+        {
+            expanded.extend(members);
+            continue;
+        }
         if columns.peek().is_none() {
             let message = format!("{arg} as an argument of {function} stands for no column");
             return Err(Error::spark(ErrorKind::Config, "CANNOT_RESOLVE_STAR_EXPAND", message));
@@ -212,6 +221,20 @@ fn star_columns(args: Vec<ast::FunctionArg>, function: &str, input: &Relation, q
         }));
     }
     Ok(expanded)
+}
+
+/// The fields of a struct column as arguments.
+fn members_of(path: &[Ident], input: &Relation) -> Result<Option<Vec<ast::FunctionArg>>> {
+    let Some((attribute, _)) = find(&input.columns, path)?.filter(|(_, used)| *used == path.len()) else { return Ok(None) };
+    let DataType::Struct(members) = &attribute.data_type else {
+        let message = format!("{}.* needs a struct or a table{}", written(path), place(path));
+        return Err(Error::spark(ErrorKind::Config, "_LEGACY_ERROR_TEMP_1050", message));
+    };
+    let member = |field: &std::sync::Arc<arrow::datatypes::Field>| {
+        let path = path.iter().cloned().chain([Ident::with_quote('`', field.name())]).collect();
+        ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(ast::Expr::CompoundIdentifier(path)))
+    };
+    Ok(Some(members.iter().map(member).collect()))
 }
 
 fn last_part(expr: &ast::Expr) -> Option<String> {

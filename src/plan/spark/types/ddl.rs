@@ -64,7 +64,27 @@ pub fn parse_schema(ddl: &str) -> Result<Schema> {
     Ok(Schema::new(fields))
 }
 
-/// What `from_json` takes: a schema (its type is a struct) or any type.
+/// The schema that `from_json` and `from_csv` are given: as [`parse_ddl`], but columns have no colon behind their names and texts no
+/// length (`UNSUPPORTED_CHAR_OR_VARCHAR_AS_STRING`).
+pub fn parse_ddl_argument(text: &str) -> Result<DataType> {
+    let mut reader = Reader::new(text)?;
+    let is_type = matches!(reader.tokens.get(1), None | Some((Token::Mark('<' | '('), _)));
+    // What is no schema is read as a type, of which only the first word could be right.
+    let found = parse_ddl(text).map_err(|error| if is_type { error } else { syntax(error.message().to_owned()) })?;
+    if matches!(reader.tokens.get(1), Some((Token::Mark(':'), _))) {
+        reader.next = 1;
+        return Err(reader.unexpected("a type"));
+    }
+    if reader.any_with_length() {
+        return Err(config(
+            "UNSUPPORTED_CHAR_OR_VARCHAR_AS_STRING",
+            "texts of values that are read have no length: write STRING".to_owned(),
+        ));
+    }
+    Ok(found)
+}
+
+/// What a function gives: a schema (its type is a struct) or any type.
 pub fn parse_ddl(text: &str) -> Result<DataType> {
     match parse_schema(text) {
         Ok(schema) => Ok(DataType::Struct(schema.fields)),
@@ -123,6 +143,14 @@ impl Reader {
             tokens.push((token, start + 1));
         }
         Ok(Self { tokens, next: 0, end: chars.len() + 1 })
+    }
+
+    /// Whether a type such as VARCHAR(10) is there.
+    fn any_with_length(&self) -> bool {
+        self.tokens.windows(2).any(|pair| {
+            let named = |name: &&str| matches!(&pair[0].0, Token::Word(word) if word.eq_ignore_ascii_case(name));
+            ["char", "character", "varchar"].iter().any(named) && pair[1].0 == Token::Mark('(')
+        })
     }
 
     fn peek(&self) -> Option<&Token> {
@@ -214,6 +242,7 @@ impl Reader {
         let Some(Token::Word(word)) = self.peek() else { return Err(self.unexpected("a type")) };
         let word = word.to_lowercase();
         self.next += 1;
+        self.check_parameters(&word, column)?;
         Ok(match word.as_str() {
             "boolean" => DataType::Boolean,
             "tinyint" | "byte" => DataType::Int8,
@@ -228,7 +257,10 @@ impl Reader {
             "string" => DataType::Utf8,
             // A length is checked only when a table is written, which no stream does.
             "char" | "character" | "varchar" => {
-                self.arguments(1, 1)?;
+                if self.peek() != Some(&Token::Mark('(')) {
+                    return Err(config("DATATYPE_MISSING_SIZE", format!("the type {word} at column {column} needs a length")));
+                }
+                self.arguments(1)?;
                 DataType::Utf8
             }
             "binary" => DataType::Binary,
@@ -236,13 +268,13 @@ impl Reader {
             "decimal" | "dec" | "numeric" => self.decimal()?,
             "interval" => self.interval()?,
             "array" => {
-                self.expect('<')?;
+                self.open("ARRAY", column)?;
                 let item = self.data_type(depth + 1)?;
                 self.expect('>')?;
                 array_of(item)
             }
             "map" => {
-                self.expect('<')?;
+                self.open("MAP", column)?;
                 let key = self.data_type(depth + 1)?;
                 self.expect(',')?;
                 let value = self.data_type(depth + 1)?;
@@ -250,7 +282,7 @@ impl Reader {
                 map_of(key, value)
             }
             "struct" => {
-                self.expect('<')?;
+                self.open("STRUCT", column)?;
                 let fields = if self.peek() == Some(&Token::Mark('>')) { Vec::new() } else { self.fields(depth + 1)? };
                 self.expect('>')?;
                 DataType::Struct(Fields::from(fields))
@@ -262,9 +294,37 @@ impl Reader {
         })
     }
 
+    /// Numbers in brackets behind the name of a type that has none.
+    fn check_parameters(&self, name: &str, column: usize) -> Result<()> {
+        if self.peek() != Some(&Token::Mark('('))
+            || matches!(name, "char" | "character" | "varchar" | "decimal" | "dec" | "numeric" | "interval" | "time")
+        {
+            return Ok(());
+        }
+        Err(match name {
+            "timestamp" | "timestamp_ntz" | "timestamp_ltz" => {
+                config("INVALID_TIMESTAMP_PRECISION", format!("the type {name} at column {column} takes no precision"))
+            }
+            _ => config("UNSUPPORTED_DATATYPE", format!("the type {name} at column {column} takes no parameters")),
+        })
+    }
+
+    /// The `<` behind the name of a nested type.
+    fn open(&mut self, name: &str, column: usize) -> Result<()> {
+        if self.accept('<') {
+            return Ok(());
+        }
+        let condition = match name {
+            "ARRAY" => "INCOMPLETE_TYPE_DEFINITION.ARRAY",
+            "MAP" => "INCOMPLETE_TYPE_DEFINITION.MAP",
+            _ => "INCOMPLETE_TYPE_DEFINITION.STRUCT",
+        };
+        Err(config(condition, format!("the type {name} at column {column} does not say of what it is")))
+    }
+
     fn decimal(&mut self) -> Result<DataType> {
         let column = self.column();
-        let arguments = if self.peek() == Some(&Token::Mark('(')) { self.arguments(1, 2)? } else { vec![10, 0] };
+        let arguments = if self.peek() == Some(&Token::Mark('(')) { self.arguments(2)? } else { vec![10, 0] };
         let (precision, scale) = (arguments[0], arguments.get(1).copied().unwrap_or(0));
         if precision > u64::from(DECIMAL_PRECISION_MAX) {
             return Err(Error::spark(
@@ -281,7 +341,10 @@ impl Reader {
             ));
         }
         if precision == 0 {
-            return Err(syntax(format!("a decimal needs at least one digit (column {column})")));
+            return Err(config(
+                "NUMERIC_VALUE_OUT_OF_RANGE.WITH_SUGGESTION",
+                format!("a decimal without digits, as at column {column}, holds no value"),
+            ));
         }
         Ok(DataType::Decimal128(precision as u8, scale as i8))
     }
@@ -313,7 +376,8 @@ impl Reader {
         Ok(super::calendar_interval())
     }
 
-    fn arguments(&mut self, min: usize, max: usize) -> Result<Vec<u64>> {
+    /// One to `max` numbers in brackets.
+    fn arguments(&mut self, max: usize) -> Result<Vec<u64>> {
         self.expect('(')?;
         let mut numbers = Vec::new();
         loop {
@@ -329,10 +393,10 @@ impl Reader {
             }
         }
         self.expect(')')?;
-        if (min..=max).contains(&numbers.len()) {
+        if numbers.len() <= max {
             Ok(numbers)
         } else {
-            Err(self.unexpected("another number of parameters before this"))
+            Err(config("UNSUPPORTED_DATATYPE", format!("a type with {} parameters", numbers.len())))
         }
     }
 }
@@ -355,6 +419,10 @@ fn quoted(chars: &[char], at: usize) -> Result<(String, usize)> {
         i += 1;
     }
     Err(syntax(format!("the quote at column {} is never closed", at + 1)))
+}
+
+fn config(condition: &'static str, message: String) -> Error {
+    Error::spark(ErrorKind::Config, condition, message)
 }
 
 fn syntax(message: String) -> Error {

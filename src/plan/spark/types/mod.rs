@@ -4,13 +4,14 @@
 
 mod ddl;
 pub mod interval;
+pub mod outside;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, IntervalUnit, TimeUnit};
 
-pub use ddl::{parse_ddl, parse_schema, parse_type};
+pub use ddl::{parse_ddl, parse_ddl_argument, parse_schema, parse_type};
 
 /// The widest decimal there is.
 pub const DECIMAL_PRECISION_MAX: u8 = 38;

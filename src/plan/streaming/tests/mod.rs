@@ -4,6 +4,7 @@ mod event_time;
 mod functions;
 mod golden;
 mod joins;
+mod random;
 
 use std::collections::BTreeMap;
 
@@ -514,9 +515,9 @@ async fn a_select_takes_each_row_of_the_result_by_itself() {
         .unwrap();
     assert_eq!(select.schema().fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>(), ["N", "f"]);
     for _ in 0..2 {
-        assert_eq!(text(&select.run(rows(BATCHES[1]), 0).await.unwrap()), ["JOHN 2"]);
+        assert_eq!(text(&select.run(rows(BATCHES[1]), Moment::default()).await.unwrap()), ["JOHN 2"]);
     }
-    assert_eq!(select.run(Vec::new(), 0).await.unwrap()[0].num_columns(), 2);
+    assert_eq!(select.run(Vec::new(), Moment::default()).await.unwrap()[0].num_columns(), 2);
     for refused in
         ["SELECT count(*) FROM result", "SELECT * FROM result LIMIT 1", "SELECT * FROM result ORDER BY name", "SELECT * FROM t"]
     {

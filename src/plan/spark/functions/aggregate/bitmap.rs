@@ -7,6 +7,7 @@ use arrow::datatypes::DataType;
 
 use super::super::super::{Call, Typed};
 use super::super::arguments::{Want, arity, coerce, data_error, expect_one};
+use super::super::native::within_column;
 use super::expression;
 use super::fold::{Fold, GroupRows, typed, udaf};
 use crate::error::Result;
@@ -84,10 +85,12 @@ impl Fold for Combine {
 
     /// Null for a bitmap that no row has come for.
     fn state(&self, cells: &[Self::Cell]) -> Result<Vec<ArrayRef>> {
+        within_column(cells.iter().flatten().count() * BYTES)?;
         Ok(vec![Arc::new(BinaryArray::from_iter(cells.iter().map(Option::as_deref)))])
     }
 
     fn finish(&self, cells: &[Self::Cell]) -> Result<ArrayRef> {
+        within_column(cells.len() * BYTES)?;
         let empty = [self.empty(); BYTES];
         Ok(Arc::new(BinaryArray::from_iter_values(cells.iter().map(|cell| cell.as_deref().unwrap_or(&empty)))))
     }

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, ListArray, new_empty_array};
-use arrow::compute::interleave;
+use arrow::array::{Array, ArrayRef, ListArray, UInt32Array, new_empty_array};
+use arrow::compute::{interleave, take};
 use arrow::datatypes::DataType;
 use arrow::row::{RowConverter, SortField};
 use hashbrown::HashTable;
@@ -18,6 +18,7 @@ use super::super::native::from_arrow;
 use super::doubles::{offsets, span};
 use super::expression;
 use super::fold::{Fold, GroupRows, typed, udaf};
+use super::java::{order_in_hash_set, set_hashes};
 use crate::error::Result;
 
 /// `collect_list`: every value that is not null, in the order they came.
@@ -36,7 +37,7 @@ pub(super) fn set(mut c: Call<'_>) -> Result<Typed> {
         return Err(mismatch("UNSUPPORTED_INPUT_TYPE", "`collect_set` does not take maps"));
     }
     let data_type = array_of(args[0].data_type.clone());
-    let fold = Collect { data_type: data_type.clone(), nulls: c.nulls == Some(NullTreatment::Respect) };
+    let fold = Collect { data_type: data_type.clone(), nulls: c.nulls == Some(NullTreatment::Respect), hashed: true };
     let function = udaf("collect_set", fold, data_type.clone(), false);
     expression(&mut c, function, args, data_type, false)
 }
@@ -50,7 +51,7 @@ pub(super) fn union(mut c: Call<'_>) -> Result<Typed> {
     if item_of(&data_type).is_some_and(has_map) {
         return Err(mismatch("UNSUPPORTED_INPUT_TYPE", "`collect_union` does not take arrays of maps"));
     }
-    let elements = Collect { data_type: data_type.clone(), nulls: c.nulls == Some(NullTreatment::Respect) };
+    let elements = Collect { data_type: data_type.clone(), nulls: c.nulls == Some(NullTreatment::Respect), hashed: true };
     let function = udaf("collect_union", Union(elements), data_type.clone(), false);
     expression(&mut c, function, args, data_type, false)
 }
@@ -145,6 +146,8 @@ pub(super) struct Collect {
     pub(super) data_type: DataType,
     /// Whether nulls are values.
     pub(super) nulls: bool,
+    /// Whether they are given in the order of Spark's hash set, where it is known, rather than in that in which they came.
+    pub(super) hashed: bool,
 }
 
 /// A group's values, as rows of one column, one behind the other.
@@ -248,9 +251,22 @@ impl Fold for Collect {
         // Rows know the converter they came from, which is gone; their bytes mean the same to this one.
         let parser = converter.parser();
         let rows = cells.iter().flat_map(|cell| (0..cell.rows.len()).map(|at| parser.parse(cell.rows.get(at))));
-        let mut items = converter.convert_rows(rows).map_err(from_arrow)?;
-        list_of(&self.data_type, offsets(cells.iter().map(|cell| cell.rows.len()))?, items.remove(0), None)
+        let items = converter.convert_rows(rows).map_err(from_arrow)?.remove(0);
+        let offsets = offsets(cells.iter().map(|cell| cell.rows.len()))?;
+        let items = if self.hashed { in_order_of_sets(items, &offsets)? } else { items };
+        list_of(&self.data_type, offsets, items, None)
     }
+}
+
+/// The items, those of each set in the order in which Spark's would give them.
+fn in_order_of_sets(items: ArrayRef, offsets: &[i32]) -> Result<ArrayRef> {
+    let Some(hashes) = set_hashes(&items)? else { return Ok(items) };
+    let mut places = Vec::with_capacity(items.len());
+    for ends in offsets.windows(2) {
+        let own = &hashes[ends[0] as usize..ends[1] as usize];
+        places.extend(order_in_hash_set(own).map(|place| place + ends[0] as u32));
+    }
+    take(&items, &UInt32Array::from(places), None).map_err(from_arrow)
 }
 
 /// The elements of arrays.

@@ -11,9 +11,9 @@ use datafusion::scalar::ScalarValue;
 use super::super::super::{Call, Typed};
 use super::super::arguments::{Want, arity, constant, expect_one, mismatch};
 use super::super::hash::murmur3_from;
-use super::super::native::from_arrow;
+use super::super::native::{from_arrow, within_column};
 use super::expression;
-use super::fold::{Fold, GroupRows, typed, udaf};
+use super::fold::{Fold, GroupRows, damaged, typed, udaf};
 use super::java::Random;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -95,6 +95,10 @@ impl CountMin {
         20 + 8 * self.factors.len()
     }
 
+    fn bytes_of_one(&self) -> usize {
+        self.header_bytes() + 8 * self.width * self.factors.len()
+    }
+
     fn held<'c>(&self, cell: &'c mut Sketch, grown: &mut usize) -> &'c mut Sketch {
         if cell.counters.is_empty() {
             cell.counters = vec![0; self.width * self.factors.len()];
@@ -122,14 +126,22 @@ impl CountMin {
         cell.total += 1;
     }
 
-    fn bytes(&self, cell: &Sketch) -> Vec<u8> {
-        let counters = self.width * self.factors.len();
-        let mut bytes = Vec::with_capacity(self.header_bytes() + 8 * counters);
+    /// The header of a sketch that counts nothing.
+    fn header(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.header_bytes());
         bytes.extend(VERSION.to_be_bytes());
-        bytes.extend(cell.total.to_be_bytes());
+        bytes.extend(0_i64.to_be_bytes());
         bytes.extend((self.factors.len() as i32).to_be_bytes());
         bytes.extend((self.width as i32).to_be_bytes());
         bytes.extend(self.factors.iter().flat_map(|factor| factor.to_be_bytes()));
+        bytes
+    }
+
+    fn bytes(&self, cell: &Sketch) -> Vec<u8> {
+        let counters = self.width * self.factors.len();
+        let mut bytes = self.header();
+        bytes[4..12].copy_from_slice(&cell.total.to_be_bytes());
+        bytes.reserve_exact(8 * counters);
         bytes.extend(cell.counters.iter().flat_map(|counter| counter.to_be_bytes()));
         bytes.resize(self.header_bytes() + 8 * counters, 0);
         bytes
@@ -164,25 +176,70 @@ impl Fold for CountMin {
 
     fn merge(&self, cells: &mut [Self::Cell], rows: &GroupRows<'_>, states: &[ArrayRef]) -> Result<usize> {
         let sketches = typed::<BinaryArray>(&states[0])?;
-        let mut grown = 0;
+        let (mut grown, mut odd) = (0, false);
+        let header = self.header();
         rows.each(sketches, |row, group| {
             let sketch = sketches.value(row);
-            let (header, counters) = sketch.split_at(sketch.len().min(self.header_bytes()));
-            if counters.len() == 8 * self.width * self.factors.len() {
-                let cell = self.held(&mut cells[group], &mut grown);
-                cell.total += number_at(header, 4);
-                cell.counters.iter_mut().enumerate().for_each(|(at, held)| *held += number_at(counters, 8 * at));
+            if sketch.is_empty() {
+                return;
             }
+            let (start, counters) = sketch.split_at(sketch.len().min(self.header_bytes()));
+            // The total stands in the middle of what is the same for all sketches of one shape and seed.
+            let is_ours = start.len() == header.len() && start[..4] == header[..4] && start[12..] == header[12..];
+            if !is_ours || counters.len() != 8 * self.width * self.factors.len() {
+                odd = true;
+                return;
+            }
+            let cell = self.held(&mut cells[group], &mut grown);
+            cell.total += number_at(start, 4);
+            cell.counters.iter_mut().enumerate().for_each(|(at, held)| *held += number_at(counters, 8 * at));
         });
-        Ok(grown)
+        if odd { Err(damaged("count_min_sketch", "is of another shape or seed")) } else { Ok(grown) }
     }
 
     fn state(&self, cells: &[Self::Cell]) -> Result<Vec<ArrayRef>> {
+        within_column(cells.iter().filter(|cell| !cell.counters.is_empty()).count() * self.bytes_of_one())?;
         let states = cells.iter().map(|cell| if cell.counters.is_empty() { Vec::new() } else { self.bytes(cell) });
         Ok(vec![Arc::new(BinaryArray::from_iter_values(states))])
     }
 
     fn finish(&self, cells: &[Self::Cell]) -> Result<ArrayRef> {
+        within_column(cells.len() * self.bytes_of_one())?;
         Ok(Arc::new(BinaryArray::from_iter_values(cells.iter().map(|cell| self.bytes(cell)))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Int64Array;
+
+    use super::*;
+
+    fn sketch(width: usize, factors: &[i64], values: &[i64]) -> ArrayRef {
+        let fold = CountMin { width, factors: factors.to_vec() };
+        let mut cells = vec![Sketch::default()];
+        let column: ArrayRef = Arc::new(Int64Array::from(values.to_vec()));
+        fold.update(&mut cells, &GroupRows::unfiltered(&vec![0; values.len()]), &[column]).unwrap();
+        fold.state(&cells).unwrap().remove(0)
+    }
+
+    #[test]
+    fn states_add_up_and_a_state_of_another_sketch_is_damaged() {
+        let fold = CountMin { width: 4, factors: vec![7, 9] };
+        let merged = |states: ArrayRef| -> Result<Vec<u8>> {
+            let mut cells = vec![Sketch::default()];
+            let ours = sketch(4, &[7, 9], &[1, 2, 2]);
+            fold.merge(&mut cells, &GroupRows::unfiltered(&[0]), &[ours])?;
+            fold.merge(&mut cells, &GroupRows::unfiltered(&[0]), &[states])?;
+            Ok(fold.bytes(&cells[0]))
+        };
+        let all = sketch(4, &[7, 9], &[1, 2, 2, 3, 2]);
+        assert_eq!(merged(sketch(4, &[7, 9], &[3, 2])).unwrap(), all.as_binary::<i32>().value(0));
+        assert_eq!(merged(sketch(4, &[7, 9], &[])).unwrap(), sketch(4, &[7, 9], &[1, 2, 2]).as_binary::<i32>().value(0));
+        for other in [sketch(4, &[7], &[1]), sketch(5, &[7, 9], &[1]), sketch(4, &[7, 8], &[1]), sketch(2, &[7, 9], &[1])] {
+            assert_eq!(merged(other).unwrap_err().kind(), ErrorKind::Corrupt);
+        }
+        let cut: ArrayRef = Arc::new(BinaryArray::from_iter_values([&all.as_binary::<i32>().value(0)[..30]]));
+        assert_eq!(merged(cut).unwrap_err().kind(), ErrorKind::Corrupt);
     }
 }

@@ -14,8 +14,9 @@ use datafusion::scalar::ScalarValue;
 use super::super::super::{Call, Typed};
 use super::super::arguments::arity;
 use super::super::hash::xxhash64;
+use super::super::native::within_column;
 use super::expression;
-use super::fold::{Fold, GroupRows, typed, udaf};
+use super::fold::{Fold, GroupRows, damaged, typed, udaf};
 use crate::error::{Error, ErrorKind, Result};
 
 /// `approx_count_distinct(value[, relative standard deviation])`.
@@ -166,19 +167,22 @@ impl Fold for Sketch {
 
     fn merge(&self, cells: &mut [Self::Cell], rows: &GroupRows<'_>, states: &[ArrayRef]) -> Result<usize> {
         let sketches = typed::<BinaryArray>(&states[0])?;
-        let mut grown = 0;
-        rows.each(sketches, |row, group| {
-            let sketch = sketches.value(row);
-            if sketch.len() == self.registers() {
+        let (mut grown, mut odd) = (0, None);
+        rows.each(sketches, |row, group| match sketches.value(row) {
+            [] => {}
+            sketch if sketch.len() == self.registers() => {
                 let (registers, bytes) = self.held(&mut cells[group]);
                 grown += bytes;
                 registers.iter_mut().zip(sketch).for_each(|(held, other)| *held = (*held).max(*other));
             }
+            sketch => odd = Some(sketch.len()),
         });
-        Ok(grown)
+        let refused = |bytes| damaged("approx_count_distinct", format!("has {bytes} registers, not {}", self.registers()));
+        odd.map_or(Ok(grown), |bytes| Err(refused(bytes)))
     }
 
     fn state(&self, cells: &[Self::Cell]) -> Result<Vec<ArrayRef>> {
+        within_column(cells.iter().map(Vec::len).sum())?;
         Ok(vec![Arc::new(BinaryArray::from_iter_values(cells.iter().map(Vec::as_slice)))])
     }
 
@@ -238,6 +242,19 @@ mod tests {
                 let off = (estimate - exact).abs() as f64 / exact as f64;
                 assert!(off <= 3.0 * deviation, "{deviation}: {estimate} instead of {exact}");
             }
+        }
+    }
+
+    #[test]
+    fn a_state_of_another_size_is_damaged() {
+        let merge = |bytes: &[u8]| {
+            let states: ArrayRef = Arc::new(BinaryArray::from_iter_values([bytes]));
+            Sketch { precision: 9 }.merge(&mut [Vec::new()], &GroupRows::unfiltered(&[0]), &[states])
+        };
+        assert_eq!(merge(&[]).unwrap(), 0);
+        assert_eq!(merge(&[1; 512]).unwrap(), 512);
+        for size in [1, 256, 511, 513, 1024] {
+            assert_eq!(merge(&vec![1; size]).unwrap_err().kind(), ErrorKind::Corrupt, "{size}");
         }
     }
 

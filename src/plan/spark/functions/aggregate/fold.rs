@@ -5,7 +5,7 @@
 //! kept between batches.
 
 use std::any::Any;
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use datafusion::scalar::ScalarValue;
 use super::super::arguments::struct_of;
 use super::super::native::from_arrow;
 use super::collect::Collect;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::plan::spark::types::array_of;
 
 /// One aggregate function with its types settled.
@@ -47,31 +47,51 @@ pub(super) trait Fold: Debug + Send + Sync + 'static {
 
 /// Which group each row belongs to, and which rows count.
 pub(super) struct GroupRows<'a> {
-    groups: &'a [usize],
+    groups: Groups<'a>,
     filter: Option<&'a BooleanArray>,
+}
+
+#[derive(Clone, Copy)]
+enum Groups<'a> {
+    /// So many rows, all of the first group.
+    One(usize),
+    /// Each row's.
+    Each(&'a [usize]),
 }
 
 impl<'a> GroupRows<'a> {
     /// Every row counts.
     #[cfg(test)]
     pub(super) fn unfiltered(groups: &'a [usize]) -> Self {
-        Self { groups, filter: None }
+        Self { groups: Groups::Each(groups), filter: None }
+    }
+
+    /// Which rows count and are not null in `values`, if all rows are of one group, the first.
+    pub(super) fn single(&self, values: &dyn Array) -> Option<BooleanBuffer> {
+        let Groups::One(rows) = self.groups else { return None };
+        let nulls = values.logical_nulls();
+        Some(self.counted(nulls.as_ref().map(NullBuffer::inner)).unwrap_or_else(|| BooleanBuffer::new_set(rows)))
     }
 
     /// Calls `visit` with every row that counts and whose `values` are not null, and its group.
     #[inline]
     pub(super) fn each(&self, values: &dyn Array, mut visit: impl FnMut(usize, usize)) {
         let nulls = values.logical_nulls().filter(|n| n.null_count() > 0);
-        match self.counted(nulls.as_ref().map(NullBuffer::inner)) {
-            None => self.groups.iter().enumerate().for_each(|(row, group)| visit(row, *group)),
+        self.visit(self.counted(nulls.as_ref().map(NullBuffer::inner)), &mut visit);
+    }
+
+    /// Calls `visit` with every row of `counted`, all if that is `None`, and its group.
+    #[inline]
+    fn visit(&self, counted: Option<BooleanBuffer>, visit: &mut impl FnMut(usize, usize)) {
+        let mut run = |from: usize, to: usize| match self.groups {
+            Groups::One(_) => (from..to).for_each(|row| visit(row, 0)),
+            Groups::Each(groups) => groups[from..to].iter().enumerate().for_each(|(row, group)| visit(from + row, *group)),
+        };
+        match (counted, self.groups) {
             // Run by run, so that no bit is looked at for each row.
-            Some(counted) => {
-                for (from, to) in counted.set_slices() {
-                    for (row, group) in self.groups[from..to].iter().enumerate() {
-                        visit(from + row, *group);
-                    }
-                }
-            }
+            (Some(counted), _) => counted.set_slices().for_each(|(from, to)| run(from, to)),
+            (None, Groups::One(rows)) => run(0, rows),
+            (None, Groups::Each(groups)) => run(0, groups.len()),
         }
     }
 
@@ -90,11 +110,7 @@ impl<'a> GroupRows<'a> {
 
     /// Calls `visit` with every row that counts, null or not, and its group.
     pub(super) fn all(&self, mut visit: impl FnMut(usize, usize)) {
-        for (row, group) in self.groups.iter().enumerate() {
-            if self.filter.is_none_or(|f| f.is_valid(row) && f.value(row)) {
-                visit(row, *group);
-            }
-        }
+        self.visit(self.counted(None), &mut visit);
     }
 }
 
@@ -200,7 +216,7 @@ impl<F: Fold> Udaf<F> {
             [argument] => argument.data_type().clone(),
             _ => struct_of(arguments.iter().enumerate().map(|(i, argument)| (format!("{i}"), argument.data_type().clone()))),
         };
-        let values = Collect { data_type: array_of(item), nulls: true };
+        let values = Collect { data_type: array_of(item), nulls: true, hashed: false };
         Ok(Some(Distinct { values, arguments: arguments.len(), fold: Arc::clone(&self.fold) }))
     }
 }
@@ -248,7 +264,7 @@ impl<F: Fold> Fold for Distinct<F> {
             1 => vec![Arc::clone(lists.values())],
             _ => typed::<StructArray>(lists.values())?.columns().to_vec(),
         };
-        self.fold.update(&mut folded, &GroupRows { groups: &groups, filter: None }, &values)?;
+        self.fold.update(&mut folded, &GroupRows { groups: Groups::Each(&groups), filter: None }, &values)?;
         self.fold.finish(&folded)
     }
 }
@@ -262,6 +278,18 @@ struct Grouped<F: Fold> {
 impl<F: Fold> Grouped<F> {
     fn new(fold: Arc<F>) -> Self {
         Self { fold, cells: Vec::new(), heap_bytes: 0 }
+    }
+
+    fn update(&mut self, values: &[ArrayRef], rows: &GroupRows<'_>, total_groups: usize) -> DataFusionResult<()> {
+        self.cells.resize_with(total_groups.max(self.cells.len()), F::Cell::default);
+        self.heap_bytes += self.fold.update(&mut self.cells, rows, values)?;
+        Ok(())
+    }
+
+    fn merge(&mut self, states: &[ArrayRef], rows: &GroupRows<'_>, total_groups: usize) -> DataFusionResult<()> {
+        self.cells.resize_with(total_groups.max(self.cells.len()), F::Cell::default);
+        self.heap_bytes += self.fold.merge(&mut self.cells, rows, states)?;
+        Ok(())
     }
 
     fn take(&mut self, emit: EmitTo) -> Vec<F::Cell> {
@@ -281,9 +309,7 @@ impl<F: Fold> GroupsAccumulator for Grouped<F> {
         filter: Option<&BooleanArray>,
         total_groups: usize,
     ) -> DataFusionResult<()> {
-        self.cells.resize_with(total_groups.max(self.cells.len()), F::Cell::default);
-        self.heap_bytes += self.fold.update(&mut self.cells, &GroupRows { groups, filter }, values)?;
-        Ok(())
+        self.update(values, &GroupRows { groups: Groups::Each(groups), filter }, total_groups)
     }
 
     fn evaluate(&mut self, emit: EmitTo) -> DataFusionResult<ArrayRef> {
@@ -297,16 +323,14 @@ impl<F: Fold> GroupsAccumulator for Grouped<F> {
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef], groups: &[usize], total_groups: usize) -> DataFusionResult<()> {
-        self.cells.resize_with(total_groups.max(self.cells.len()), F::Cell::default);
-        self.heap_bytes += self.fold.merge(&mut self.cells, &GroupRows { groups, filter: None }, states)?;
-        Ok(())
+        self.merge(states, &GroupRows { groups: Groups::Each(groups), filter: None }, total_groups)
     }
 
     fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> DataFusionResult<Vec<ArrayRef>> {
         let rows = values.first().map_or(0, |v| v.len());
         let groups: Vec<usize> = (0..rows).collect();
         let mut cells = vec![F::Cell::default(); rows];
-        self.fold.update(&mut cells, &GroupRows { groups: &groups, filter }, values)?;
+        self.fold.update(&mut cells, &GroupRows { groups: Groups::Each(&groups), filter }, values)?;
         Ok(self.fold.state(&cells)?)
     }
 
@@ -333,8 +357,7 @@ impl<F: Fold> Single<F> {
 
 impl<F: Fold> Accumulator for Single<F> {
     fn update_batch(&mut self, values: &[ArrayRef]) -> DataFusionResult<()> {
-        let groups = vec![0; values.first().map_or(0, |v| v.len())];
-        GroupsAccumulator::update_batch(&mut self.0, values, &groups, None, 1)
+        self.0.update(values, &one_group(values), 1)
     }
 
     fn evaluate(&mut self) -> DataFusionResult<ScalarValue> {
@@ -353,9 +376,24 @@ impl<F: Fold> Accumulator for Single<F> {
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> DataFusionResult<()> {
-        let groups = vec![0; states.first().map_or(0, |v| v.len())];
-        GroupsAccumulator::merge_batch(&mut self.0, states, &groups, 1)
+        self.0.merge(states, &one_group(states), 1)
     }
+}
+
+/// All rows of `columns` in one group.
+fn one_group(columns: &[ArrayRef]) -> GroupRows<'static> {
+    GroupRows { groups: Groups::One(columns.first().map_or(0, |column| column.len())), filter: None }
+}
+
+/// Refuses a stored state that `function` has not written.
+pub(super) fn damaged(function: &str, how: impl Display) -> crate::Error {
+    crate::Error::new(ErrorKind::Corrupt, format!("a stored state of `{function}` {how}"))
+}
+
+/// Refuses states of `function` whose lists do not go together row by row.
+pub(super) fn paired<'l>(function: &str, first: &ListArray, others: impl IntoIterator<Item = &'l ListArray>) -> Result<()> {
+    let paired = |other: &ListArray| first.offsets().lengths().eq(other.offsets().lengths());
+    if others.into_iter().all(paired) { Ok(()) } else { Err(damaged(function, "has lists of different lengths")) }
 }
 
 /// A column of the wrong type, which only a defect of ours can cause.
@@ -363,4 +401,22 @@ pub(super) fn typed<A: Any>(array: &ArrayRef) -> Result<&A> {
     array.as_any().downcast_ref::<A>().ok_or_else(|| {
         crate::Error::internal(format!("an aggregate's column is {}, another type than was settled", array.data_type()))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::Int64Type;
+
+    use super::*;
+
+    #[test]
+    fn lists_of_one_state_are_of_one_length() {
+        let lists = |lengths: &[usize]| {
+            ListArray::from_iter_primitive::<Int64Type, _, _>(lengths.iter().map(|length| Some(vec![Some(1); *length])))
+        };
+        paired("f", &lists(&[1, 0, 3]), [&lists(&[1, 0, 3])]).unwrap();
+        for other in [lists(&[1, 1, 2]), lists(&[1, 0, 2]), lists(&[1, 0])] {
+            assert_eq!(paired("f", &lists(&[1, 0, 3]), [&other]).unwrap_err().kind(), ErrorKind::Corrupt);
+        }
+    }
 }

@@ -5,6 +5,7 @@
 //! As long as there are no more different values than are tracked, counts are exact. When there are more, every counter is lowered
 //! by about the median of them, and those that reach zero go; what was taken off is the error of a count.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Int64Array, ListArray, StructArray, UInt32Array};
@@ -18,10 +19,11 @@ use super::super::arguments::{Want, arity, array_of, coerce_one, constant, liter
 use super::super::collection::list_of;
 use super::super::native::from_arrow;
 use super::doubles::{items, lists, offsets, span};
-use super::fold::{Fold, GroupRows, typed, udaf};
+use super::fold::{Fold, GroupRows, paired, typed, udaf};
 use super::java::hash_codes;
 use super::{expression, mode};
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::Scope;
 
 /// Without `k`.
 const K: i32 = 5;
@@ -45,7 +47,8 @@ pub(super) fn approx_top_k(mut c: Call<'_>) -> Result<Typed> {
     bounds(&c, k, tracked)?;
     let item = value.data_type.clone();
     let slots_least = (f64::from(tracked) / 0.75).ceil();
-    let fold = Frequent { item: item.clone(), k: k as usize, lg_most: slots_least.log2().ceil() as u32 };
+    let kept = c.context.settings.scope == Scope::Query;
+    let fold = Frequent { item: item.clone(), k: k as usize, lg_most: slots_least.log2().ceil() as u32, kept };
     let data_type = array_of(struct_of([("item", item), ("count", DataType::Int64)]));
     // By its name a checkpoint knows how large its tables may be.
     let function = udaf(&format!("approx_top_k[{tracked}]"), fold, data_type.clone(), false);
@@ -106,6 +109,8 @@ struct Frequent {
     k: usize,
     /// The table grows up to two to this power.
     lg_most: u32,
+    /// Whether states are kept between batches, before which Spark merges those of a batch once.
+    kept: bool,
 }
 
 /// The size of a new table, as a power of two.
@@ -130,6 +135,8 @@ struct Table {
     /// What was taken off each counter so far.
     offset: i64,
     nulls: i64,
+    /// Whether rows were counted in it, rather than tables merged.
+    is_of_rows: bool,
 }
 
 fn mixed(hash: i32) -> usize {
@@ -243,9 +250,26 @@ impl Table {
         (0..size).filter_map(move |turn| self.slots[(turn * stride) & (size - 1)].as_ref())
     }
 
+    /// The table as it is read back from what is written of it.
+    fn reread(&self, lg_most: u32) -> Self {
+        let mut table = Self { offset: self.offset, nulls: self.nulls, ..Self::of_size(self.lg().min(lg_most)) };
+        for slot in self.slots.iter().flatten() {
+            table.add(&slot.key, slot.hash, slot.count, lg_most);
+        }
+        table
+    }
+
+    /// The table after it was written and merged, which moves counters whose hashes meet.
+    fn merged_once(&self, lg_most: u32) -> Self {
+        let mut merged = Self::default();
+        merged.merge(&self.reread(lg_most), lg_most);
+        merged
+    }
+
     /// Takes another table in.
     fn merge(&mut self, other: &Self, lg_most: u32) -> usize {
         self.nulls += other.nulls;
+        self.is_of_rows = false;
         if other.active == 0 {
             return 0;
         }
@@ -273,6 +297,11 @@ impl Frequent {
         RowConverter::new(vec![SortField::new(self.item.clone())]).map_err(from_arrow)
     }
 
+    /// The table as its state is made of it: one of rows that is kept was merged once.
+    fn settled<'c>(&self, cell: &'c Table) -> Cow<'c, Table> {
+        if self.kept && cell.is_of_rows { Cow::Owned(cell.merged_once(self.lg_most)) } else { Cow::Borrowed(cell) }
+    }
+
     fn column<'r>(&self, rows: impl Iterator<Item = &'r [u8]>) -> Result<ArrayRef> {
         let converter = self.converter()?;
         let parser = converter.parser();
@@ -294,6 +323,7 @@ impl Fold for Frequent {
         let hashes = hash_codes(&column)?;
         let mut grown = 0;
         rows.all(|row, group| {
+            cells[group].is_of_rows = true;
             if column.is_null(row) {
                 cells[group].nulls += 1;
             } else {
@@ -309,6 +339,7 @@ impl Fold for Frequent {
             (typed::<Int64Array>(&states[2])?, typed::<Int64Array>(&states[3])?, typed::<Int64Array>(&states[4])?);
         let keys = self.converter()?.convert_columns(&[Arc::clone(values.values())]).map_err(from_arrow)?;
         let (hashes, times) = (hash_codes(values.values())?, items::<Int64Type>(counts)?.values());
+        paired("approx_top_k", values, [counts])?;
         let mut grown = 0;
         rows.each(values, |row, group| {
             let lg = (lgs.value(row).max(0) as u32).min(self.lg_most.max(LG_LEAST));
@@ -322,12 +353,15 @@ impl Fold for Frequent {
     }
 
     fn state(&self, cells: &[Self::Cell]) -> Result<Vec<ArrayRef>> {
+        let settled: Vec<_> = cells.iter().map(|cell| self.settled(cell)).collect();
+        let cells = settled.as_slice();
         let slots = || cells.iter().map(|cell| cell.slots.iter().flatten());
         let keys = self.column(slots().flatten().map(|slot| slot.key.as_ref()))?;
         let offsets = offsets(cells.iter().map(|cell| cell.active))?;
         let values = list_of(&array_of(self.item.clone()), offsets, keys, None)?;
         let counts = lists::<Int64Type, _>(slots().map(|slots| slots.map(|slot| slot.count)))?;
-        let number = |of: fn(&Table) -> i64| -> ArrayRef { Arc::new(Int64Array::from_iter_values(cells.iter().map(of))) };
+        let number =
+            |of: fn(&Table) -> i64| -> ArrayRef { Arc::new(Int64Array::from_iter_values(cells.iter().map(|cell| of(cell)))) };
         Ok(vec![values, counts, number(|cell| i64::from(cell.lg())), number(|cell| cell.offset), number(|cell| cell.nulls)])
     }
 
@@ -359,7 +393,7 @@ mod tests {
     use super::*;
 
     fn fold(k: usize, tracked: f64) -> Frequent {
-        Frequent { item: DataType::Int64, k, lg_most: (tracked / 0.75).log2().ceil() as u32 }
+        Frequent { item: DataType::Int64, k, lg_most: (tracked / 0.75).log2().ceil() as u32, kept: true }
     }
 
     /// Items and counts after each part was taken in on its own and merged through its state.

@@ -12,7 +12,7 @@ use super::super::arguments::{Want, array_of, coerce, coerce_one, constant, mism
 use super::super::collection::list_of;
 use super::super::native::from_arrow;
 use super::doubles::{doubles, from_doubles, items, lists, offsets, span};
-use super::fold::{Fold, GroupRows, typed};
+use super::fold::{Fold, GroupRows, paired, typed};
 use super::folded;
 use super::java::Random;
 use crate::error::Result;
@@ -143,6 +143,7 @@ impl Fold for Histogram {
     fn merge(&self, cells: &mut [Self::Cell], rows: &GroupRows<'_>, states: &[ArrayRef]) -> Result<usize> {
         let (centres, heights) = (typed::<ListArray>(&states[0])?, typed::<ListArray>(&states[1])?);
         let (centre_items, height_items) = (items::<Float64Type>(centres)?.values(), items::<Float64Type>(heights)?.values());
+        paired("histogram_numeric", centres, [heights])?;
         let mut grown = 0;
         rows.each(centres, |row, group| {
             let bins = span(centres, row).zip(span(heights, row));

@@ -47,7 +47,7 @@ pub(in super::super) use within::refuse_clauses;
 
 use fold::{Fold, udaf};
 use interval::IntervalAverage;
-use number::{Absorb, Booleans};
+use number::{Absorb, Booleans, CountWhole};
 use percentile::Rank;
 use pick::{End, Extreme, Pick};
 use regression::RegressionCell;
@@ -138,11 +138,16 @@ fn expression(
         None => None,
         Some(filter) if filter.data_type == DataType::Boolean => Some(Box::new(filter.expr)),
         Some(filter) => {
-            return Err(mismatch("FILTER_NOT_BOOLEAN", format!("the filter of {} is {}", c.name, sql_name(&filter.data_type))));
+            let message = format!("the filter of `{}` is {}, not a BOOLEAN", c.name, sql_name(&filter.data_type));
+            return Err(Error::spark(ErrorKind::Config, "INVALID_AGGREGATE_FILTER.NOT_BOOLEAN", message));
         }
     };
     let args: Vec<Expr> = args.into_iter().map(|a| a.expr).collect();
-    if let Some(random) = args.iter().chain(filter.as_deref()).find_map(super::random::random_function) {
+    if let Some(random) = filter.as_deref().and_then(super::random::random_function) {
+        let message = format!("the filter of `{}` must not have the random function `{random}`", c.name);
+        return Err(Error::spark(ErrorKind::Config, "INVALID_AGGREGATE_FILTER.NON_DETERMINISTIC", message));
+    }
+    if let Some(random) = args.iter().find_map(super::random::random_function) {
         let message = format!("the aggregate function `{}` does not take the random function `{random}`", c.name);
         return Err(Error::spark(ErrorKind::Config, "AGGREGATE_FUNCTION_WITH_NONDETERMINISTIC_EXPRESSION", message));
     }
@@ -169,6 +174,9 @@ fn count(mut c: Call<'_>) -> Result<Typed> {
         // Rows count whose arguments are all there.
         let all = args.into_iter().map(|a| a.expr.is_not_null()).reduce(Expr::and).unwrap_or_else(|| lit(true));
         args = vec![one_where(all)];
+    }
+    if args.len() > 1 {
+        return expression(&mut c, udaf("count", CountWhole, DataType::Int64, false), args, DataType::Int64, false);
     }
     expression(&mut c, count_udaf(), args, DataType::Int64, false)
 }

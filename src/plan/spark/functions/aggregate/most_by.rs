@@ -16,7 +16,7 @@ use super::super::arguments::{Want, array_of, coerce_one, constant, mismatch};
 use super::super::collection::{comparable_values, list_of};
 use super::super::native::from_arrow;
 use super::doubles::{items, lists, offsets, span};
-use super::fold::{Fold, GroupRows, typed};
+use super::fold::{Fold, GroupRows, damaged, paired, typed};
 use super::pick::{column_of, value_at};
 use super::{folded, orderable};
 use crate::error::{Error, Result};
@@ -139,11 +139,16 @@ impl Fold for MostBy {
         let orders = typed::<ListArray>(&states[2])?;
         let places = items::<Int32Type>(orders)?.values();
         let rows_of_keys = self.converter()?.convert_columns(&[Arc::clone(keys.values())]).map_err(from_arrow)?;
+        paired("max_by", values, [keys, orders])?;
         let mut grown = Ok(0);
         rows.each(values, |row, group| {
             for place in span(orders, row) {
-                let at = places[place] as usize;
-                let (key, value) = (span(keys, row).start + at, span(values, row).start + at);
+                let (all, at) = (span(keys, row), places[place]);
+                if at < 0 || at as usize >= all.len() {
+                    grown = Err(damaged("max_by", format!("has {} values, of which none is number {at}", all.len())));
+                    return;
+                }
+                let (key, value) = (all.start + at as usize, span(values, row).start + at as usize);
                 if let Ok(bytes) = &mut grown {
                     match self.offer(&mut cells[group], rows_of_keys.row(key).as_ref(), || value_at(values.values(), value)) {
                         Ok(more) => *bytes += more,

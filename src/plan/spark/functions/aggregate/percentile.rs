@@ -14,7 +14,7 @@ use super::super::arguments::{
     Want, arity, array_of, coerce_one, constant, data_error, expect_one, item_of, mismatch, unexpected_type,
 };
 use super::doubles::{doubles, from_doubles, items, lists, span};
-use super::fold::{Fold, GroupRows, typed};
+use super::fold::{Fold, GroupRows, paired, typed};
 use super::folded;
 use super::within::only_key;
 use crate::error::{Error, ErrorKind, Result};
@@ -310,6 +310,7 @@ impl Fold for Percentiles {
     fn merge(&self, cells: &mut [Self::Cell], rows: &GroupRows<'_>, states: &[ArrayRef]) -> Result<usize> {
         let (values, counts) = (typed::<ListArray>(&states[0])?, typed::<ListArray>(&states[1])?);
         let (value_items, count_items) = (items::<Float64Type>(values)?, items::<Int64Type>(counts)?);
+        paired("percentile", values, [counts])?;
         let mut grown = 0;
         rows.each(values, |row, group| {
             let pairs = value_items.values()[span(values, row)].iter().zip(&count_items.values()[span(counts, row)]);

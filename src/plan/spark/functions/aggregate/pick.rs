@@ -56,8 +56,8 @@ impl Pick {
         column: &ArrayRef,
         offer: impl FnOnce(&mut dyn FnMut(usize, usize)),
     ) -> Result<usize> {
-        // Once every group has its first value, later rows mean nothing.
-        if self.end == End::First && cells.iter().all(Option::is_some) {
+        // Once every group has its first value, later rows mean nothing. Not looked for where there are more groups than rows.
+        if self.end == End::First && cells.len() <= column.len() && cells.iter().all(Option::is_some) {
             return Ok(0);
         }
         // The row to take per touched group; values are copied once at the end, not for each row that is overwritten.

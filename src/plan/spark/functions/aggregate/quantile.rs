@@ -13,7 +13,7 @@ use datafusion::scalar::ScalarValue;
 use super::super::super::{Call, Typed};
 use super::super::arguments::{Want, arity, array_of, coerce_one, constant, literal, mismatch};
 use super::doubles::{doubles, items, lists, span};
-use super::fold::{Fold, GroupRows, typed};
+use super::fold::{Fold, GroupRows, paired, typed};
 use super::folded;
 use super::percentile::{Fractions, whole_number};
 use crate::error::Result;
@@ -250,6 +250,7 @@ impl Fold for Quantiles {
         let value_items = items::<Float64Type>(values)?.values();
         let (step_items, span_items) = (items::<Int64Type>(steps)?.values(), items::<Int64Type>(spans)?.values());
         let error = self.error();
+        paired("percentile_approx", values, [steps, spans])?;
         let mut grown = 0;
         rows.each(counts, |row, group| {
             let places = span(values, row).zip(span(steps, row)).zip(span(spans, row));

@@ -81,6 +81,15 @@ impl<T: Addable> Sum<T> {
         };
     }
 
+    fn add_all(&self, cell: SumCell<T::Native>, values: &[T::Native]) -> SumCell<T::Native> {
+        let sum = match cell {
+            SumCell::Empty => T::Native::ZERO,
+            SumCell::Of(sum) => sum,
+            SumCell::Overflown => return cell,
+        };
+        self.fitting(values.iter().try_fold(sum, |sum, value| T::add(sum, *value)))
+    }
+
     fn fitting(&self, sum: Option<T::Native>) -> SumCell<T::Native> {
         match sum {
             Some(sum) => SumCell::Of(sum),
@@ -124,6 +133,10 @@ impl<T: Addable> Fold for Sum<T> {
     fn update(&self, cells: &mut [Self::Cell], rows: &GroupRows<'_>, values: &[ArrayRef]) -> Result<usize> {
         let column = typed::<PrimitiveArray<T>>(&values[0])?;
         let numbers = column.values();
+        if let Some(counted) = rows.single(column) {
+            cells[0] = counted.set_slices().fold(cells[0], |cell, (from, to)| self.add_all(cell, &numbers[from..to]));
+            return self.check(cells[0] == SumCell::Overflown);
+        }
         let mut overflown = false;
         rows.each(column, |row, group| {
             self.add(&mut cells[group], numbers[row]);
@@ -176,6 +189,12 @@ impl Fold for Average {
     fn update(&self, cells: &mut [Self::Cell], rows: &GroupRows<'_>, values: &[ArrayRef]) -> Result<usize> {
         let column = typed::<Float64Array>(&values[0])?;
         let numbers = column.values();
+        if let Some(counted) = rows.single(column) {
+            let (mut sum, count) = cells[0];
+            counted.set_slices().for_each(|(from, to)| numbers[from..to].iter().for_each(|number| sum += number));
+            cells[0] = (sum, count + counted.count_set_bits() as i64);
+            return Ok(0);
+        }
         rows.each(column, |row, group| {
             let (sum, count) = &mut cells[group];
             *sum += numbers[row];
@@ -289,5 +308,29 @@ impl DecimalSum {
     fn add(&mut self, value: Option<i128>, count: i64) {
         self.sum = self.sum.zip(value).and_then(|(sum, value)| sum.checked_add(value)).filter(|sum| fits(*sum, 38));
         self.count += count;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Int64Array;
+    use arrow::datatypes::Int64Type;
+
+    use super::*;
+
+    #[test]
+    fn a_sum_that_overflowed_in_one_batch_stays_null_in_the_next() {
+        let sum = Sum::<Int64Type> { data_type: DataType::Int64, on_overflow: OnOverflow::Null, kept: true, kind: PhantomData };
+        let of_batch = |values: Vec<i64>| {
+            let mut cells = vec![SumCell::Empty];
+            let groups = vec![0; values.len()];
+            sum.update(&mut cells, &GroupRows::unfiltered(&groups), &[Arc::new(Int64Array::from(values)) as ArrayRef]).unwrap();
+            sum.state(&cells).unwrap()
+        };
+        let mut merged = vec![SumCell::Empty];
+        for (batch, is_null) in [(vec![1], false), (vec![i64::MAX, 1], true), (vec![2], true)] {
+            sum.merge(&mut merged, &GroupRows::unfiltered(&[0]), &of_batch(batch)).unwrap();
+            assert_eq!(sum.finish(&merged).unwrap().is_null(0), is_null);
+        }
     }
 }

@@ -17,6 +17,7 @@ use super::doubles::span;
 use super::fold::{Fold, GroupRows, typed};
 use super::{folded, orderable};
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::spark::cast::{CastMode, cast_array};
 
 const VALUE: Want = Want::OneOf(&[Want::Text, Want::Binary]);
 
@@ -24,20 +25,21 @@ const VALUE: Want = Want::OneOf(&[Want::Text, Want::Binary]);
 pub(super) fn listagg(mut c: Call<'_>) -> Result<Typed> {
     let given = c.args.first().map(|arg| arg.expr.clone());
     let mut args = coerce_optional(&mut c, 1, &[VALUE, VALUE])?;
+    let delimiter = args.get(1).map(constant).transpose()?;
+    if delimiter.as_ref().is_some_and(Option::is_none) {
+        return Err(mismatch("NON_FOLDABLE_INPUT", format!("`delimiter` of `{}` must be a constant expression", c.name)));
+    }
     if let [value, delimiter] = args.as_slice()
         && value.data_type != delimiter.data_type
         && !matches!(delimiter.expr, Expr::Literal(ScalarValue::Utf8(None), _))
     {
         return Err(mismatch("DATA_DIFF_TYPES", format!("`{}` takes a value and a delimiter of one type", c.name)));
     }
-    let delimiter = match args.get(1).map(constant).transpose()? {
+    let delimiter = match delimiter.flatten() {
         None => Vec::new(),
-        Some(None) => {
-            return Err(mismatch("NON_FOLDABLE_INPUT", format!("`delimiter` of `{}` must be a constant expression", c.name)));
-        }
-        Some(Some(ScalarValue::Utf8(text))) => text.unwrap_or_default().into_bytes(),
-        Some(Some(ScalarValue::Binary(bytes))) => bytes.unwrap_or_default(),
-        Some(Some(_)) => return Err(Error::internal("a delimiter is text or bytes")),
+        Some(ScalarValue::Utf8(text)) => text.unwrap_or_default().into_bytes(),
+        Some(ScalarValue::Binary(bytes)) => bytes.unwrap_or_default(),
+        Some(_) => return Err(Error::internal("a delimiter is text or bytes")),
     };
     args.truncate(1);
     let data_type = args[0].data_type.clone();
@@ -63,9 +65,8 @@ pub(super) fn listagg(mut c: Call<'_>) -> Result<Typed> {
         if keys.len() != 1 || !same(&keys[0])? {
             return Err(mismatch(""));
         }
-        // Values that differ must differ as text too.
-        let kept = [Want::Text, Want::Binary, Want::Integral, Want::Decimal, Want::Date];
-        if !kept.iter().any(|want| want.accepts(&keys[0].value.data_type)) {
+        // Values that differ must differ as text too, as zeros of both signs do not, nor instants that a clock shows twice.
+        if matches!(keys[0].value.data_type, DataType::Float32 | DataType::Float64 | DataType::Timestamp(_, Some(_))) {
             return Err(mismatch("_UNSAFE_CAST"));
         }
         args = vec![keys[0].value.clone()];
@@ -258,8 +259,8 @@ impl Fold for Sorted {
 
     fn finish(&self, cells: &[Self::Cell]) -> Result<ArrayRef> {
         let (columns, offsets) = self.sorted(cells)?;
-        // Numbers that DISTINCT collected become text here.
-        let texts = cast(&columns[0], &self.data_type).map_err(from_arrow)?;
+        // Values that DISTINCT collected become text here; none of them depends on the zone.
+        let texts = cast_array(&columns[0], &self.data_type, CastMode::Ansi, "UTC")?;
         let texts = bytes(&texts)?;
         let texts = typed::<BinaryArray>(&texts)?;
         let joined = offsets.windows(2).map(|ends| {
@@ -274,5 +275,30 @@ impl Fold for Sorted {
             joined
         });
         joined_column(joined, &self.data_type)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::AsArray;
+
+    use super::*;
+
+    #[test]
+    fn a_slice_of_states_is_merged_alone() {
+        let fold = Sorted {
+            data_type: DataType::Utf8,
+            delimiter: b",".to_vec(),
+            value: DataType::Utf8,
+            keys: Vec::new(),
+            options: vec![SortOptions::default()],
+        };
+        let values: ArrayRef = Arc::new(StringArray::from(vec!["b", "a", "d", "c", "e"]));
+        let mut cells = vec![Vec::new(), Vec::new()];
+        fold.update(&mut cells, &GroupRows::unfiltered(&[0, 0, 1, 1, 1]), &[values]).unwrap();
+        let states: Vec<ArrayRef> = fold.state(&cells).unwrap().iter().map(|column| column.slice(1, 1)).collect();
+        let mut merged = vec![Vec::new()];
+        fold.merge(&mut merged, &GroupRows::unfiltered(&[0]), &states).unwrap();
+        assert_eq!(fold.finish(&merged).unwrap().as_string::<i32>().value(0), "c,d,e");
     }
 }

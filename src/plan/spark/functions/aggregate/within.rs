@@ -1,6 +1,6 @@
 //! `WITHIN GROUP (ORDER BY …)` of aggregates.
 
-use super::super::super::{Call, SortKey};
+use super::super::super::{Call, NullTreatment, SortKey};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What each function lists of WITHIN GROUP is read by its builder.
@@ -14,7 +14,8 @@ const OF_NULLS: [&str; 9] =
 pub(in super::super::super) fn refuse_clauses(c: &Call<'_>) -> Result<()> {
     let clause = match c {
         _ if !c.within_group.is_empty() && !ORDERED.contains(&c.name) => "WITHIN GROUP",
-        _ if c.nulls.is_some() && !OF_NULLS.contains(&c.name) => "IGNORE NULLS or RESPECT NULLS",
+        // RESPECT NULLS is what happens anyway.
+        _ if c.nulls == Some(NullTreatment::Ignore) && !OF_NULLS.contains(&c.name) => "IGNORE NULLS",
         _ if c.distinct && ORDERED[..3].contains(&c.name) => {
             let message = format!("`{}` does not take DISTINCT", c.name);
             return Err(Error::spark(ErrorKind::Config, "INVALID_WITHIN_GROUP_EXPRESSION.DISTINCT_UNSUPPORTED", message));

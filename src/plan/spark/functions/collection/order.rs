@@ -55,6 +55,14 @@ impl Rows {
         Ok(Self(rows.collect::<Result<_>>()?))
     }
 
+    /// A column's values, if they are of a fixed width. What stands for a null means nothing.
+    pub(in super::super) fn numbers(&self, column: usize) -> Option<&[u64]> {
+        match &self.0[column] {
+            Values::Numbers(numbers, _) => Some(numbers),
+            _ => None,
+        }
+    }
+
     /// One value of one of the columns.
     #[inline]
     pub(in super::super) fn row(&self, column: usize, row: usize) -> Key<'_> {

@@ -1,18 +1,23 @@
 //! What is in an array or a map.
 
+use std::iter::Peekable;
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int32Array, ListArray, MapArray, UInt32Array};
+use arrow::array::{Array, ArrayRef, BooleanArray, Datum, Int32Array, ListArray, MapArray, Scalar, UInt32Array};
+use arrow::buffer::{BooleanBuffer, NullBuffer};
+use arrow::compute::kernels::cmp::eq;
 use arrow::datatypes::{DataType, Int64Type};
+use arrow::util::bit_iterator::BitIndexIterator;
 
-use super::super::super::expression::coercion::{tightest_item_type, wider_type_without_strings};
+use super::super::super::expression::coercion::{tightest_item_type, wider_item_type};
 use super::super::super::types::sql_name;
 use super::super::super::{Call, Typed};
 use super::super::arguments::{
     Want, any_nullable, arity, array_of, coerce, convert, data_error, entry_of, expect_one, is_integral, item_of, map_of,
     mismatch, unexpected_type,
 };
-use super::super::native::{Args, Returns, call, from_arrow};
+use super::super::native::{AnyReader, Args, Reader, Returns, call, from_arrow};
 use super::{Rows, comparable_values, has_map, ranges};
 use crate::error::{Error, Result};
 
@@ -67,11 +72,18 @@ fn array_and_search(c: &mut Call<'_>, common: Common) -> Result<Vec<Typed>> {
     Ok(args)
 }
 
-/// Compares an array's items with a value, row by row.
+/// Which of an array's items equal a value, row by row.
 struct Search<'a> {
-    lists: super::super::native::Reader<'a, ListArray>,
-    value: super::super::native::AnyReader<'a>,
-    rows: Rows,
+    lists: Reader<'a, ListArray>,
+    value: AnyReader<'a>,
+    equal: Equal,
+}
+
+enum Equal {
+    /// Of all items to the one value there is.
+    Items(BooleanBuffer),
+    /// Each is looked at.
+    Rows(Rows),
 }
 
 impl<'a> Search<'a> {
@@ -79,16 +91,61 @@ impl<'a> Search<'a> {
         let lists = a.column::<ListArray>(0)?;
         let value = a.any(1);
         let (items, values) = (comparable_values(lists.array().values())?, comparable_values(value.array)?);
-        Ok(Self { lists, value, rows: Rows::of(&[&items, &values])? })
+        let equal = if value.get().1 && !items.data_type().is_nested() {
+            Equal::Items(true_in(&eq(&items, &Scalar::new(values)).map_err(from_arrow)?))
+        } else {
+            Equal::Rows(Rows::of(&[&items, &values])?)
+        };
+        Ok(Self { lists, value, equal })
     }
 
     /// The row's items, none if list or value is null.
-    fn items(&self, row: usize) -> Option<std::ops::Range<usize>> {
+    fn items(&self, row: usize) -> Option<Range<usize>> {
         if self.value.is_null(row) { None } else { ranges(&self.lists, row) }
     }
 
     fn matches(&self, item: usize, row: usize) -> bool {
-        self.lists.array().values().is_valid(item) && self.rows.row(0, item) == self.rows.row(1, self.value.row(row))
+        match &self.equal {
+            Equal::Items(equal) => equal.value(item),
+            Equal::Rows(rows) => {
+                self.lists.array().values().is_valid(item) && rows.row(0, item) == rows.row(1, self.value.row(row))
+            }
+        }
+    }
+
+    /// Finds the first item of a row's that equals the value. Rows are to be asked for in order.
+    fn finder(&self) -> impl FnMut(usize, Range<usize>) -> Option<usize> {
+        let mut marked = match &self.equal {
+            Equal::Items(equal) => Some(Marked::of(equal)),
+            Equal::Rows(_) => None,
+        };
+        move |row, mut items| match &mut marked {
+            Some(marked) => marked.first_in(items),
+            None => items.find(|item| self.matches(*item, row)),
+        }
+    }
+}
+
+/// Bits that are set, looked at from the first to the last.
+struct Marked<'a>(Peekable<BitIndexIterator<'a>>);
+
+impl<'a> Marked<'a> {
+    fn of(bits: &'a BooleanBuffer) -> Self {
+        Self(bits.set_indices().peekable())
+    }
+
+    /// The first one in a range, which begins no earlier than those before it did.
+    fn first_in(&mut self, range: Range<usize>) -> Option<usize> {
+        while self.0.next_if(|at| *at < range.start).is_some() {}
+        self.0.peek().copied().filter(|at| *at < range.end)
+    }
+}
+
+/// Which are true and not null.
+fn true_in(array: &BooleanArray) -> BooleanBuffer {
+    match array.nulls() {
+        Some(nulls) => array.values() & nulls.inner(),
+        None => array.values().clone(),
     }
 }
 
@@ -96,15 +153,17 @@ impl<'a> Search<'a> {
 pub(super) fn array_contains(mut c: Call<'_>) -> Result<Typed> {
     arity(&c, 2, 2)?;
     c.args.iter().try_for_each(|arg| refuse_void(&c, Some(arg)))?;
-    let args = array_and_search(&mut c, wider_type_without_strings)?;
+    let args = array_and_search(&mut c, wider_item_type)?;
     Ok(call("array_contains", args, Returns::new(DataType::Boolean, true), |a| {
         let search = Search::of(a)?;
+        let nulls = search.lists.array().values().logical_nulls().map(|nulls| !nulls.inner());
+        let mut nulls = nulls.as_ref().map(Marked::of);
+        let mut first = search.finder();
         a.booleans(|row| {
             let items = search.items(row)?;
-            if items.clone().any(|item| search.matches(item, row)) {
-                return Some(true);
-            }
-            items.clone().all(|item| search.lists.array().values().is_valid(item)).then_some(false)
+            let found = first(row, items.clone()).is_some();
+            let unknown = !found && nulls.as_mut().is_some_and(|nulls| nulls.first_in(items).is_some());
+            (!unknown).then_some(found)
         })
     }))
 }
@@ -117,9 +176,10 @@ pub(super) fn array_position(mut c: Call<'_>) -> Result<Typed> {
     let returns = Returns::new(DataType::Int64, any_nullable(&args));
     Ok(call("array_position", args, returns, |a| {
         let search = Search::of(a)?;
+        let mut first = search.finder();
         a.primitive::<Int64Type>(|row| {
-            let mut items = search.items(row)?;
-            Some(items.position(|item| search.matches(item, row)).map_or(0, |at| at as i64 + 1))
+            let items = search.items(row)?;
+            Some(first(row, items.clone()).map_or(0, |at| (at - items.start) as i64 + 1))
         })
     }))
 }
@@ -149,18 +209,32 @@ pub(super) fn array_extreme(mut c: Call<'_>, greatest: bool) -> Result<Typed> {
         let values = lists.array().values();
         let comparable = comparable_values(values)?;
         let rows = Rows::of(&[&comparable])?;
+        let lists = (0..a.rows()).map(|row| ranges(&lists, row));
         let nulls = values.logical_nulls();
-        let picked: UInt32Array = (0..a.rows())
-            .map(|row| {
-                let valid = ranges(&lists, row)?.filter(|i| nulls.as_ref().is_none_or(|n| n.is_valid(*i)));
-                let key = |i: &usize| rows.row(0, *i);
-                // Of equal items the first.
-                let best = if greatest { valid.rev().max_by_key(key) } else { valid.min_by_key(key) };
-                best.map(|i| i as u32)
-            })
-            .collect();
+        let picked = match rows.numbers(0) {
+            Some(numbers) => extremes(lists, nulls.as_ref(), |item| numbers[item], greatest),
+            None => extremes(lists, nulls.as_ref(), |item| rows.row(0, item), greatest),
+        };
         arrow::compute::take(values, &picked, None).map_err(from_arrow)
     }))
+}
+
+/// Of each list the item with the greatest or least key, of equal ones the first.
+fn extremes<K: Ord>(
+    lists: impl Iterator<Item = Option<Range<usize>>>,
+    nulls: Option<&NullBuffer>,
+    key: impl Fn(usize) -> K,
+    greatest: bool,
+) -> UInt32Array {
+    let best = |items: Range<usize>| {
+        let valid = items.filter(|item| nulls.is_none_or(|nulls| nulls.is_valid(*item)));
+        let keyed = valid.map(|item| (key(item), item));
+        let better = |a: &K, b: &K| if greatest { a > b } else { a < b };
+        let best = keyed.reduce(|held, next| if better(&next.0, &held.0) { next } else { held });
+        best.map(|(_, item)| item as u32)
+    };
+    let picked: Vec<Option<u32>> = lists.map(|items| items.and_then(best)).collect();
+    picked.into()
 }
 
 /// What an index that is not there gives.
@@ -216,6 +290,9 @@ pub(super) fn get(mut c: Call<'_>) -> Result<Typed> {
         return Err(unexpected_type(&c, 0, &array.data_type, &Want::Array));
     }
     let args = coerce(&mut c, &[Want::Array, Want::Int])?;
+    if let Some(made) = super::super::super::expression::extract::item(&args[0], &args[1]) {
+        return Ok(made);
+    }
     let item = item_of(&args[0].data_type).cloned().unwrap_or(DataType::Null);
     Ok(call("get", args, Returns::new(item, true), |a| {
         let (lists, index) = (a.column::<ListArray>(0)?, a.column::<Int32Array>(1)?);
@@ -283,7 +360,7 @@ fn value_of_key(mut c: Call<'_>) -> Result<Typed> {
 pub(super) fn map_contains_key(mut c: Call<'_>) -> Result<Typed> {
     arity(&c, 2, 2)?;
     refuse_void(&c, c.args.get(1))?;
-    let args = map_and_key(&mut c, wider_type_without_strings)?;
+    let args = map_and_key(&mut c, wider_item_type)?;
     let returns = Returns::new(DataType::Boolean, any_nullable(&args));
     Ok(call("map_contains_key", args, returns, |a| {
         let found: arrow::array::BooleanArray =

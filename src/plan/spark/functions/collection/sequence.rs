@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 
 use super::super::super::cast::time::{DAY_US, Zone, add_months};
 use super::super::super::{Call, Typed};
-use super::super::arguments::{any_nullable, array_of, data_error, mismatch};
+use super::super::arguments::{any_nullable, array_of, data_error, is_foldable, mismatch};
 use super::super::datetime::zone_of;
 use super::super::native::{Args, Returns, call, from_arrow};
 use super::shape::{LENGTH_MAX, beyond, no_sequence};
@@ -49,6 +49,7 @@ pub(super) fn of_times(c: &Call<'_>, args: Vec<Typed>, common: DataType) -> Resu
         _ => Zone::Fixed(0),
     };
     let is_date = common == DataType::Date32;
+    let is_folded = args.iter().all(|arg| is_foldable(&arg.expr));
     let returns = Returns::fallible(array_of(common.clone()), any_nullable(&args));
     Ok(call("sequence", args, returns, move |a| {
         let step_at = if a.count() == 3 { Some(steps_of(a)?) } else { None };
@@ -72,7 +73,7 @@ pub(super) fn of_times(c: &Call<'_>, args: Vec<Typed>, common: DataType) -> Resu
             let known = bounds.zip(step);
             valid.push(known.is_some());
             if let Some(((start, stop), step)) = known {
-                fill(start, stop, step, is_date, &zone, &mut items)?;
+                fill(start, stop, step, (is_date, is_folded), &zone, &mut items)?;
             }
             offsets.push(end_of(items.len())?);
         }
@@ -106,8 +107,8 @@ fn steps_of<'a>(a: &Args<'a>) -> Result<StepOf<'a>> {
     })
 }
 
-/// Appends the values of one sequence, in microseconds.
-fn fill(start: i64, stop: i64, step: Step, is_date: bool, zone: &Zone, items: &mut Vec<i64>) -> Result<()> {
+/// Appends the values of one sequence, in microseconds: of dates or not, and whether Spark computes it when it plans.
+fn fill(start: i64, stop: i64, step: Step, (is_date, is_folded): (bool, bool), zone: &Zone, items: &mut Vec<i64>) -> Result<()> {
     if is_date && step.months == 0 && step.days == 0 {
         return Err(data_error("_LEGACY_ERROR_TEMP_3242", "the step of a sequence of dates must be a day or more"));
     }
@@ -119,8 +120,7 @@ fn fill(start: i64, stop: i64, step: Step, is_date: bool, zone: &Zone, items: &m
         return Ok(());
     }
     if still || start != stop && back == (start < stop) {
-        let message = "illegal sequence boundaries: the step does not lead from start to stop";
-        return Err(if regular { no_sequence() } else { data_error("_LEGACY_ERROR_TEMP_3243", message) });
+        return Err(no_sequence(is_folded && regular));
     }
     // No step is longer than this, so that there are at least so many: a sequence that is too long is not begun.
     let longest = (31 * step.months + step.days).unsigned_abs() as i128 * i128::from(DAY_US) + i128::from(step.us.unsigned_abs());

@@ -10,8 +10,8 @@ use super::super::super::expression::coercion::tightest_item_type;
 use super::super::super::types::sql_name;
 use super::super::super::{Call, Typed};
 use super::super::arguments::{
-    Want, any_nullable, arity, array_of, coerce, coerce_one, convert, data_error, expect_one, is_integral, item_of, literal,
-    mismatch, require_constant, unexpected_type,
+    Want, any_nullable, arity, array_of, coerce, coerce_one, convert, data_error, expect_one, is_foldable, is_integral, item_of,
+    literal, mismatch, require_constant, unexpected_type,
 };
 use super::super::lambda;
 use super::super::lambda::refuse_elsewhere;
@@ -66,21 +66,33 @@ fn sorted(a: &Args<'_>, order: impl Fn(usize) -> Option<(bool, bool)>) -> Result
     let rows = Rows::of(&[&comparable])?;
     let nulls = values.logical_nulls();
     let is_null = |i: u32| nulls.as_ref().is_some_and(|n| n.is_null(i as usize));
-    let mut keys: Vec<u32> = Vec::new();
+    let mut items: Vec<u32> = Vec::new();
+    let mut keyed: Vec<(u64, u32)> = Vec::new();
     gather(a, lists.array(), |row, out| {
         let (ascending, nulls_first) = order(row)?;
-        let items = ranges(&lists, row)?;
-        keys.clear();
-        keys.extend(items.clone().map(|i| i as u32).filter(|i| !is_null(*i)));
-        keys.sort_by(|x, y| {
-            let order = rows.row(0, *x as usize).cmp(&rows.row(0, *y as usize));
-            if ascending { order } else { order.reverse() }
-        });
-        let missing = std::iter::repeat_n(None, items.len() - keys.len());
+        let all = ranges(&lists, row)?;
+        items.clear();
+        items.extend(all.clone().map(|i| i as u32).filter(|i| !is_null(*i)));
+        match rows.numbers(0) {
+            // Each number with its place, so that equal ones keep their order.
+            Some(numbers) => {
+                let descending = if ascending { 0 } else { u64::MAX };
+                keyed.clear();
+                keyed.extend(items.iter().map(|i| (numbers[*i as usize] ^ descending, *i)));
+                keyed.sort_unstable();
+                items.clear();
+                items.extend(keyed.iter().map(|(_, i)| *i));
+            }
+            None => items.sort_by(|x, y| {
+                let order = rows.row(0, *x as usize).cmp(&rows.row(0, *y as usize));
+                if ascending { order } else { order.reverse() }
+            }),
+        }
+        let missing = std::iter::repeat_n(None, all.len() - items.len());
         if nulls_first {
-            out.extend(missing.chain(keys.iter().copied().map(Some)));
+            out.extend(missing.chain(items.iter().copied().map(Some)));
         } else {
-            out.extend(keys.iter().copied().map(Some).chain(missing));
+            out.extend(items.iter().copied().map(Some).chain(missing));
         }
         Some(())
     })
@@ -470,16 +482,21 @@ pub(super) fn beyond(of: &str, items: i128) -> Error {
     Error::spark(crate::ErrorKind::Data, format!("COLLECTION_SIZE_LIMIT_EXCEEDED.{of}"), message)
 }
 
-/// A sequence that never ends, or begins beyond its end.
-pub(super) fn no_sequence() -> Error {
-    Error::new(crate::ErrorKind::Data, "illegal sequence boundaries: the step does not lead from start to stop")
+/// A sequence that never ends, or begins beyond its end. Where Spark computes it when it plans, it has no condition.
+pub(super) fn no_sequence(is_folded: bool) -> Error {
+    let message = "illegal sequence boundaries: the step does not lead from start to stop";
+    if is_folded {
+        Error::new(crate::ErrorKind::Data, message)
+    } else {
+        Error::spark(crate::ErrorKind::Data, "_LEGACY_ERROR_TEMP_3243", message)
+    }
 }
 
 /// How many numbers there are from `start` to `stop` by `step`.
-fn sequence_length(start: i64, stop: i64, step: i64) -> Result<usize> {
+fn sequence_length(start: i64, stop: i64, step: i64, is_folded: bool) -> Result<usize> {
     let leads = (step > 0 && start <= stop) || (step < 0 && start >= stop) || (step == 0 && start == stop);
     if !leads {
-        return Err(no_sequence());
+        return Err(no_sequence(is_folded));
     }
     if step == 0 {
         return Ok(1);
@@ -513,6 +530,7 @@ pub(super) fn sequence(mut c: Call<'_>) -> Result<Typed> {
     let common = super::super::conditional::common_of(&c, &args)?;
     let args = args.into_iter().map(|a| convert(&c, a, &common)).collect::<Result<Vec<_>>>()?;
     let returns = Returns::fallible(array_of(common.clone()), any_nullable(&args));
+    let is_folded = args.iter().all(|arg| is_foldable(&arg.expr));
     Ok(call("sequence", args, returns, move |a| {
         let longs = (0..a.count())
             .map(|i| arrow::compute::cast(&a.expanded(i)?, &DataType::Int64).map_err(from_arrow))
@@ -528,7 +546,7 @@ pub(super) fn sequence(mut c: Call<'_>) -> Result<Typed> {
             let known = bounds.zip(step);
             valid.push(known.is_some());
             if let Some(((start, stop), step)) = known {
-                let count = sequence_length(start, stop, step)?;
+                let count = sequence_length(start, stop, step, is_folded)?;
                 end_of(items.len() + count)?;
                 items.reserve(count);
                 // A product alone may be beyond a BIGINT, the sum is not.

@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Date32Type, TimestampMicrosecondType};
 use super::super::super::cast::CastMode;
 use super::super::super::cast::time::{DAY_US, Zone, days_from_date, days_in_month};
 use super::super::super::{Call, Typed};
-use super::super::arguments::{Want, any_nullable, arity, coerce_one, convert, data_error, text};
+use super::super::arguments::{Want, any_nullable, arity, coerce_one, convert, data_error, expect_one, mismatch, null_of, text};
 use super::super::native::{Last, Returns, call};
 use super::zone_named;
 use crate::error::{Error, ErrorKind, Result};
@@ -43,9 +43,35 @@ pub(super) fn make_date(mut c: Call<'_>) -> Result<Typed> {
     }))
 }
 
+/// `make_timestamp(date[, time[, zone]])`: midnight of a date. Of the type TIME there is only null.
+fn of_date(mut c: Call<'_>, data_type: DataType) -> Result<Typed> {
+    let mut args = std::mem::take(&mut c.args).into_iter();
+    let Some(date) = args.next().filter(|date| matches!(date.data_type, DataType::Date32 | DataType::Null)) else {
+        return Err(mismatch(
+            "UNEXPECTED_INPUT_TYPE",
+            format!("the first parameter of `{}` requires the DATE type here", c.name),
+        ));
+    };
+    let Some(time) = args.next() else { return convert(&c, date, &data_type) };
+    if time.data_type != DataType::Null {
+        return Err(mismatch(
+            "UNEXPECTED_INPUT_TYPE",
+            format!("the second parameter of `{}` requires the TIME type here", c.name),
+        ));
+    }
+    if let Some(zone) = args.next().filter(|zone| zone.data_type != DataType::Null) {
+        expect_one(&c, 2, zone, &Want::Text)?;
+    }
+    null_of(data_type)
+}
+
 /// `make_timestamp(year, month, day, hour, minute, seconds[, zone])`.
 pub(super) fn make_timestamp(mut c: Call<'_>, data_type: DataType, mode: CastMode) -> Result<Typed> {
     let zoned = data_type != super::timestamp_ntz();
+    let least = if c.name.ends_with("make_timestamp") { 1 } else { 2 };
+    if (least..=if zoned { 3 } else { 2 }).contains(&c.args.len()) {
+        return of_date(c, data_type);
+    }
     arity(&c, 6, if zoned { 7 } else { 6 })?;
     let session = c.context.settings.time_zone.to_string();
     if c.args.len() < 7 {

@@ -8,16 +8,17 @@ use datafusion::scalar::ScalarValue;
 
 use super::super::cast::time::{DAY_US, Zone, add_months, date_from_days, days_from_date, days_in_month};
 use super::super::cast::{CastMode, cast};
+use super::super::expression::temporal;
 use super::super::types::timestamp_ntz;
-use super::super::{Call, Typed};
+use super::super::{Call, PlanSettings, Typed};
 use super::arguments::{
-    Want, any_nullable, arity, coerce, coerce_one, coerce_optional, convert, data_error, expect_one, is_numeric, literal,
-    require_constant, timestamp,
+    Want, any_nullable, arity, coerce, coerce_one, coerce_optional, constant, convert, data_error, expect_one, is_numeric,
+    literal, require_constant, timestamp,
 };
 use super::native::{Last, Returns, call};
 use super::{FunctionSpec, scalar};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::batch_time::BatchTime;
+use crate::plan::running_batch::Moment;
 
 mod bucket;
 mod field;
@@ -95,9 +96,9 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
     scalar("from_utc_timestamp(time, zone)", "What clocks in the zone show at this time of UTC", "from_utc_timestamp('2026-08-31', 'Asia/Seoul') → 2026-08-31 09:00:00", |c| shift_zone(c, true)),
     scalar("to_utc_timestamp(time, zone)", "What clocks in UTC show at this time of the zone", "to_utc_timestamp('2026-08-31', 'Asia/Seoul') → 2026-08-30 15:00:00", |c| shift_zone(c, false)),
     scalar("convert_timezone([from, ]to, time)", "A TIMESTAMP_NTZ of one zone in another", "convert_timezone('Europe/Brussels', 'America/Los_Angeles', timestamp_ntz'2026-12-06 00:00:00') → 2026-12-05 15:00:00", convert_timezone),
-    scalar("current_timestamp()", "When the batch was planned, the same for all its rows", "", |c| now(c, timestamp())),
-    scalar("now()", "As `current_timestamp`", "", |c| now(c, timestamp())),
-    scalar("localtimestamp()", "When the batch was planned, as a TIMESTAMP_NTZ", "", |c| now(c, timestamp_ntz())),
+    scalar("current_timestamp([6])", "When the batch was planned, the same for all its rows", "", |c| now(c, timestamp())),
+    scalar("now([6])", "As `current_timestamp`", "", |c| now(c, timestamp())),
+    scalar("localtimestamp([6])", "When the batch was planned, as a TIMESTAMP_NTZ", "", |c| now(c, timestamp_ntz())),
     scalar("current_date()", "The day on which the batch was planned", "", |c| now(c, DataType::Date32)),
     scalar("curdate()", "As `current_date`", "", |c| now(c, DataType::Date32)),
 ];
@@ -117,22 +118,47 @@ fn overflow(what: &str) -> Error {
 }
 
 /// The batch's time, as an instant or in the session's zone.
-fn now(c: Call<'_>, data_type: DataType) -> Result<Typed> {
-    arity(&c, 0, 0)?;
-    let zone = zone_of(&c)?;
+fn now(mut c: Call<'_>, data_type: DataType) -> Result<Typed> {
+    arity(&c, 0, usize::from(data_type != DataType::Date32))?;
+    if let Some(precision) = c.args.pop() {
+        microseconds(&c, precision)?;
+    }
+    Ok(batch_time(c.name, data_type, zone_of(&c)?))
+}
+
+/// Today's date, in the session's zone.
+pub(in crate::plan::spark) fn current_date(settings: &PlanSettings) -> Result<Typed> {
+    Ok(batch_time("current_date", DataType::Date32, zone_named(&settings.time_zone)?))
+}
+
+/// The time of the batch, as a date or timestamp in `zone`.
+fn batch_time(name: &str, data_type: DataType, zone: Zone) -> Typed {
     // Volatile, so that it is neither folded nor taken out of the plan: each batch has its own time.
-    Ok(call(c.name, Vec::new(), Returns::fallible(data_type, false), move |a| {
-        let Some(time) = a.config().extensions.get::<BatchTime>() else {
-            return Err(Error::internal("there is no batch time in this session"));
-        };
-        let instant = time.us();
+    call(name, Vec::new(), Returns::fallible(data_type, false), move |a| {
+        let (_, Moment { time_us: instant, .. }) = a.running()?;
         let local = instant + zone.offset_at(instant);
         match a.returns() {
             DataType::Date32 => a.primitive::<Date32Type>(|_| i32::try_from(local.div_euclid(DAY_US)).ok()),
             DataType::Timestamp(_, None) => a.primitive::<TimestampMicrosecondType>(|_| Some(local)),
             _ => a.primitive::<TimestampMicrosecondType>(|_| Some(instant)),
         }
-    }))
+    })
+}
+
+/// Spark takes the digits behind the point of a time that is now. Only 6 of them there are here, and with Spark's defaults.
+fn microseconds(c: &Call<'_>, precision: Typed) -> Result<()> {
+    let refused = |condition: &'static str, message: &str| {
+        Err(Error::spark(ErrorKind::Config, condition, format!("`{}`: {message}", c.name)))
+    };
+    if !matches!(precision.data_type, DataType::Int32) {
+        return refused("UNEXPECTED_INPUT_TYPE", "`precision` must be an INT");
+    }
+    match constant(&precision)? {
+        Some(ScalarValue::Int32(Some(6))) => Ok(()),
+        Some(ScalarValue::Int32(Some(7..=9))) => refused("FEATURE_NOT_ENABLED", "there are no times of nanoseconds"),
+        Some(_) => refused("INVALID_TIMESTAMP_PRECISION", "a time has 6 digits behind its seconds"),
+        None => refused("NON_FOLDABLE_ARGUMENT", "`precision` must be a constant expression"),
+    }
 }
 
 /// A date and days to add, which must be a narrow whole number (or a text of one).
@@ -146,14 +172,7 @@ fn add_days(mut c: Call<'_>, negative: bool) -> Result<Typed> {
         }
         _ => expect_one(&c, 1, days, &Want::Int)?,
     };
-    let args = vec![date, days];
-    let returns = Returns::new(DataType::Date32, any_nullable(&args));
-    Ok(call(c.name, args, returns, move |a| {
-        let (date, days) = (a.column::<Date32Array>(0)?, a.column::<Int32Array>(1)?);
-        // Spark does not look whether this fits.
-        let add = if negative { i32::wrapping_sub } else { i32::wrapping_add };
-        a.primitive::<Date32Type>(|row| Some(add(date.get(row)?, days.get(row)?)))
-    }))
+    temporal::add_days(date, days, negative, c.context.settings)
 }
 
 fn date_diff(mut c: Call<'_>) -> Result<Typed> {

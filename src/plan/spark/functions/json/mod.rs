@@ -10,7 +10,7 @@ use datafusion::scalar::ScalarValue;
 
 pub(in super::super) use search::json_tuple;
 
-use super::super::types::parse_ddl;
+use super::super::types::parse_ddl_argument;
 use super::super::{Call, Typed};
 use super::arguments::{Want, arity, coerce_one, constant, mismatch, null_of, require_constant, unexpected_type};
 use super::datetime::{pattern_reader, pattern_writer};
@@ -18,6 +18,8 @@ use super::native::{Returns, call};
 use super::{FunctionSpec, scalar};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::OnMalformed;
+use crate::format::json::pretty::indent;
+use crate::format::json::relaxed::Relaxed;
 use crate::format::json::write::{WriteOptions, to_json as written};
 use crate::format::json::{CORRUPT_RECORD, ValueOptions, decode_values};
 use crate::format::nullable;
@@ -65,18 +67,56 @@ pub(super) fn options(c: &Call<'_>, arg: Option<Typed>, known: &[&str]) -> Resul
     Ok(options)
 }
 
+/// Options that change nothing where the schema is given and each text is a value by itself.
+const IGNORED: [&str; 10] = [
+    "multiline",
+    "encoding",
+    "charset",
+    "linesep",
+    "samplingratio",
+    "infertimestamp",
+    "prefersdate",
+    "prefersdecimal",
+    "primitivesasstring",
+    "dropfieldifallnull",
+];
+
+/// Options that say what JSON is.
+const RULES: [&str; 7] = [
+    "allowunquotedfieldnames",
+    "allownumericleadingzeros",
+    "allowcomments",
+    "allowbackslashescapinganycharacter",
+    "allowunquotedcontrolchars",
+    "allowsinglequotes",
+    "allownonnumericnumbers",
+];
+
+/// What the options say that JSON is, if they say anything.
+fn rules(option: &dyn Fn(&str) -> Option<String>) -> Option<Relaxed> {
+    let is_on = |index: usize, usual: bool| option(RULES[index]).map_or(usual, |value| value.eq_ignore_ascii_case("true"));
+    let rules = Relaxed {
+        unquoted_names: is_on(0, false),
+        leading_zeros: is_on(1, false),
+        comments: is_on(2, false),
+        any_escape: is_on(3, false),
+        control_chars: is_on(4, false),
+        single_quotes: is_on(5, true),
+        non_numeric: is_on(6, true),
+    };
+    (rules != Relaxed::default()).then_some(rules)
+}
+
 /// `from_json(text, schema[, options])`.
 fn from_json(mut c: Call<'_>) -> Result<Typed> {
     arity(&c, 2, 3)?;
     let given = (c.args.len() == 3).then(|| c.args.remove(2));
-    let options = options(
-        &c,
-        given,
-        &["mode", "timezone", "columnnameofcorruptrecord", "dateformat", "timestampformat", "timestampntzformat"],
-    )?;
+    const KNOWN: [&str; 6] =
+        ["mode", "timezone", "columnnameofcorruptrecord", "dateformat", "timestampformat", "timestampntzformat"];
+    let options = options(&c, given, &[&KNOWN[..], &IGNORED[..], &RULES[..]].concat())?;
     let schema = c.args.remove(1);
     let ddl = schema_text(&c, &schema)?;
-    let data_type = nullable(&parse_ddl(&ddl)?);
+    let data_type = nullable(&parse_ddl_argument(&ddl)?);
     if !matches!(data_type, DataType::Struct(_) | DataType::List(_) | DataType::Map(..)) {
         return Err(mismatch("INVALID_JSON_SCHEMA", format!("`from_json` gives a STRUCT, an ARRAY or a MAP, not {ddl}")));
     }
@@ -96,6 +136,7 @@ fn from_json(mut c: Call<'_>) -> Result<Typed> {
     let zone = option("timezone").unwrap_or_else(|| c.context.settings.time_zone.to_string());
     let corrupt = option("columnnameofcorruptrecord").unwrap_or_else(|| CORRUPT_RECORD.to_owned());
     let times = read_times(&zone, &option)?;
+    let relaxed = rules(&option);
     let value = c.args.remove(0);
     let value = only_text(&c, value)?;
     let returns = Returns::fallible_if(on_malformed == OnMalformed::Fail, data_type.clone(), true);
@@ -109,6 +150,7 @@ fn from_json(mut c: Call<'_>) -> Result<Typed> {
             on_malformed,
             corrupt_column: &corrupt,
             times: times.clone(),
+            relaxed,
             ..ValueOptions::default()
         };
         decode_values(texts, &data_type, &options)
@@ -162,7 +204,8 @@ fn write_times(zone: &str, option: &dyn Fn(&str) -> Option<String>) -> Result<Ti
 fn to_json(mut c: Call<'_>) -> Result<Typed> {
     arity(&c, 1, 2)?;
     let given = (c.args.len() == 2).then(|| c.args.remove(1));
-    let options = options(&c, given, &["ignorenullfields", "timezone", "dateformat", "timestampformat", "timestampntzformat"])?;
+    let options =
+        options(&c, given, &["ignorenullfields", "timezone", "dateformat", "timestampformat", "timestampntzformat", "pretty"])?;
     let option = |name: &str| options.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
     let ignore_null_fields = !option("ignorenullfields").is_some_and(|value| value.eq_ignore_ascii_case("false"));
     let zone = option("timezone").unwrap_or_else(|| c.context.settings.time_zone.to_string());
@@ -175,9 +218,14 @@ fn to_json(mut c: Call<'_>) -> Result<Typed> {
         return Err(mismatch("INVALID_JSON_SCHEMA", "`to_json` takes a STRUCT, an ARRAY or a MAP"));
     }
     let returns = Returns::new(DataType::Utf8, value.nullable);
+    let is_pretty = option("pretty").is_some_and(|value| value.eq_ignore_ascii_case("true"));
     let name = format!("to_json[{ignore_null_fields}|{zone}|{options:?}]");
     Ok(call(&name, vec![value], returns, move |a| {
         let options = WriteOptions { time_zone: &zone, ignore_null_fields, times: times.clone() };
-        Ok(Arc::new(written(&a.expanded(0)?, &options)?))
+        let texts = written(&a.expanded(0)?, &options)?;
+        if !is_pretty {
+            return Ok(Arc::new(texts));
+        }
+        a.strings(|row, out| texts.is_valid(row).then(|| indent(texts.value(row), out)))
     }))
 }

@@ -93,14 +93,16 @@ pub(super) fn json_object_keys(mut c: Call<'_>) -> Result<Typed> {
 pub(super) fn schema_of_json(mut c: Call<'_>) -> Result<Typed> {
     arity(&c, 1, 2)?;
     let given = (c.args.len() == 2).then(|| c.args.remove(1));
-    let options = super::options(&c, given, &["primitivesasstring", "dropfieldifallnull"])?;
+    let known = [&["primitivesasstring", "dropfieldifallnull"][..], &super::RULES[..]].concat();
+    let options = super::options(&c, given, &known)?;
+    let rules = super::rules(&|name| options.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone()));
     let is_on = |name: &str| options.iter().any(|(key, value)| key == name && value.eq_ignore_ascii_case("true"));
     let json = c.args.remove(0);
     if json.data_type != DataType::Null {
         expect_one(&c, 0, json.clone(), &Want::Text)?;
     }
     let json = match require_constant(&c, "json", &json)? {
-        ScalarValue::Utf8(Some(json)) => json,
+        ScalarValue::Utf8(Some(json)) => rules.map_or(json.clone(), |rules| rules.rewritten(&json)),
         _ => return Err(mismatch("UNEXPECTED_NULL", "the JSON of `schema_of_json` must not be null")),
     };
     let inferred = infer_type(json.as_bytes(), is_on("primitivesasstring"))

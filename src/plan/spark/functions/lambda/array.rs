@@ -23,7 +23,7 @@ pub(super) fn transform(input: &Input<'_>) -> Result<ArrayRef> {
     let (elements, field) = (Elements::of(&input.values[0], input.rows)?, item_field(input)?);
     let values = input.values[0].0.as_list::<i32>().values();
     // Counted first: what would not fit is not computed.
-    let offsets = offsets(elements.lengths.iter().copied())?;
+    let offsets = elements.offsets()?;
     let items = input.bodies[0].all(&elements.lengths, field.data_type(), |variable, chunk| match variable {
         0 => elements.pick(values, chunk),
         _ => Ok(chunk.positions()),
@@ -36,7 +36,7 @@ pub(super) fn filter(input: &Input<'_>) -> Result<ArrayRef> {
     let (elements, field) = (Elements::of(&input.values[0], input.rows)?, item_field(input)?);
     let values = input.values[0].0.as_list::<i32>().values();
     let (mut kept, mut lengths) = (Vec::new(), vec![0; input.rows]);
-    let variable = |variable: usize, chunk: &super::elements::Chunk| match variable {
+    let variable = |variable: usize, chunk: &super::elements::Chunk<'_>| match variable {
         0 => elements.pick(values, chunk),
         _ => Ok(chunk.positions()),
     };
@@ -122,7 +122,7 @@ pub(super) fn test(input: &Input<'_>, test: Test) -> Result<ArrayRef> {
 }
 
 /// The first elements of all rows, then the second ones of those that are not decided, ….
-fn step_by_step(input: &Input<'_>, elements: &Elements, decisive: bool) -> Result<Vec<Known>> {
+fn step_by_step(input: &Input<'_>, elements: &Elements<'_>, decisive: bool) -> Result<Vec<Known>> {
     let values = input.values[0].0.as_list::<i32>().values();
     let body = &input.bodies[0];
     let mut known = vec![Known::Nothing; input.rows];

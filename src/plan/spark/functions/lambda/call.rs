@@ -23,6 +23,7 @@ use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::scalar::ScalarValue;
 
 use super::super::super::{Call, Typed, is_fallible};
+use super::super::random::random_call;
 use super::super::time_window::window_function;
 use super::bind::Bound;
 use super::elements::{Capture, Evaluator, Input};
@@ -186,10 +187,11 @@ fn outside(node: &Expr) -> Error {
     Error::spark(ErrorKind::Config, condition, message)
 }
 
-/// `current_timestamp()`, `uuid()`: not a function of its (no) arguments.
+/// `current_timestamp()`, `uuid()`, `shuffle(…)`: not a function of its arguments.
 fn is_of_batch(node: &Expr) -> bool {
-    matches!(node, Expr::ScalarFunction(call)
-        if call.args.is_empty() && call.func.signature().volatility != Volatility::Immutable)
+    let of_nothing = matches!(node, Expr::ScalarFunction(call)
+        if call.args.is_empty() && call.func.signature().volatility != Volatility::Immutable);
+    of_nothing || random_call(node).is_some()
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]

@@ -18,7 +18,7 @@ use super::super::native::{from_arrow, repeated, within_column};
 use crate::error::{Error, ErrorKind, Result, from_datafusion};
 
 /// Elements that a body is evaluated for at once.
-const ELEMENTS_MAX: usize = 32 * 1024;
+const ELEMENTS_MAX: usize = 64 * 1024;
 
 /// Bytes that repeating the row's columns may take at once, unless it is for a single element.
 const REPEATED_BYTES_MAX: usize = 16 << 20;
@@ -92,8 +92,8 @@ impl Evaluator<'_> {
     pub(super) fn each(
         &self,
         lengths: &[u32],
-        mut variable: impl FnMut(usize, &Chunk) -> Result<ArrayRef>,
-        mut done: impl FnMut(&Chunk, ArrayRef) -> Result<()>,
+        mut variable: impl FnMut(usize, &Chunk<'_>) -> Result<ArrayRef>,
+        mut done: impl FnMut(&Chunk<'_>, ArrayRef) -> Result<()>,
     ) -> Result<()> {
         for chunk in self.chunks(lengths) {
             let captured = if self.captures.is_empty() { Vec::new() } else { self.of_rows(&chunk.rows())? };
@@ -108,7 +108,7 @@ impl Evaluator<'_> {
         &self,
         lengths: &[u32],
         returns: &DataType,
-        variable: impl FnMut(usize, &Chunk) -> Result<ArrayRef>,
+        variable: impl FnMut(usize, &Chunk<'_>) -> Result<ArrayRef>,
     ) -> Result<ArrayRef> {
         let (mut parts, mut bytes) = (Vec::new(), 0);
         self.each(lengths, variable, |_, values| {
@@ -180,17 +180,30 @@ struct Piece {
 }
 
 /// Elements of some rows, in order.
-pub(super) struct Chunk {
-    pieces: Vec<Piece>,
+pub(super) struct Chunk<'a> {
+    /// How many elements each row has.
+    lengths: &'a [u32],
+    /// The first row, and which of its elements is the first.
+    first: (usize, u32),
+    /// The last row, and where its elements end.
+    last: (usize, u32),
     /// How many elements.
     pub count: usize,
 }
 
-impl Chunk {
+impl Chunk<'_> {
+    fn pieces(&self) -> impl Iterator<Item = Piece> {
+        (self.first.0..=self.last.0).map(|row| Piece {
+            row: row as u32,
+            from: if row == self.first.0 { self.first.1 } else { 0 },
+            to: if row == self.last.0 { self.last.1 } else { self.lengths[row] },
+        })
+    }
+
     /// Per element, its row.
     pub(super) fn rows(&self) -> UInt32Array {
         let mut rows = Vec::with_capacity(self.count);
-        for piece in &self.pieces {
+        for piece in self.pieces() {
             rows.resize(rows.len() + (piece.to - piece.from) as usize, piece.row);
         }
         rows.into()
@@ -199,7 +212,7 @@ impl Chunk {
     /// Per element, its place in its row, from 0.
     pub(super) fn positions(&self) -> ArrayRef {
         let mut positions = Vec::with_capacity(self.count);
-        for piece in &self.pieces {
+        for piece in self.pieces() {
             positions.extend(piece.from as i32..piece.to as i32);
         }
         Arc::new(Int32Array::from(positions))
@@ -207,7 +220,7 @@ impl Chunk {
 
     /// Calls `with` with each element's row and place in its row.
     pub(super) fn for_each(&self, mut with: impl FnMut(usize, u32)) {
-        for piece in &self.pieces {
+        for piece in self.pieces() {
             for position in piece.from..piece.to {
                 with(piece.row as usize, position);
             }
@@ -222,48 +235,59 @@ struct Chunks<'a> {
     from: u32,
 }
 
-impl Iterator for Chunks<'_> {
-    type Item = Chunk;
+impl Chunks<'_> {
+    /// How many more elements of the next row there is room for.
+    fn room(&self, count: usize, bytes: &mut usize, left: u32) -> u32 {
+        let mut room = ELEMENTS_MAX - count;
+        if left > 0 && !self.captures.is_empty() {
+            let weight = weight(self.captures, self.row);
+            let fitting = REPEATED_BYTES_MAX.saturating_sub(*bytes).checked_div(weight).unwrap_or(usize::MAX);
+            room = room.min(fitting).max(usize::from(count == 0));
+            *bytes = bytes.saturating_add(weight.saturating_mul(room.min(left as usize)));
+        }
+        u32::try_from(room).unwrap_or(u32::MAX)
+    }
+}
 
-    fn next(&mut self) -> Option<Chunk> {
-        let (mut pieces, mut count, mut bytes) = (Vec::new(), 0, 0_usize);
+impl<'a> Iterator for Chunks<'a> {
+    type Item = Chunk<'a>;
+
+    fn next(&mut self) -> Option<Chunk<'a>> {
+        let first = (self.row, self.from);
+        let (mut last, mut count, mut bytes) = (first, 0, 0);
         while let Some(length) = self.lengths.get(self.row) {
             let left = length - self.from;
-            if left > 0 {
-                let weight = if self.captures.is_empty() { 0 } else { weight(self.captures, self.row) };
-                let room = REPEATED_BYTES_MAX.saturating_sub(bytes).checked_div(weight).unwrap_or(usize::MAX);
-                let room = room.min(ELEMENTS_MAX - count).max(usize::from(count == 0));
-                let taken = left.min(u32::try_from(room).unwrap_or(u32::MAX));
-                if taken > 0 {
-                    pieces.push(Piece { row: self.row as u32, from: self.from, to: self.from + taken });
-                    count += taken as usize;
-                    bytes = bytes.saturating_add(weight.saturating_mul(taken as usize));
-                }
-                if taken < left {
-                    self.from += taken;
-                    break;
-                }
+            let taken = left.min(self.room(count, &mut bytes, left));
+            last = (self.row, self.from + taken);
+            count += taken as usize;
+            if taken < left {
+                self.from += taken;
+                break;
             }
             self.row += 1;
             self.from = 0;
         }
-        (count > 0).then_some(Chunk { pieces, count })
+        (count > 0).then_some(Chunk { lengths: self.lengths, first, last, count })
     }
 }
 
 /// Which elements the lists or maps of a column have, row by row. A null row has none, whatever lies behind it.
-pub(super) struct Elements {
+pub(super) struct Elements<'a> {
     /// Where a row's elements begin in the column's values.
-    starts: Vec<u32>,
+    offsets: &'a OffsetBuffer<i32>,
+    /// Whether one value stands for all rows.
+    constant: bool,
+    /// Whether all that lies between the first and the last element is an element.
+    compact: bool,
     /// How many a row has.
     pub lengths: Vec<u32>,
     /// Rows that are null.
     pub nulls: Option<NullBuffer>,
 }
 
-impl Elements {
+impl<'a> Elements<'a> {
     /// Of a LIST or MAP column, or of one value that stands for all of `rows`.
-    pub(super) fn of((array, constant): &(ArrayRef, bool), rows: usize) -> Result<Self> {
+    pub(super) fn of((array, constant): &'a (ArrayRef, bool), rows: usize) -> Result<Self> {
         let offsets = match array.data_type() {
             DataType::List(_) => array.as_list::<i32>().offsets(),
             DataType::Map(..) => array.as_map().offsets(),
@@ -273,34 +297,27 @@ impl Elements {
         if *constant {
             let length = if nulls.is_some() { 0 } else { (offsets[1] - offsets[0]) as u32 };
             let nulls = nulls.map(|_| NullBuffer::new_null(rows));
-            return Ok(Self { starts: vec![offsets[0] as u32; rows], lengths: vec![length; rows], nulls });
+            return Ok(Self { offsets, constant: true, compact: rows == 1, lengths: vec![length; rows], nulls });
         }
         let mut lengths: Vec<u32> = offsets.windows(2).map(|pair| (pair[1] - pair[0]) as u32).collect();
         if let Some(nulls) = nulls {
             lengths.iter_mut().zip(nulls).filter(|(_, valid)| !valid).for_each(|(length, _)| *length = 0);
         }
-        Ok(Self { starts: offsets[..rows].iter().map(|start| *start as u32).collect(), lengths, nulls: nulls.cloned() })
+        let total: usize = lengths.iter().map(|length| *length as usize).sum();
+        let compact = total == (offsets[rows] - offsets[0]) as usize;
+        Ok(Self { offsets, constant: false, compact, lengths, nulls: nulls.cloned() })
     }
 
     /// Where element `position` of a row is among the column's values.
     pub(super) fn index(&self, row: usize, position: u32) -> u32 {
-        self.starts[row] + position
+        self.offsets[if self.constant { 0 } else { row }] as u32 + position
     }
 
-    /// The elements of a chunk, out of the column's `values`.
-    pub(super) fn pick(&self, values: &ArrayRef, chunk: &Chunk) -> Result<ArrayRef> {
-        let first = chunk.pieces.first().map(|piece| self.index(piece.row as usize, piece.from));
-        let last = chunk.pieces.last().map(|piece| self.index(piece.row as usize, piece.to));
-        if let (Some(first), Some(last)) = (first, last) {
-            // Elements come in the order of rows, so that nothing lies between them if they are as many.
-            let rising = chunk
-                .pieces
-                .windows(2)
-                .all(|pair| self.index(pair[0].row as usize, pair[0].to) == self.index(pair[1].row as usize, pair[1].from));
-            if rising {
-                debug_assert_eq!((last - first) as usize, chunk.count);
-                return Ok(values.slice(first as usize, chunk.count));
-            }
+    /// The elements of a chunk, made of these lengths, out of the column's `values`.
+    pub(super) fn pick(&self, values: &ArrayRef, chunk: &Chunk<'_>) -> Result<ArrayRef> {
+        if self.compact {
+            let (row, position) = chunk.first;
+            return Ok(values.slice(self.index(row, position) as usize, chunk.count));
         }
         let mut indices = Vec::with_capacity(chunk.count);
         chunk.for_each(|row, position| indices.push(self.index(row, position)));
@@ -310,21 +327,23 @@ impl Elements {
     /// All elements of all rows, one after the other.
     pub(super) fn flattened(&self, values: &ArrayRef) -> Result<ArrayRef> {
         let total: usize = self.lengths.iter().map(|length| *length as usize).sum();
-        let first = self.starts.first().map_or(0, |start| *start as usize);
-        let mut next = first;
-        let compact = self.starts.iter().zip(&self.lengths).all(|(start, length)| {
-            let here = *length == 0 || *start as usize == next;
-            next += *length as usize;
-            here
-        });
-        if compact {
-            return Ok(values.slice(first, total));
+        if self.compact {
+            return Ok(values.slice(self.offsets[0] as usize, total));
         }
         let mut indices = Vec::with_capacity(total);
-        for (start, length) in self.starts.iter().zip(&self.lengths) {
-            indices.extend(*start..start + length);
+        for (row, length) in self.lengths.iter().enumerate() {
+            let start = self.index(row, 0);
+            indices.extend(start..start + length);
         }
         take(values, &UInt32Array::from(indices), None).map_err(from_arrow)
+    }
+
+    /// Offsets of lists of as many elements.
+    pub(super) fn offsets(&self) -> Result<OffsetBuffer<i32>> {
+        if self.compact && self.offsets[0] == 0 && self.offsets.len() == self.lengths.len() + 1 {
+            return Ok(self.offsets.clone());
+        }
+        offsets(self.lengths.iter().copied())
     }
 }
 

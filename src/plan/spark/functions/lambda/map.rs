@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 /// The maps of a column and where their entries are.
 struct Maps<'a> {
     map: &'a MapArray,
-    entries: Elements,
+    entries: Elements<'a>,
 }
 
 impl<'a> Maps<'a> {
@@ -25,7 +25,7 @@ impl<'a> Maps<'a> {
     }
 
     /// Keys (0) or values (1) of a chunk.
-    fn pick(&self, column: usize, chunk: &Chunk) -> Result<ArrayRef> {
+    fn pick(&self, column: usize, chunk: &Chunk<'_>) -> Result<ArrayRef> {
         self.entries.pick(self.map.entries().column(column), chunk)
     }
 
@@ -87,7 +87,7 @@ pub(super) fn filter(input: &Input<'_>) -> Result<ArrayRef> {
 /// `transform_values(map, (k, v) -> …)`.
 pub(super) fn transform_values(input: &Input<'_>) -> Result<ArrayRef> {
     let maps = Maps::of(input, 0)?;
-    let offsets = offsets(maps.entries.lengths.iter().copied())?;
+    let offsets = maps.entries.offsets()?;
     let values = input.bodies[0].all(&maps.entries.lengths, part(input, 1), |column, chunk| maps.pick(column, chunk))?;
     made(input, offsets, maps.flattened(0)?, values, maps.entries.nulls.clone())
 }
@@ -95,7 +95,7 @@ pub(super) fn transform_values(input: &Input<'_>) -> Result<ArrayRef> {
 /// `transform_keys(map, (k, v) -> …)`; fails where a new key is null or stands twice.
 pub(super) fn transform_keys(input: &Input<'_>) -> Result<ArrayRef> {
     let maps = Maps::of(input, 0)?;
-    let offsets = offsets(maps.entries.lengths.iter().copied())?;
+    let offsets = maps.entries.offsets()?;
     let keys = input.bodies[0].all(&maps.entries.lengths, part(input, 0), |column, chunk| maps.pick(column, chunk))?;
     let valid = maps.entries.nulls.as_ref().map(|nulls| nulls.iter().collect());
     map_from(input.returns, offsets.to_vec(), keys, maps.flattened(1)?, valid)

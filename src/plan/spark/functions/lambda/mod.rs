@@ -7,7 +7,7 @@
 
 use arrow::datatypes::DataType;
 
-use super::super::expression::coercion::wider_type_without_strings;
+use super::super::expression::coercion::wider_item_type;
 use super::super::types::sql_name;
 use super::super::{Call, Typed};
 use super::arguments::{Want, any_nullable, arity, array_of, convert, entry_of, expect_one, item_of, map_of, mismatch};
@@ -200,7 +200,7 @@ fn map_zip_with(mut c: Call<'_>) -> Result<Typed> {
     refuse_elsewhere(&c, &[2])?;
     let (left, right) = (value(&mut c, 0, &Want::Map)?, value(&mut c, 1, &Want::Map)?);
     let ((left_key, left_held), (right_key, right_held)) = (entry(&left), entry(&right));
-    let Some(key) = wider_type_without_strings(&left_key, &right_key) else {
+    let Some(key) = wider_item_type(&left_key, &right_key) else {
         let message = format!(
             "the keys of the maps of `{}` should be of one type, but they are {} and {}",
             c.name,

@@ -11,8 +11,8 @@ use arrow::datatypes::{DataType, Int32Type};
 
 use super::super::arguments::data_error;
 use super::super::native::from_arrow;
-use super::elements::{Elements, Input, fits, offsets};
-use crate::error::{Error, Result};
+use super::elements::{Elements, Input, fits};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Elements that are sorted by insertion: what Java does not merge.
 const STRETCH: usize = 31;
@@ -32,7 +32,7 @@ pub(super) fn array_sort(input: &Input<'_>) -> Result<ArrayRef> {
     let elements = Elements::of(&input.values[0], input.rows)?;
     let values = input.values[0].0.as_list::<i32>().values();
     let DataType::List(field) = input.returns else { return Err(Error::internal("the result is not an array")) };
-    let offsets = offsets(elements.lengths.iter().copied())?;
+    let offsets = elements.offsets()?;
     let mut items = Vec::with_capacity(offsets.last().map_or(0, |end| *end as usize));
     for (row, length) in elements.lengths.iter().enumerate() {
         items.extend((0..*length).map(|position| elements.index(row, position)));
@@ -97,10 +97,14 @@ fn sort_all<S: Sorting>(input: &Input<'_>, values: &ArrayRef, items: &mut [u32],
                 take(values, if variable == 0 { &left } else { &right }, None).map_err(from_arrow)
             })?;
             let orders: &Int32Array = orders.as_primitive::<Int32Type>();
-            if orders.null_count() > 0 {
+            if let Some(at) = (0..orders.len()).find(|at| orders.is_null(*at)) {
                 let message =
                     "the comparator of `array_sort` has yielded null; it must yield a negative number, 0 or a positive one";
-                return Err(data_error("COMPARATOR_RETURNS_NULL", message));
+                // Spark fails to name a null in its message.
+                return Err(match values.is_null(left.value(at) as usize) {
+                    true => Error::new(ErrorKind::Data, message),
+                    false => data_error("COMPARATOR_RETURNS_NULL", message),
+                });
             }
             for (sort, order) in sorts[from..from + count].iter_mut().zip(orders.values()) {
                 sort.hears(items, *order);

@@ -9,6 +9,7 @@ use arrow::datatypes::{
 };
 
 use super::super::super::cast::CastMode;
+use super::super::super::elementwise::try_map;
 use super::super::super::expression::arithmetic::{Arithmetic, arithmetic};
 use super::super::super::{Call, Typed};
 use super::super::arguments::{Want, arity, coerce, convert, data_error};
@@ -43,8 +44,8 @@ pub(super) fn abs(mut c: Call<'_>) -> Result<Typed> {
 fn abs_of<T: ArrowPrimitiveType>(array: &ArrayRef) -> Result<ArrayRef> {
     let values = array.as_primitive::<T>();
     let least = |_| data_error("ARITHMETIC_OVERFLOW", "the absolute value of the least number is too great for its type");
-    let positive: PrimitiveArray<T> =
-        values.try_unary(|v| if v < T::Native::ZERO { v.neg_checked().map_err(least) } else { Ok(v) })?;
+    let positive = |v: T::Native| Some(if v < T::Native::ZERO { v.neg_wrapping() } else { v }).filter(|v| *v >= T::Native::ZERO);
+    let positive: PrimitiveArray<T> = try_map(values, positive, least)?;
     Ok(Arc::new(positive.with_data_type(array.data_type().clone())))
 }
 

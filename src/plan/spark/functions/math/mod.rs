@@ -62,6 +62,7 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
     scalar("positive(n)", "`n` as it is", "positive(-3) → -3", |c| one(c, positive)),
     scalar("mod(a, b)", "Remainder with the sign of `a`; an error for `b` 0", "mod(-7, 3) → -1", |c| two(c, Arithmetic::Remainder, CastMode::Ansi)),
     scalar("pmod(a, b)", "Remainder that is not negative for a positive `b`; an error for `b` 0", "pmod(-7, 3) → 2", integer::pmod),
+    scalar("div(a, b)", "Whole quotient of `a` and `b`, a BIGINT, as `a DIV b`; an error for `b` 0", "div(7, 2) → 3", |c| two(c, Arithmetic::IntegerDivide, CastMode::Ansi)),
     scalar("try_add(a, b)", "`a + b`, null where that fails", "try_add(2147483647, 1) → NULL", |c| two(c, Arithmetic::Add, CastMode::Try)),
     scalar("try_subtract(a, b)", "`a - b`, null where that fails", "try_subtract(5, 3) → 2", |c| two(c, Arithmetic::Subtract, CastMode::Try)),
     scalar("try_multiply(a, b)", "`a * b`, null where that fails", "try_multiply(2147483647, 2) → NULL", |c| two(c, Arithmetic::Multiply, CastMode::Try)),

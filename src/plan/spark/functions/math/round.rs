@@ -1,6 +1,7 @@
 //! Rounding: `round`, `bround`, `ceil`, `floor`, each to a number of decimal places.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use arrow::array::{Decimal128Array, Float32Array, Float64Array, PrimitiveArray};
 use arrow::datatypes::{
@@ -8,6 +9,7 @@ use arrow::datatypes::{
 };
 use datafusion::scalar::ScalarValue;
 
+use super::super::super::elementwise::try_map;
 use super::super::super::{Call, Typed};
 use super::super::arguments::{
     Want, arity, coerce, coerce_one, coerce_optional, constant, data_error, literal, mismatch, null_of,
@@ -60,6 +62,12 @@ impl Mode {
     }
 }
 
+/// What `ceil` and `floor` say of a scale that they cannot take.
+fn no_scale(c: &Call<'_>) -> Error {
+    let message = format!("the parameter `scale` of `{}` must be a constant INT that is not null", c.name);
+    Error::spark(ErrorKind::Config, "NON_FOLDABLE_ARGUMENT", message)
+}
+
 /// The scale argument: a constant, 0 if it is left out.
 fn scale_of(c: &Call<'_>, args: &mut Vec<Typed>) -> Result<Option<i32>> {
     let Some(scale) = (args.len() == 2).then(|| args.remove(1)) else { return Ok(Some(0)) };
@@ -68,11 +76,7 @@ fn scale_of(c: &Call<'_>, args: &mut Vec<Typed>) -> Result<Option<i32>> {
     let value = constant(&scale)?.filter(|value| !strict || !value.is_null());
     let Some(value) = value else {
         return Err(match strict {
-            true => Error::spark(
-                ErrorKind::Config,
-                "NON_FOLDABLE_ARGUMENT",
-                format!("the parameter `scale` of `{}` must be a constant INT that is not null", c.name),
-            ),
+            true => no_scale(c),
             false => {
                 mismatch("NON_FOLDABLE_INPUT", format!("the parameter `scale` of `{}` must be a constant expression", c.name))
             }
@@ -271,14 +275,14 @@ pub(super) fn whole(mut c: Call<'_>, mode: Mode) -> Result<Typed> {
     const WANT: Want = Want::OneOf(&[Want::Double, Want::Decimal, Want::Long]);
     arity(&c, 1, 2)?;
     if c.args.len() == 2 {
+        if !matches!(c.args[1].data_type, DataType::Int32 | DataType::Null) {
+            return Err(no_scale(&c));
+        }
         let mut args = coerce(&mut c, &[Want::Decimal, Want::Int])?;
         let scale = scale_of(&c, &mut args)?;
         return match scale {
             Some(scale) => rounded(&c, args.remove(0), scale, mode),
-            None => {
-                let message = format!("the scale of `{}` must be a constant that is not null", c.name);
-                Err(Error::spark(ErrorKind::Config, "NON_FOLDABLE_ARGUMENT", message))
-            }
+            None => Err(no_scale(&c)),
         };
     }
     let arg = c.args.remove(0);
@@ -296,16 +300,15 @@ pub(super) fn whole(mut c: Call<'_>, mode: Mode) -> Result<Typed> {
 fn whole_of_double(c: &Call<'_>, arg: Typed, mode: Mode) -> Result<Typed> {
     let returns = Returns::fallible(DataType::Int64, arg.nullable);
     Ok(call(c.name, vec![arg], returns, move |a| {
-        let x = a.column::<Float64Array>(0)?;
-        a.try_primitive::<Int64Type>(|row| {
-            let Some(x) = x.get(row) else { return Ok(None) };
-            let whole = if mode == Mode::Ceiling { x.ceil() } else { x.floor() };
-            // 2^63 itself does not fit, -2^63 does.
-            // NaN passes, and becomes 0.
-            if !whole.is_nan() && !(-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&whole) {
-                return Err(overflow("the whole number"));
-            }
-            Ok(Some(whole as i64))
-        })
+        let x = a.column::<Float64Array>(0)?.array();
+        // 2^63 itself does not fit, -2^63 does; NaN passes, and becomes 0.
+        let fits = |x: f64| x.is_nan() || (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&x);
+        // The whole part is a step off on one side of zero. Numbers so great that a step would overflow are whole.
+        let up = |x: f64| fits(x).then(|| x as i64 + i64::from(x > x as i64 as f64));
+        let down = |x: f64| fits(x).then(|| x as i64 - i64::from(x < x as i64 as f64));
+        let fail = |_| overflow("the whole number");
+        let whole: PrimitiveArray<Int64Type> =
+            if mode == Mode::Ceiling { try_map(x, up, fail)? } else { try_map(x, down, fail)? };
+        Ok(Arc::new(whole))
     }))
 }

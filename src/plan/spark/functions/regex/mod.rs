@@ -1,5 +1,6 @@
 //! Functions of regular expressions, which are Java's (see [`pattern`]).
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -170,10 +171,20 @@ fn replace_all(s: &str, pattern: &Pattern, with: &str, groups: &mut Groups, out:
         super::native::within_column(out.len())?;
         copied = end;
         start = next_start(s, (begin, end));
+        if pattern.matches_between_halves(s, (begin, end))? {
+            // Neither half is a character by itself.
+            out.push(HALF);
+            expand(with, s, pattern, &Groups::default(), out)?;
+            out.push(HALF);
+            copied = start.unwrap_or(s.len());
+        }
     }
     out.push_str(&s[copied..]);
     Ok(())
 }
+
+/// What Java writes for half of a character.
+const HALF: char = '?';
 
 /// Appends a replacement: `$1`, `${name}` are groups, a backslash takes the next character literally.
 fn expand(with: &str, s: &str, pattern: &Pattern, groups: &Groups, out: &mut String) -> Result<()> {
@@ -262,12 +273,12 @@ fn extract(mut c: Call<'_>) -> Result<Typed> {
     })
 }
 
-/// Calls `visit` with every match of `pattern` in `s`.
-fn each_match(s: &str, pattern: &Pattern, mut visit: impl FnMut((usize, usize)) -> Result<()>) -> Result<()> {
+/// Calls `visit` with every match of `pattern` in `s`, and whether there is another one between the halves of the character behind it.
+fn each_match(s: &str, pattern: &Pattern, mut visit: impl FnMut((usize, usize), bool) -> Result<()>) -> Result<()> {
     let mut start = Some(0);
     while let Some(at) = start {
         let Some(found) = pattern.find(s, at)? else { break };
-        visit(found)?;
+        visit(found, pattern.matches_between_halves(s, found)?)?;
         start = next_start(s, found);
     }
     Ok(())
@@ -293,6 +304,9 @@ fn extract_all(mut c: Call<'_>) -> Result<Typed> {
                 let (begin, end) = groups.get(index).unwrap_or((0, 0));
                 lists.values().append_value(&s[begin..end]);
                 start = next_start(s, whole);
+                if pattern.matches_between_halves(s, whole)? {
+                    lists.values().append_value("");
+                }
             }
             lists.append(true);
         }
@@ -308,8 +322,8 @@ fn count(mut c: Call<'_>) -> Result<Typed> {
         a.try_primitive::<Int32Type>(|row| {
             let (Some(s), Some(pattern)) = (s.get(row), pattern.get(row)) else { return Ok(None) };
             let mut matches = 0;
-            each_match(s, patterns.get(pattern)?, |_| {
-                matches += 1;
+            each_match(s, patterns.get(pattern)?, |_, halves| {
+                matches += 1 + i32::from(halves);
                 Ok(())
             })?;
             Ok(Some(matches))
@@ -383,19 +397,30 @@ fn split_into(s: &str, pattern: &str, limit: i32, patterns: &mut Patterns, mut p
     } else if pattern.is_empty() && !s.is_empty() {
         split_chars(s, limit, push);
     } else {
-        let (mut done, mut count) = (0, 1);
-        each_match(s, patterns.get(pattern)?, |(begin, end)| {
+        let (mut done, mut count, mut half) = (0, 1, false);
+        each_match(s, patterns.get(pattern)?, |(begin, end), halves| {
             // An empty match at the very beginning does not cut off an empty part.
             if count < limit && !(begin == 0 && end == 0) {
-                push(&s[done..begin]);
-                done = end;
+                push(&with_half(half, &s[done..begin]));
+                (done, half) = (end, false);
+                count += 1;
+            }
+            if count < limit && halves {
+                push(&format!("{}{HALF}", with_half(half, &s[done..end])));
+                done = next_start(s, (end, end)).unwrap_or(s.len());
+                half = true;
                 count += 1;
             }
             Ok(())
         })?;
-        push(&s[done..]);
+        push(&with_half(half, &s[done..]));
     }
     Ok(())
+}
+
+/// `part` behind half a character.
+fn with_half(half: bool, part: &str) -> Cow<'_, str> {
+    if half { Cow::Owned(format!("{HALF}{part}")) } else { Cow::Borrowed(part) }
 }
 
 /// One part per code point, the last with all that is left.

@@ -122,6 +122,16 @@ impl Pattern {
         }
     }
 
+    /// Whether Java also finds nothing between the halves of the character at `end`, behind an empty match that ends there: it counts
+    /// in UTF-16, in which characters outside the basic plane are two.
+    pub(super) fn matches_between_halves(&self, text: &str, (start, end): (usize, usize)) -> Result<bool> {
+        let Some(wide) = text[end..].chars().next().filter(|ch| start == end && ch.len_utf16() == 2) else { return Ok(false) };
+        // Two characters that no pattern means stand for the halves.
+        let halves = format!("\u{fdd0}\u{fdd1}{}", &text[end + wide.len_utf8()..]);
+        let middle = '\u{fdd0}'.len_utf8();
+        Ok(self.find(&halves, middle)? == Some((middle, middle)))
+    }
+
     /// The first match at or after byte `start`; where its groups lie goes to `groups`.
     pub(in super::super) fn captures(&self, text: &str, start: usize, groups: &mut Groups) -> Result<Option<(usize, usize)>> {
         match self.engine(text) {

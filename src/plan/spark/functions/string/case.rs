@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Int32Type};
 use super::super::super::{Call, Typed};
 use super::super::arguments::{Want, any_nullable, coerce, coerce_optional, text};
 use super::super::native::{Returns, call, from_arrow};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 
 /// All letters as capitals.
 pub(super) fn upper(c: Call<'_>) -> Result<Typed> {
@@ -250,33 +250,4 @@ pub(super) fn mask(mut c: Call<'_>) -> Result<Typed> {
             Some(())
         })
     }))
-}
-
-/// Puts the arguments of `mask` that are given by name behind those that are not; what is left out between them has its default.
-pub(in super::super::super) fn place_named(function: &str, args: &mut Vec<Typed>, named: Vec<(&str, Typed)>) -> Result<()> {
-    const NAMES: [&str; 5] = ["str", "upperchar", "lowerchar", "digitchar", "otherchar"];
-    let mut slots: Vec<Option<Typed>> = std::mem::take(args).into_iter().map(Some).collect();
-    for (name, value) in named {
-        let refused = |condition: &'static str, what: &str| {
-            Error::spark(ErrorKind::Config, condition, format!("`{function}` {what} `{name}`"))
-        };
-        let place = NAMES.iter().position(|known| name.eq_ignore_ascii_case(known));
-        let place = place.ok_or_else(|| refused("UNRECOGNIZED_PARAMETER_NAME", "has no parameter"))?;
-        slots.resize_with(slots.len().max(place + 1), || None);
-        if slots[place].replace(value).is_some() {
-            return Err(refused("DUPLICATE_ROUTINE_PARAMETER_ASSIGNMENT.BOTH_POSITIONAL_AND_NAMED", "is given twice"));
-        }
-    }
-    for (place, slot) in slots.into_iter().enumerate() {
-        match (slot, place) {
-            (Some(value), _) => args.push(value),
-            (None, 0) => {
-                let message = format!("`{function}` needs its parameter `str`");
-                return Err(Error::spark(ErrorKind::Config, "REQUIRED_PARAMETER_NOT_FOUND", message));
-            }
-            (None, 4) => args.push(super::null_of(DataType::Utf8)?),
-            (None, place) => args.push(text(["X", "x", "n"][place - 1])),
-        }
-    }
-    Ok(())
 }

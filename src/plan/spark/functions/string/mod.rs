@@ -1,14 +1,19 @@
 //! Text functions. Positions and lengths count code points, as in Spark's UTF8_BINARY collation.
 
-use arrow::array::{Array, BinaryArray, Int32Array, ListArray, StringArray};
+use std::sync::Arc;
+
+use arrow::array::{Array, BinaryArray, BooleanArray, Datum, Int32Array, ListArray, StringArray};
+use arrow::compute::{contains, ends_with, starts_with};
 use arrow::datatypes::{DataType, Int32Type};
-use memchr::memmem::Finder;
+use arrow::error::ArrowError;
+use memchr::memmem::{Finder, FinderRev};
 
 use super::super::{Call, Typed};
 use super::arguments::{Want, any_nullable, arity, coerce, coerce_one, coerce_optional, convert, mismatch, null_of, text};
-use super::native::{Args, Reader, Returns, call, within_column};
+use super::native::{Args, Last, Reader, Returns, call, from_arrow, within_column};
 use super::{FunctionSpec, scalar};
 use crate::error::Result;
+use crate::plan::spark::cast::digit;
 
 mod case;
 mod concat;
@@ -16,8 +21,6 @@ mod find;
 mod pad;
 mod sentence;
 mod similar;
-
-pub(in super::super) use case::place_named;
 
 const TEXT_OR_BINARY: Want = Want::OneOf(&[Want::Text, Want::Binary]);
 
@@ -58,9 +61,9 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
     scalar("position(part, text[, from])", "As `locate`; also `POSITION(part IN text)`", "position('bar', 'foobarbar') → 4", locate),
     scalar("split_part(text, delimiter, n)", "The n-th piece between delimiters, from the end if negative", "split_part('11.12.13', '.', 3) → 13", split_part),
     scalar("substring_index(text, delimiter, count)", "What stands before the count-th delimiter, or behind it if negative", "substring_index('www.apache.org', '.', 2) → www.apache", substring_index),
-    scalar("startswith(text, part)", "Whether it begins with `part`", "startswith('Spark', 'Sp') → true", |c| test(c, |s, t| s.starts_with(t))),
-    scalar("endswith(text, part)", "Whether it ends with `part`", "endswith('Spark', 'k') → true", |c| test(c, |s, t| s.ends_with(t))),
-    scalar("contains(text, part)", "Whether it has `part` in it", "contains('Spark', 'ar') → true", contains),
+    scalar("startswith(text, part)", "Whether it begins with `part`", "startswith('Spark', 'Sp') → true", |c| test(c, starts_with)),
+    scalar("endswith(text, part)", "Whether it ends with `part`", "endswith('Spark', 'k') → true", |c| test(c, ends_with)),
+    scalar("contains(text, part)", "Whether it has `part` in it", "contains('Spark', 'ar') → true", |c| test(c, contains)),
     scalar("ascii(text)", "The number of its first character", "ascii('2') → 50", ascii),
     scalar("char(n)", "The character of a number, modulo 256", "char(65) → A", char),
     scalar("chr(n)", "As `char`", "chr(65) → A", char),
@@ -425,66 +428,59 @@ fn substring_index(mut c: Call<'_>) -> Result<Typed> {
     let returns = Returns::new(DataType::Utf8, any_nullable(&args));
     Ok(call(c.name, args, returns, |a| {
         let (s, by, count) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?, a.column::<Int32Array>(2)?);
-        a.slices(|row| Some(before_delimiter(s.get(row)?, by.get(row)?, count.get(row)?)))
-    }))
-}
-
-/// What precedes the `count`-th `by`, or for a negative count what follows the `-count`-th from the end. Delimiters may overlap.
-fn before_delimiter<'s>(s: &'s str, by: &str, count: i32) -> &'s str {
-    if by.is_empty() || count == 0 {
-        return "";
-    }
-    let mut left = count.unsigned_abs();
-    let first = by.chars().next().map_or(1, char::len_utf8);
-    let (mut low, mut high) = (0, s.len());
-    loop {
-        let found = if count > 0 { s[low..].find(by).map(|at| low + at) } else { s[..high].rfind(by) };
-        let Some(at) = found else { return s };
-        left -= 1;
-        if left == 0 {
-            return if count > 0 { &s[..at] } else { &s[at + by.len()..] };
-        }
-        if count > 0 {
-            low = at + first;
-        } else {
-            // One code point before the end of this match, so that an overlapping one is found.
-            high = at + by.len() - by.chars().next_back().map_or(1, char::len_utf8);
-        }
-    }
-}
-
-fn test(mut c: Call<'_>, holds: fn(&[u8], &[u8]) -> bool) -> Result<Typed> {
-    let (args, returns) = value_and_part(&mut c)?;
-    Ok(call(c.name, args, returns, move |a| {
-        let (s, part) = (Bytes::of(a, 0)?, Bytes::of(a, 1)?);
-        a.booleans(|row| Some(holds(s.get(row)?, part.get(row)?)))
-    }))
-}
-
-/// Two texts or two binaries.
-fn value_and_part(c: &mut Call<'_>) -> Result<(Vec<Typed>, Returns)> {
-    let args = coerce(c, &[TEXT_OR_BINARY, TEXT_OR_BINARY])?;
-    let binary = args.iter().all(|a| a.data_type == DataType::Binary);
-    let to = if binary { DataType::Binary } else { DataType::Utf8 };
-    let args = args.into_iter().map(|a| convert(c, a, &to)).collect::<Result<Vec<_>>>()?;
-    let returns = Returns::new(DataType::Boolean, any_nullable(&args));
-    Ok((args, returns))
-}
-
-fn contains(mut c: Call<'_>) -> Result<Typed> {
-    let (args, returns) = value_and_part(&mut c)?;
-    Ok(call(c.name, args, returns, move |a| {
-        let (s, part) = (Bytes::of(a, 0)?, Bytes::of(a, 1)?);
-        // What is looked for is nearly always the same, and what finds it takes longer to make than to run.
-        let mut finder: Option<Finder<'_>> = None;
-        a.booleans(|row| {
-            let (s, part) = (s.get(row)?, part.get(row)?);
-            if finder.as_ref().is_none_or(|finder| finder.needle() != part) {
-                finder = Some(Finder::new(part));
-            }
-            finder.as_ref().map(|finder| finder.find(s).is_some())
+        let mut finders = Last::default();
+        a.slices(|row| {
+            let (s, by, count) = (s.get(row)?, by.get(row)?, count.get(row)?);
+            let make = |by: &str| Ok((Finder::new(by).into_owned(), FinderRev::new(by).into_owned()));
+            let (first, last) = finders.get(by, make).ok()?;
+            Some(match count {
+                0 => "",
+                1.. => before_delimiter(s, by, count.unsigned_abs(), first),
+                _ => behind_delimiter(s, by, count.unsigned_abs(), last),
+            })
         })
     }))
+}
+
+/// What precedes the `count`-th `by`. Delimiters may overlap.
+fn before_delimiter<'s>(s: &'s str, by: &str, count: u32, finder: &Finder<'_>) -> &'s str {
+    let Some(first) = by.chars().next() else { return "" };
+    let mut from = 0;
+    for left in (0..count).rev() {
+        let Some(at) = finder.find(&s.as_bytes()[from..]).map(|at| from + at) else { return s };
+        if left == 0 {
+            return &s[..at];
+        }
+        from = at + first.len_utf8();
+    }
+    s
+}
+
+/// What follows the `count`-th `by` from the end. Delimiters may overlap.
+fn behind_delimiter<'s>(s: &'s str, by: &str, count: u32, finder: &FinderRev<'_>) -> &'s str {
+    let Some(last) = by.chars().next_back() else { return "" };
+    let mut to = s.len();
+    for left in (0..count).rev() {
+        let Some(at) = finder.rfind(&s.as_bytes()[..to]) else { return s };
+        if left == 0 {
+            return &s[at + by.len()..];
+        }
+        // One code point before the end of this match, so that an overlapping one is found.
+        to = at + by.len() - last.len_utf8();
+    }
+    s
+}
+
+/// Of two texts or two binaries.
+type Predicate = fn(&dyn Datum, &dyn Datum) -> std::result::Result<BooleanArray, ArrowError>;
+
+fn test(mut c: Call<'_>, holds: Predicate) -> Result<Typed> {
+    let args = coerce(&mut c, &[TEXT_OR_BINARY, TEXT_OR_BINARY])?;
+    let binary = args.iter().all(|a| a.data_type == DataType::Binary);
+    let to = if binary { DataType::Binary } else { DataType::Utf8 };
+    let args = args.into_iter().map(|a| convert(&c, a, &to)).collect::<Result<Vec<_>>>()?;
+    let returns = Returns::new(DataType::Boolean, any_nullable(&args));
+    Ok(call(c.name, args, returns, move |a| Ok(Arc::new(holds(&a.any(0), &a.any(1)).map_err(from_arrow)?))))
 }
 
 fn ascii(mut c: Call<'_>) -> Result<Typed> {
@@ -565,21 +561,14 @@ fn luhn_check(mut c: Call<'_>) -> Result<Typed> {
 }
 
 fn is_luhn(s: &str) -> bool {
-    if s.is_empty() || !s.bytes().all(|b| b.is_ascii_digit()) {
-        return false;
-    }
-    let sum: u64 = s
-        .bytes()
-        .rev()
-        .enumerate()
-        .map(|(i, b)| {
-            let digit = u64::from(b - b'0');
-            match (i % 2, digit * 2) {
-                (0, _) => digit,
-                (_, doubled) if doubled > 9 => doubled - 9,
-                (_, doubled) => doubled,
-            }
+    let mut digits = s.chars().rev().map(digit).enumerate();
+    let sum = digits.try_fold(0_u64, |sum, (place, digit)| {
+        let digit = u64::from(digit?);
+        Some(match (place % 2, digit * 2) {
+            (0, _) => sum + digit,
+            (_, doubled) if doubled > 9 => sum + doubled - 9,
+            (_, doubled) => sum + doubled,
         })
-        .sum();
-    sum.is_multiple_of(10)
+    });
+    !s.is_empty() && sum.is_some_and(|sum| sum.is_multiple_of(10))
 }

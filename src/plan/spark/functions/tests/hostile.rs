@@ -10,10 +10,8 @@ use arrow::array::{Array, ArrayRef, AsArray, ListArray, RecordBatch};
 use arrow::buffer::NullBuffer;
 use arrow::compute::concat;
 use arrow::datatypes::{DataType, Field, Schema};
-use datafusion::common::{Column, DFSchema};
-use datafusion::execution::context::ExecutionProps;
+use datafusion::common::Column;
 use datafusion::logical_expr::Expr;
-use datafusion::physical_expr::create_physical_expr;
 use datafusion::physical_plan::collect;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -23,18 +21,18 @@ use super::super::expression::resolve;
 use super::super::relation::generate::exec::GeneratePlanner;
 use super::super::relation::{optimise, plan_query};
 use super::super::{Context, Scope, SubqueryUsage, Typed, dialect};
-use super::tests::{one_row, resolved, settings};
+use super::tests::{evaluate, one_row, resolved, settings};
 use super::{FUNCTIONS, FunctionKind, FunctionSpec};
 use crate::error::{Error, ErrorKind, Result, from_datafusion};
 use crate::function::Function;
-use crate::plan::batch_time::BatchTime;
+use crate::plan::running_batch::{Moment, RunningBatch};
 use crate::plan::{Catalog, StaticTable};
 
 /// Memory that one call may take.
 const CALL_BYTES_MAX: usize = 1 << 30;
 
 /// Functions whose results are not the same each time.
-const RANDOM: &[&str] = &["rand", "random", "randn", "uuid", "shuffle", "uniform", "randstr", "monotonically_increasing_id"];
+const RANDOM: &[&str] = &["rand", "random", "randn", "uuid", "shuffle", "uniform", "randstr"];
 
 const TEXTS: &[&str] = &[
     "''",
@@ -322,17 +320,6 @@ fn group_of(rows: &RecordBatch, text: &str) -> usize {
     }
 }
 
-/// Evaluates as a batch does, at a time of its own.
-fn evaluate(expr: &Expr, rows: &RecordBatch) -> Result<ArrayRef> {
-    let ours = |error| from_datafusion(error, ErrorKind::Data);
-    let schema = DFSchema::try_from(rows.schema().as_ref().clone()).map_err(ours)?;
-    let config = SessionConfig::new().with_option_extension(BatchTime::default());
-    let mut properties = ExecutionProps::new();
-    properties.mark_start_execution(config.options().clone());
-    let physical = create_physical_expr(expr, &schema, &properties, &Default::default()).map_err(ours)?;
-    physical.evaluate(rows).and_then(|value| value.into_array(rows.num_rows())).map_err(ours)
-}
-
 fn typed(text: &str, rows: &RecordBatch) -> Result<Typed> {
     let settings = settings();
     resolve(&dialect::parse_expression(text)?, &Context { scope: &Columns(rows.schema()), settings: &settings })
@@ -410,12 +397,14 @@ fn statement(text: &str, world: &World) -> Result<bool, String> {
         Ok(planned) => planned,
         Err(error) => return proper(text, &error).map(|()| false),
     };
-    let config = SessionConfig::new().with_target_partitions(1).with_option_extension(BatchTime::default());
+    let batch = RunningBatch::default();
+    let config = SessionConfig::new().with_target_partitions(1).with_option_extension(batch.clone());
     let context = SessionContext::new_with_config(config);
     let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(GeneratePlanner)]);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let ran = runtime.block_on(async {
         let physical = planner.create_physical_plan(&planned.0, &context.state()).await?;
+        let _running = batch.begin(Moment::default());
         collect(physical, context.task_ctx()).await
     });
     match ran.map_err(|error| from_datafusion(error, ErrorKind::Data)) {

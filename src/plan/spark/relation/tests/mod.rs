@@ -27,8 +27,8 @@ use super::{PlannedQuery, optimise, plan_query};
 use crate::error::{ErrorKind, Result, from_datafusion};
 use crate::format::MetadataColumn;
 use crate::plan::InputRows;
-use crate::plan::batch_time::BatchTime;
 use crate::plan::catalog::{BatchRows, scan_requests};
+use crate::plan::running_batch::{Moment, RunningBatch};
 use crate::plan::spark::types;
 use crate::plan::{Catalog, OutputMode, PlanSettings, Scope, StaticTable, StreamTable};
 
@@ -127,10 +127,11 @@ pub(super) fn catalog() -> Catalog {
 pub(super) async fn run_plan(planned: &PlannedQuery, rows: BTreeMap<String, Vec<RecordBatch>>) -> Result<Vec<RecordBatch>> {
     let plan = optimise(planned.plan.clone())?;
     scan_requests(&plan)?;
+    let batch = RunningBatch::default();
     let config = SessionConfig::new()
         .with_target_partitions(1)
         .with_extension(Arc::new(BatchRows::new(rows.into_iter().map(|(name, rows)| (name, InputRows::Held(rows))).collect())))
-        .with_option_extension(BatchTime::default());
+        .with_option_extension(batch.clone());
     let mut properties = ExecutionProps::new();
     properties.mark_start_execution(config.options().clone());
     let state =
@@ -138,6 +139,7 @@ pub(super) async fn run_plan(planned: &PlannedQuery, rows: BTreeMap<String, Vec<
     let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(GeneratePlanner)]);
     let physical = planner.create_physical_plan(&plan, &state).await;
     let physical = physical.map_err(|error| from_datafusion(error, ErrorKind::Internal))?;
+    let _running = batch.begin(Moment::default());
     let output = collect(physical, Arc::new(TaskContext::from(&state))).await;
     output.map_err(|error| from_datafusion(error, ErrorKind::Data))
 }

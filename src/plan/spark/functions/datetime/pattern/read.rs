@@ -60,7 +60,8 @@ fn within(value: i64, low: i64, high: i64) -> Option<i64> {
 }
 
 impl Found {
-    /// Days since 1970. A whole date must agree with what else is said of it; otherwise what is missing is 1 January 1970's.
+    /// Days since 1970. A day of a year and a whole date must agree with what else is said of them; what is missing is of
+    /// 1 January 1970.
     fn days(&self, era: bool) -> Option<i64> {
         let year = match (era, self.year) {
             (false, year) => year,
@@ -78,15 +79,11 @@ impl Found {
         let whole = match (year, self.month, self.day, self.day_of_year) {
             _ if self.julian_day.is_some() => self.julian_day.map(|day| day - 40_587),
             (Some(year), Some(month), Some(day), _) => Some(date(year, month, day)?),
-            (Some(year), _, _, Some(day)) => Some(of_year(year, day)?),
+            (year, _, _, Some(day)) => Some(of_year(year.unwrap_or(1970), day)?),
             _ => None,
         };
         let Some(days) = whole else {
-            let year = year.unwrap_or(1970);
-            return match self.day_of_year {
-                Some(day) => of_year(year, day),
-                None => date(year, self.month.unwrap_or(1), self.day.unwrap_or(1)),
-            };
+            return date(year.unwrap_or(1970), self.month.unwrap_or(1), self.day.unwrap_or(1));
         };
         let (y, m, d) = date_from_days(days);
         let day_of_year = i64::from(day_of_year(days));
