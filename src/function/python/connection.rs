@@ -87,13 +87,13 @@ impl Worker {
         self.state().calls.len()
     }
 
-    /// Answers a chunk. Dropping the future cancels the call.
-    pub(super) async fn call(&self, chunk: &[u8]) -> Result<Bytes, CallError> {
+    /// Answers a chunk; none if it has ended and was not asked. Dropping the future cancels the call.
+    pub(super) async fn call(&self, chunk: &[u8]) -> Option<Result<Bytes, CallError>> {
         let (tell, answer) = oneshot::channel();
         let number = {
             let mut state = self.state();
             if state.has_ended {
-                return Err(self.gone());
+                return None;
             }
             state.calls_made += 1;
             let number = state.calls_made;
@@ -103,7 +103,7 @@ impl Worker {
         };
         self.to_write.notify_one();
         let _cancelling = Cancelling { worker: self, number };
-        answer.await.unwrap_or_else(|_| Err(self.gone()))
+        Some(answer.await.unwrap_or_else(|_| Err(self.gone())))
     }
 
     /// Gives a call up, unless it has ended.
@@ -255,8 +255,9 @@ impl Running {
         Err(CallError::new(kind, format!("{interpreter} ended before the function was there: {how}{last}")))
     }
 
-    /// Serves calls until the worker ends, and tells why it did.
-    pub(super) async fn serve(mut self) -> CallError {
+    /// Serves calls until the worker ends. `tell_end` hears why it did before the calls do, so that one that is made again finds
+    /// another worker.
+    pub(super) async fn serve(mut self, tell_end: impl FnOnce(&CallError)) {
         let closing = Closing(self.worker.clone());
         let mut why = None;
         {
@@ -290,9 +291,9 @@ impl Running {
         let status = self.process.ended().await;
         let why = why.unwrap_or_else(|| in_words(status));
         let error = CallError::new(CallErrorKind::Unavailable, format!("its worker (pid {}) has ended: {why}", self.worker.id));
+        tell_end(&error);
         closing.0.close(&error);
         self.process.all_is_printed().await;
-        error
     }
 }
 

@@ -88,8 +88,12 @@ impl AsyncFunction for PythonFunction {
     }
 
     async fn call(&self, chunk: Chunk) -> Result<Reply, CallError> {
-        let worker = self.pool.worker().await?;
-        let bytes = worker.call(&encode(&chunk)?).await?;
-        decode(&bytes, &self.returns).map(Reply::from)
+        let chunk = encode(&chunk)?;
+        loop {
+            // One that has ended since it was found was not asked: that is no failure of this call.
+            if let Some(answer) = self.pool.worker().await?.call(&chunk).await {
+                return decode(&answer?, &self.returns).map(Reply::from);
+            }
+        }
     }
 }

@@ -141,22 +141,23 @@ fn stopped() -> CallError {
 async fn look_after(launch: Arc<Launch>, tell: watch::Sender<State>, wanted: Arc<Notify>) {
     let function = &*launch.program.function;
     let mut pause = PAUSE;
+    let tell_down = |error: &CallError| {
+        warn!(function, reason = error.message, "no worker");
+        tell.send_replace(State::Down(error.clone()));
+    };
     loop {
-        let error = match launch.start().await {
+        match launch.start().await {
             Ok(running) => {
                 info!(function, pid = running.worker.id(), "worker started");
                 tell.send_replace(State::Running(running.worker.clone()));
                 let since = Instant::now();
-                let error = running.serve().await;
+                running.serve(&tell_down).await;
                 if since.elapsed() >= STEADY {
                     pause = PAUSE;
                 }
-                error
             }
-            Err(error) => error,
-        };
-        warn!(function, reason = error.message, "no worker");
-        tell.send_replace(State::Down(error));
+            Err(error) => tell_down(&error),
+        }
         sleep(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);
         wanted.notified().await;

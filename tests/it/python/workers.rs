@@ -29,11 +29,15 @@ async def f(context, values):
     }
 }
 
+/// Also where what it has started keeps its output open, so that its end takes a while.
 #[test]
 fn a_row_that_always_crashes_its_worker_fails_alone() {
     let code = "
+import subprocess
+
 async def f(context, values):
     if values[0] == 2:
+        subprocess.Popen(['sleep', '2'], start_new_session=True)
         os._exit(3)
     yield values[0]
 ";
