@@ -104,6 +104,12 @@ async fn calls_within_calls_agree_too() {
     judge(&own_folder().join("interplay.json"), "interplay-refused.txt").await;
 }
 
+/// Random values that have a seed.
+#[tokio::test]
+async fn random_values_agree_too() {
+    judge(&own_folder().join("random.json"), "random-refused.txt").await;
+}
+
 /// Aggregates over the whole table.
 #[tokio::test]
 async fn aggregates_agree_too() {

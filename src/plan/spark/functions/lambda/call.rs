@@ -23,7 +23,7 @@ use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::scalar::ScalarValue;
 
 use super::super::super::{Call, Typed, is_fallible};
-use super::super::random::random_call;
+use super::super::random::{elsewhere, random_call};
 use super::super::time_window::window_function;
 use super::bind::Bound;
 use super::elements::{Capture, Evaluator, Input};
@@ -153,8 +153,10 @@ fn close(bound: Bound, captures: &mut Vec<Expr>) -> Result<Body> {
             mine.push(index);
             return Ok(Transformed::new(numbered('$', index), true, TreeNodeRecursion::Jump));
         }
-        if is_of_batch(&node) {
-            // An argument that is not read: whoever asks whether the call's value depends on more than rows looks there.
+        // An argument that is not read: whoever asks whether the call's value depends on more than rows looks there.
+        if let Some(name) = random_call(&node) {
+            place(elsewhere(name), captures);
+        } else if is_of_batch(&node) {
             place(node.clone(), captures);
         }
         Ok(Transformed::no(node))
@@ -187,11 +189,10 @@ fn outside(node: &Expr) -> Error {
     Error::spark(ErrorKind::Config, condition, message)
 }
 
-/// `current_timestamp()`, `uuid()`, `shuffle(…)`: not a function of its arguments.
+/// `current_timestamp()` and what is like it: not a function of its arguments.
 fn is_of_batch(node: &Expr) -> bool {
-    let of_nothing = matches!(node, Expr::ScalarFunction(call)
-        if call.args.is_empty() && call.func.signature().volatility != Volatility::Immutable);
-    of_nothing || random_call(node).is_some()
+    matches!(node, Expr::ScalarFunction(call)
+        if call.args.is_empty() && call.func.signature().volatility != Volatility::Immutable)
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]

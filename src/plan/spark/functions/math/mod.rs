@@ -17,7 +17,7 @@ use crate::error::Result;
 pub(super) mod bits;
 mod integer;
 mod round;
-mod strict;
+pub(super) mod strict;
 
 /// The functions of this family.
 #[rustfmt::skip]

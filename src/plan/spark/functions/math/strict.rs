@@ -2,7 +2,7 @@
 //! from there; what it computes otherwise is here.
 
 /// The natural logarithm.
-pub(super) fn ln(x: f64) -> f64 {
+pub(in super::super) fn ln(x: f64) -> f64 {
     libm::log(x)
 }
 

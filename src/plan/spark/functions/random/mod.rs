@@ -1,34 +1,36 @@
-//! Random values. A seed makes each batch begin the same way; the numbers are not Spark's, which depend on its partitions. Without
-//! one they come from the batch's own seed, so that a batch that runs again draws the same.
+//! Random values. With a seed each batch begins the same way, with what Spark draws in the first of its partitions. Without one the
+//! seed comes from the batch's own, so that a batch that runs again draws the same.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::{Array, AsArray, ListArray, UInt64Array};
-use arrow::datatypes::{DataType, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type};
+use arrow::array::{Array, AsArray, ListArray, UInt32Array, new_null_array};
+use arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::tree_node::TreeNode;
-use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::{Expr, lit};
 use datafusion::scalar::ScalarValue;
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 
 use super::super::{Call, Typed};
 use super::arguments::{
-    Want, arity, coerce_one, constant, expect_one, is_integral, is_numeric, literal, mismatch, null_of, require_constant,
-    unexpected_type,
+    Want, arity, coerce_one, constant, convert, expect_one, is_integral, is_numeric, literal, mismatch, null_of,
+    require_constant, unexpected_type,
 };
 use super::native::{Args, Returns, call, from_arrow};
 use super::{FunctionSpec, scalar};
 use crate::error::{Error, ErrorKind, Result};
 
+mod generator;
+
+use generator::{Generator, Twister, XorShift};
+
 /// The functions of this family.
 #[rustfmt::skip]
 pub(super) const FUNCTIONS: &[FunctionSpec] = &[
-    scalar("rand([seed])", "A random number from 0 to below 1 for each row", "", |c| number(c, |random| random.random::<f64>())),
-    scalar("random([seed])", "As `rand`", "", |c| number(c, |random| random.random::<f64>())),
-    scalar("randn([seed])", "A random number of the standard normal distribution for each row", "", |c| number(c, normal)),
+    scalar("rand([seed])", "A random number from 0 to below 1 for each row", "", |c| number(c, XorShift::double)),
+    scalar("random([seed])", "As `rand`", "", |c| number(c, XorShift::double)),
+    scalar("randn([seed])", "A random number of the standard normal distribution for each row", "", |c| number(c, XorShift::gaussian)),
     scalar("uniform(low, high[, seed])", "A random number between two constants for each row", "uniform(5, 5) → 5", uniform),
     scalar("randstr(length[, seed])", "A random text of letters and digits for each row", "length(randstr(5)) → 5", randstr),
-    scalar("uuid()", "A random UUID for each row", "length(uuid()) → 36", uuid),
+    scalar("uuid([seed])", "A random UUID for each row", "length(uuid()) → 36", uuid),
     scalar("shuffle(array[, seed])", "The elements in random order", "sort_array(shuffle(array(2, 1))) → [1, 2]", shuffle),
 ];
 
@@ -51,27 +53,34 @@ pub(super) fn random_call(node: &Expr) -> Option<&str> {
     FUNCTIONS.iter().any(|function| function.name == name).then_some(name)
 }
 
-/// A place in a query that draws random values: from record batch to record batch it goes on, and with each run of a batch it begins
-/// anew.
-struct Site {
-    seed: Option<i64>,
-    /// What it draws from, and in which run.
-    drawing: Mutex<Option<(u64, StdRng)>>,
+/// Stands among the arguments of a call in whose body the function `name` draws, and draws nothing itself.
+pub(super) fn elsewhere(name: &str) -> Expr {
+    let nothing = Returns::random(DataType::Boolean, true);
+    call(&format!("{name}[elsewhere]"), Vec::new(), nothing, |a| Ok(new_null_array(&DataType::Boolean, a.rows()))).expr
 }
 
-impl Site {
+/// A place in a query that draws random values: from record batch to record batch it goes on, and with each run of a batch it begins
+/// anew.
+struct Site<G> {
+    seed: Option<i64>,
+    /// What it draws from, and in which run.
+    drawing: Mutex<Option<(u64, G)>>,
+}
+
+impl<G: Generator> Site<G> {
     fn new(seed: Option<i64>) -> Self {
         Self { seed, drawing: Mutex::default() }
     }
 
-    fn draw<T>(&self, a: &Args<'_>, with: impl FnOnce(&mut StdRng) -> Result<T>) -> Result<T> {
+    fn draw<T>(&self, a: &Args<'_>, with: impl FnOnce(&mut G) -> Result<T>) -> Result<T> {
         let (run, _) = a.running()?;
         let mut drawing = self.drawing.lock().unwrap_or_else(PoisonError::into_inner);
-        let random = match drawing.take() {
-            Some((begun, random)) if begun == run => random,
-            _ => StdRng::seed_from_u64(self.seed.map_or_else(|| a.next_seed(), |seed| Ok(seed as u64))?),
-        };
-        with(&mut drawing.insert((run, random)).1)
+        if drawing.as_ref().is_none_or(|(begun, _)| *begun != run) {
+            let seed = self.seed.map_or_else(|| a.next_seed().map(|seed| seed as i64), Ok)?;
+            *drawing = Some((run, G::new(seed)));
+        }
+        let (_, generator) = drawing.as_mut().ok_or_else(|| Error::internal("a generator was just made"))?;
+        with(generator)
     }
 }
 
@@ -92,47 +101,59 @@ fn seed(c: &Call<'_>, index: usize, arg: Option<Typed>) -> Result<Option<i64>> {
     }
 }
 
-fn number(mut c: Call<'_>, draw: fn(&mut StdRng) -> f64) -> Result<Typed> {
+fn number(mut c: Call<'_>, draw: fn(&mut XorShift) -> f64) -> Result<Typed> {
     arity(&c, 0, 1)?;
     let given = c.args.pop();
     let seed = seed(&c, 0, given)?;
     let name = seed.map_or_else(|| c.name.to_owned(), |seed| format!("{}[{seed}]", c.name));
-    let site = Site::new(seed);
-    Ok(call(&name, Vec::new(), Returns::random(DataType::Float64, false), move |a| {
-        site.draw(a, |random| a.primitive::<Float64Type>(|_| Some(draw(random))))
-    }))
+    Ok(drawn(&name, seed, draw))
 }
 
-/// By the method of Box and Muller.
-fn normal(random: &mut StdRng) -> f64 {
-    let radius = (-2.0 * (1.0 - random.random::<f64>()).ln()).sqrt();
-    radius * (std::f64::consts::TAU * random.random::<f64>()).cos()
+/// A number for each row.
+fn drawn(name: &str, seed: Option<i64>, draw: fn(&mut XorShift) -> f64) -> Typed {
+    let site = Site::new(seed);
+    call(name, Vec::new(), Returns::random(DataType::Float64, false), move |a| {
+        site.draw(a, |random| a.primitive::<Float64Type>(|_| Some(draw(random))))
+    })
+}
+
+/// The seed of `uuid` and `shuffle`; with a null it is as if there were none.
+fn seed_or_none(c: &Call<'_>, arg: Option<Typed>) -> Result<Option<i64>> {
+    match arg.as_ref().map(constant).transpose()?.flatten() {
+        Some(ScalarValue::Int32(Some(seed))) => Ok(Some(seed.into())),
+        Some(ScalarValue::Int64(Some(seed))) => Ok(Some(seed)),
+        Some(ScalarValue::Null) => Ok(None),
+        None if arg.is_none() => Ok(None),
+        _ => {
+            let message = format!("the seed of `{}` must be a constant INT or BIGINT", c.name);
+            Err(Error::spark(ErrorKind::Config, "INVALID_PARAMETER_VALUE.LONG", message))
+        }
+    }
 }
 
 /// `shuffle(array[, seed])`.
 fn shuffle(mut c: Call<'_>) -> Result<Typed> {
     arity(&c, 1, 2)?;
     let given = (c.args.len() == 2).then(|| c.args.remove(1));
-    let seed = seed(&c, 1, given)?;
+    let seed = seed_or_none(&c, given)?;
     let list = c.args.remove(0);
     let list = coerce_one(&c, 0, list, &Want::Array)?;
     let returns = Returns::random(list.data_type.clone(), list.nullable);
     let name = seed.map_or_else(|| "shuffle".to_owned(), |seed| format!("shuffle[{seed}]"));
-    let site = Site::new(seed);
+    let site = Site::<Twister>::new(seed);
     Ok(call(&name, vec![list], returns, move |a| {
         let array = a.expanded(0)?;
         let lists = array.as_list::<i32>();
-        let mut order: Vec<u64> = (0..lists.values().len() as u64).collect();
+        let mut order: Vec<u32> = (0..lists.values().len() as u32).collect();
         site.draw(a, |random| {
-            for bounds in lists.offsets().windows(2) {
-                let part = &mut order[bounds[0] as usize..bounds[1] as usize];
-                for at in (1..part.len()).rev() {
-                    part.swap(at, random.random_range(0..=at));
+            for (row, bounds) in lists.offsets().windows(2).enumerate() {
+                if lists.is_valid(row) {
+                    random.shuffle(&mut order[bounds[0] as usize..bounds[1] as usize], bounds[0] as u32);
                 }
             }
             Ok(())
         })?;
-        let values = arrow::compute::take(lists.values(), &UInt64Array::from(order), None).map_err(from_arrow)?;
+        let values = arrow::compute::take(lists.values(), &UInt32Array::from(order), None).map_err(from_arrow)?;
         let DataType::List(field) = lists.data_type() else { return Err(Error::internal("a list is a list")) };
         let lists = ListArray::new(Arc::clone(field), lists.offsets().clone(), values, lists.nulls().cloned());
         Ok(Arc::new(lists))
@@ -175,7 +196,7 @@ fn uniform_type(low: &DataType, high: &DataType) -> DataType {
     .clone()
 }
 
-/// `uniform(low, high[, seed])`.
+/// `uniform(low, high[, seed])`: a DOUBLE between both, cast to their type.
 fn uniform(mut c: Call<'_>) -> Result<Typed> {
     arity(&c, 2, 3)?;
     let given = (c.args.len() == 3).then(|| c.args.remove(2));
@@ -191,32 +212,17 @@ fn uniform(mut c: Call<'_>) -> Result<Typed> {
         }
         require_constant(&c, if index == 0 { "min" } else { "max" }, &arg)?;
         types.push(arg.data_type.clone());
-        let double = super::arguments::convert(&c, arg, &DataType::Float64)?;
-        if let ScalarValue::Float64(Some(bound)) = require_constant(&c, "bound", &double)? {
+        if let ScalarValue::Float64(Some(bound)) = require_constant(&c, "bound", &convert(&c, arg, &DataType::Float64)?)? {
             bounds.push(bound);
         }
     }
-    let ([low, high], [low_type, high_type]) = (bounds.as_slice(), types.as_slice()) else { return null_of(DataType::Float64) };
-    let (low, high, data_type) = (*low, *high, uniform_type(low_type, high_type));
-    let name = format!("uniform[{low:?}|{high:?}|{seed:?}]");
-    let (drawn, site) = (data_type.clone(), Site::new(seed));
-    Ok(call(&name, Vec::new(), Returns::random(data_type, false), move |a| {
-        site.draw(a, |random| {
-            let mut draw = || low + (high - low) * random.random::<f64>();
-            match drawn {
-                DataType::Int8 => a.primitive::<Int8Type>(|_| Some(draw() as i8)),
-                DataType::Int16 => a.primitive::<Int16Type>(|_| Some(draw() as i16)),
-                DataType::Int32 => a.primitive::<Int32Type>(|_| Some(draw() as i32)),
-                DataType::Int64 => a.primitive::<Int64Type>(|_| Some(draw() as i64)),
-                DataType::Float32 => a.primitive::<Float32Type>(|_| Some(draw() as f32)),
-                DataType::Decimal128(_, scale) => {
-                    let unit = 10_f64.powi(scale.into());
-                    a.primitive::<Decimal128Type>(|_| Some((draw() * unit).round() as i128))
-                }
-                _ => a.primitive::<Float64Type>(|_| Some(draw())),
-            }
-        })
-    }))
+    let [low_type, high_type] = types.as_slice() else { return null_of(DataType::Float64) };
+    let data_type = uniform_type(low_type, high_type);
+    let [low, high] = bounds.as_slice() else { return null_of(data_type) };
+    let name = format!("uniform[{data_type}|{low:?}|{high:?}|{seed:?}]");
+    let drawn = drawn(&name, seed, XorShift::double);
+    let between = Typed { expr: lit(*low) + lit(high - low) * drawn.expr, ..drawn };
+    convert(&c, between, &data_type)
 }
 
 /// `randstr(length[, seed])`.
@@ -236,12 +242,12 @@ fn randstr(mut c: Call<'_>) -> Result<Typed> {
     let Ok(length) = usize::try_from(length.unwrap_or(0)) else {
         return Err(mismatch("VALUE_OUT_OF_RANGE", "the `length` of `randstr` must not be negative"));
     };
-    let site = Site::new(seed);
+    let site = Site::<XorShift>::new(seed);
     Ok(call(&format!("randstr[{length}|{seed:?}]"), Vec::new(), Returns::random(DataType::Utf8, false), move |a| {
         super::native::within_column(length.saturating_mul(a.rows()))?;
         site.draw(a, |random| {
             a.strings(|_, out| {
-                out.extend((0..length).map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())])));
+                out.extend((0..length).map(|_| char::from(LETTERS[(random.int() % 62).unsigned_abs() as usize])));
                 Some(())
             })
         })
@@ -249,14 +255,17 @@ fn randstr(mut c: Call<'_>) -> Result<Typed> {
 }
 
 /// A random version-4 UUID per row.
-fn uuid(c: Call<'_>) -> Result<Typed> {
+fn uuid(mut c: Call<'_>) -> Result<Typed> {
     use std::fmt::Write;
-    arity(&c, 0, 0)?;
-    let site = Site::new(None);
-    Ok(call("uuid", Vec::new(), Returns::random(DataType::Utf8, false), move |a| {
+    arity(&c, 0, 1)?;
+    let given = c.args.pop();
+    let seed = seed_or_none(&c, given)?;
+    let name = seed.map_or_else(|| "uuid".to_owned(), |seed| format!("uuid[{seed}]"));
+    let site = Site::<Twister>::new(seed);
+    Ok(call(&name, Vec::new(), Returns::random(DataType::Utf8, false), move |a| {
         site.draw(a, |random| {
             a.strings(|_, out| {
-                let bits: u128 = random.random();
+                let bits = u128::from(random.long()) << 64 | u128::from(random.long());
                 write!(out, "{}", uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid().hyphenated()).ok()
             })
         })
