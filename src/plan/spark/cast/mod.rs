@@ -122,11 +122,15 @@ fn time_of_day(value: &Expr, to: &DataType) -> Option<i64> {
     }
 }
 
-/// `value` as something computed, even where nothing is left to compute: in Spark a column alone carries event time, whatever stands
-/// around it.
+/// `value` as something computed, even where nothing is left to compute: in Spark a column alone carries event time, and a literal alone
+/// counts its digits beside a decimal, whatever stands around it.
 pub fn computed(value: Typed) -> Typed {
-    let is_time = matches!(value.data_type, DataType::Timestamp(_, Some(_)));
-    if !is_time || !matches!(value.expr, Expr::Column(_)) {
+    let is_plain = match &value.expr {
+        Expr::Column(_) => matches!(value.data_type, DataType::Timestamp(_, Some(_))),
+        Expr::Literal(number, _) => value.data_type.is_signed_integer() && !number.is_null(),
+        _ => false,
+    };
+    if !is_plain {
         return value;
     }
     Typed { expr: Expr::Cast(Cast::new(Box::new(value.expr), value.data_type.clone())), ..value }

@@ -14,7 +14,7 @@ use super::{resolve, unsupported};
 use crate::error::{Error, ErrorKind, Result};
 use crate::function::Function;
 use crate::plan::function::call::{call as call_of, find};
-use crate::plan::spark::cast::{CastMode, cast};
+use crate::plan::spark::cast::{CastMode, cast, computed};
 use crate::plan::spark::functions::{self, FUNCTIONS, FunctionKind, arity, constant, missing};
 use crate::plan::spark::relation::generate::is_generator;
 use crate::plan::spark::suggest::nearest;
@@ -167,7 +167,7 @@ fn build(mut call: Call<'_>) -> Result<Typed> {
         let last = call.args.pop();
         return match (last, call.args.pop(), call.args.pop()) {
             (Some(no), Some(yes), Some(condition)) => if_else(condition, yes, no, call.context.settings),
-            (Some(value), _, _) => cast(value, &parse_type(call.name)?, CastMode::Ansi, call.context.settings),
+            (Some(value), _, _) => cast(value, &parse_type(call.name)?, CastMode::Ansi, call.context.settings).map(computed),
             _ => Err(unresolved(call.name, &[])),
         };
     }
