@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Int64Array, StringArray, TimestampMicrosecondArray};
+use arrow::array::{Array, Int64Array, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
 use datafusion::scalar::ScalarValue;
 
@@ -12,7 +12,7 @@ use super::super::super::{Call, Typed};
 use super::super::arguments::{
     Want, any_nullable, arity, coerce, coerce_one, constant, convert, data_error, is_numeric, text, timestamp, unexpected_type,
 };
-use super::super::native::{Returns, call};
+use super::super::native::{Reader, Returns, call};
 use super::field::local_time;
 use super::pattern::zone_name::{names, unnamed};
 use super::pattern::{Pattern, Use};
@@ -43,6 +43,15 @@ impl Compiled {
                 Ok(compiled)
             }
         }
+    }
+
+    /// Refuses a constant pattern that is none even where there is no value to read or write by it; beside a constant null it is not
+    /// looked at.
+    fn check(&mut self, value: &dyn Array, value_is_constant: bool, pattern: &Reader<'_, StringArray>) -> Result<()> {
+        if !pattern.is_constant() || value_is_constant && value.is_null(0) {
+            return Ok(());
+        }
+        pattern.get(0).map_or(Ok(()), |text| self.get(text).map(drop))
     }
 }
 
@@ -102,6 +111,7 @@ fn parsed(c: &Call<'_>, value: Typed, pattern: Typed, to: DataType, mode: CastMo
     Ok(call(if lenient { "try_parse_timestamp" } else { "parse_timestamp" }, args, Returns::fallible(to, nullable), move |a| {
         let (s, pattern) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?);
         let mut compiled = Compiled::new(Use::Parsing);
+        compiled.check(s.array(), s.is_constant(), &pattern)?;
         a.try_primitive::<TimestampMicrosecondType>(|row| {
             let (Some(s), Some(pattern)) = (s.get(row), pattern.get(row)) else { return Ok(None) };
             match compiled.get(pattern)?.parse(s, zone.as_ref()) {
@@ -162,6 +172,7 @@ pub(super) fn date_format(mut c: Call<'_>) -> Result<Typed> {
     Ok(call("date_format", args, returns, move |a| {
         let (time, pattern) = (a.column::<TimestampMicrosecondArray>(0)?, a.column::<StringArray>(1)?);
         let mut compiled = Compiled::new(Use::Formatting);
+        compiled.check(time.array(), time.is_constant(), &pattern)?;
         a.try_strings(|row, out| {
             let (Some(us), Some(pattern)) = (time.get(row), pattern.get(row)) else { return Ok(None) };
             compiled.get(pattern)?.format(local(us), us, &zone, out).map(Some)
@@ -182,6 +193,7 @@ pub(super) fn from_unixtime(mut c: Call<'_>) -> Result<Typed> {
     Ok(call("from_unixtime", args, returns, move |a| {
         let (seconds, pattern) = (a.column::<Int64Array>(0)?, a.column::<StringArray>(1)?);
         let mut compiled = Compiled::new(Use::Formatting);
+        compiled.check(seconds.array(), seconds.is_constant(), &pattern)?;
         a.try_strings(|row, out| {
             let (Some(seconds), Some(pattern)) = (seconds.get(row), pattern.get(row)) else { return Ok(None) };
             // Spark does not look whether this fits.
