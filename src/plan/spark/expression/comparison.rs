@@ -20,6 +20,7 @@ use super::coercion::{common_type, decimal_beside_decimal, integer_rank, tightes
 use super::literal::literal;
 use super::logic::{and, not, or};
 use super::native::{Kernel, Operand, call};
+use super::once::once;
 use super::temporal::{as_plain, tightest_interval};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::spark::cast::{CastMode, cast};
@@ -193,15 +194,11 @@ pub fn in_list(value: Typed, list: Vec<Typed>, negated: bool, settings: &PlanSet
     }
     // Spark looks at one after the other and stops at the first that is equal.
     if common.is_nested() || all.iter().any(|item| is_fallible(&item.expr)) {
-        let mut found: Option<Typed> = None;
-        for item in all {
-            let equal = compare_same(Comparison::Equal, value.clone(), item);
-            found = Some(match found {
-                Some(so_far) => or(so_far, equal, settings)?,
-                None => equal,
-            });
-        }
-        let found = found.unwrap_or_else(|| literal(ScalarValue::Boolean(Some(false))));
+        let found = once(value, |value| {
+            let mut equal = all.into_iter().map(|item| compare_same(Comparison::Equal, value.clone(), item));
+            let first = equal.next().unwrap_or_else(|| literal(ScalarValue::Boolean(Some(false))));
+            equal.try_fold(first, |so_far, equal| or(so_far, equal, settings))
+        })?;
         return if negated { not(found, settings) } else { Ok(found) };
     }
     let nullable = value.nullable || all.iter().any(|item| item.nullable);
@@ -212,9 +209,11 @@ pub fn in_list(value: Typed, list: Vec<Typed>, negated: bool, settings: &PlanSet
 
 /// `value BETWEEN low AND high`.
 pub fn between(value: Typed, low: Typed, high: Typed, settings: &PlanSettings) -> Result<Typed> {
-    let from = compare(Comparison::GreaterOrEqual, value.clone(), low, settings)?;
-    let to = compare(Comparison::LessOrEqual, value, high, settings)?;
-    and(from, to, settings)
+    once(value, |value| {
+        let from = compare(Comparison::GreaterOrEqual, value.clone(), low, settings)?;
+        let to = compare(Comparison::LessOrEqual, value, high, settings)?;
+        and(from, to, settings)
+    })
 }
 
 /// A float with one zero and one NaN, so that Arrow's total order, equality and hash are Spark's; other values as they are.

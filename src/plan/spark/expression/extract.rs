@@ -3,12 +3,12 @@
 
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::Expr;
 
 use super::comparison::{Comparison, compare_same};
 use super::literal::literal;
 use super::logic;
+use super::once::once;
 use crate::error::{ErrorKind, Result, from_datafusion};
 use crate::plan::spark::types::map_fields;
 use crate::plan::spark::{PlanSettings, Typed, is_fallible};
@@ -63,47 +63,37 @@ pub fn item(value: &Typed, place: &Typed) -> Option<Typed> {
     Some(Typed { expr, data_type: item.data_type().clone(), nullable: true })
 }
 
-/// Nodes of a key that is compared with each of a map's: keys within keys must not multiply.
-const KEY_NODES_MAX: usize = 8;
-
-/// Whether an expression is so small that it may stand in several places.
-fn is_small(expr: &Expr) -> bool {
-    let mut nodes = 0;
-    let within = expr.apply(|_| {
-        nodes += 1;
-        Ok(if nodes > KEY_NODES_MAX { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-    });
-    within.is_ok() && nodes <= KEY_NODES_MAX
-}
-
 /// The value of the first of a map's keys that equals `key`, which is of their type: null keys and equal ones do no harm.
 pub(super) fn lookup(value: &Typed, key: &Typed, settings: &PlanSettings) -> Result<Option<Typed>> {
     let DataType::Map(entries, _) = &value.data_type else { return Ok(None) };
     let (Some((key_field, held)), Some(parts)) = (map_fields(entries), parts(&value.expr, "map")) else { return Ok(None) };
     let is_constant = [&key.expr, &value.expr].iter().all(|expr| expr.column_refs().is_empty());
-    if is_constant || !is_small(&key.expr) || fails_when_planned(parts) {
+    if is_constant || fails_when_planned(parts) {
         return Ok(None);
     }
     let (keys, values) = parts.split_at(parts.len() / 2);
     let typed = |expr: &Expr, data_type: &DataType| Typed { expr: expr.clone(), data_type: data_type.clone(), nullable: true };
-    let mut branches = Vec::new();
-    for (from, value) in keys.iter().zip(values) {
-        let value = typed(value, held.data_type());
-        match (from, &key.expr) {
-            (Expr::Literal(from, _), Expr::Literal(key, _)) if from == key && branches.is_empty() && !key.is_null() => {
-                return Ok(Some(value));
-            }
-            (Expr::Literal(from, _), Expr::Literal(key, _)) if from != key => {}
-            _ => {
-                let equal = compare_same(Comparison::Equal, typed(from, key_field.data_type()), key.clone());
-                branches.push((equal, value));
+    let found = once(key.clone(), |key| {
+        let mut branches = Vec::new();
+        for (from, value) in keys.iter().zip(values) {
+            let value = typed(value, held.data_type());
+            match (from, &key.expr) {
+                (Expr::Literal(from, _), Expr::Literal(key, _)) if from == key && branches.is_empty() && !key.is_null() => {
+                    return Ok(value);
+                }
+                (Expr::Literal(from, _), Expr::Literal(key, _)) if from != key => {}
+                _ => {
+                    let equal = compare_same(Comparison::Equal, typed(from, key_field.data_type()), key.clone());
+                    branches.push((equal, value));
+                }
             }
         }
-    }
-    let nothing =
-        literal(ScalarValue::try_new_null(held.data_type()).map_err(|error| from_datafusion(error, ErrorKind::Internal))?);
-    if branches.is_empty() {
-        return Ok(Some(nothing));
-    }
-    logic::case(branches, Some(nothing), settings).map(Some)
+        let nothing =
+            literal(ScalarValue::try_new_null(held.data_type()).map_err(|error| from_datafusion(error, ErrorKind::Internal))?);
+        if branches.is_empty() {
+            return Ok(nothing);
+        }
+        logic::case(branches, Some(nothing), settings)
+    });
+    found.map(Some)
 }

@@ -13,6 +13,7 @@ use super::extract::is_made;
 use super::literal::literal;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::spark::cast::{CastMode, cast};
+use crate::plan::spark::functions::{behind, opened, weight};
 use crate::plan::spark::types::sql_name;
 use crate::plan::spark::{PlanSettings, Typed, is_fallible};
 
@@ -52,10 +53,19 @@ fn connect(operator: Operator, left: Typed, right: Typed, settings: &PlanSetting
     Ok(Typed { expr, data_type: DataType::Boolean, nullable })
 }
 
+/// Nodes of a right side that may stand in two branches: right sides within right sides must not multiply.
+const NODES_MAX: usize = 64;
+
 /// Both sides connected, a fallible right one only evaluated where the left one does not decide.
 fn connected(operator: Operator, left: Expr, left_nullable: bool, right: Expr) -> Expr {
     if !is_fallible(&right) {
         return Expr::BinaryExpr(BinaryExpr::new(Box::new(left), operator, Box::new(right)));
+    }
+    if left_nullable
+        && weight(&right, NODES_MAX) > NODES_MAX
+        && let Some(call) = behind(operator, &left, &right)
+    {
+        return call;
     }
     let decides = operator == Operator::Or;
     let mut branches = vec![(Box::new(boolean(decides)), Box::new(boolean(decides)))];
@@ -76,11 +86,18 @@ pub fn conjuncts(condition: Expr) -> Vec<Expr> {
             Expr::BinaryExpr(BinaryExpr { left: first, op: Operator::And, right: second }) => left.extend([*second, *first]),
             other => match guarded_and(&other) {
                 Some((first, second)) => left.extend([second.clone(), first.clone()]),
-                None => done.push(other),
+                None => match opened(&other).filter(is_and) {
+                    Some(and) => left.push(and),
+                    None => done.push(other),
+                },
             },
         }
     }
     done
+}
+
+fn is_and(expr: &Expr) -> bool {
+    matches!(expr, Expr::BinaryExpr(BinaryExpr { op: Operator::And, .. })) || guarded_and(expr).is_some()
 }
 
 /// Both sides of an AND whose right side can fail.

@@ -14,6 +14,7 @@ pub mod literal;
 pub mod logic;
 mod name;
 pub mod native;
+pub mod once;
 pub mod pattern;
 mod special;
 pub mod temporal;
@@ -31,9 +32,17 @@ pub use coercion::{common_type, implicit_cast};
 pub(in crate::plan::spark) use interval::{CalendarInterval, calendar_interval, from_text as interval_from_text};
 pub use name::spark_column_name;
 
+/// When less stack than this is left, in bytes, a nested expression gets a new piece of [`STACK_SIZE`].
+const STACK_LEFT_MIN: usize = 256 * 1024;
+const STACK_SIZE: usize = 2 * 1024 * 1024;
+
 /// Gives `ast` its meaning where it stands. Everything that is wrong about it is found here, with Spark's condition; what is Spark's
 /// but not ours is refused by name.
 pub fn resolve(ast: &ast::Expr, context: &Context<'_>) -> Result<Typed> {
+    stacker::maybe_grow(STACK_LEFT_MIN, STACK_SIZE, || resolve_here(ast, context))
+}
+
+fn resolve_here(ast: &ast::Expr, context: &Context<'_>) -> Result<Typed> {
     use ast::Expr as A;
     let settings = context.settings;
     grammar::check_operands(ast)?;

@@ -6,6 +6,7 @@ use sqlparser::ast;
 
 use super::comparison::{Comparison, compare, in_list as compare_in_list};
 use super::literal::{literal, text};
+use super::once::once;
 use super::{access, call, logic, pattern, resolve, unsupported};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::spark::cast::computed;
@@ -198,20 +199,22 @@ pub(super) fn like(
         ast::Expr::Tuple(items) if kind.any => (items.iter().collect(), false),
         other => quantified(other).unwrap_or_else(|| (vec![other], false)),
     };
-    let mut found: Option<Typed> = None;
-    for item in patterns {
-        let mut one = pattern::like(value.clone(), resolve(item, context)?, escape, kind.ignore_case, settings)?;
-        if kind.negated {
-            one = logic::not(one, settings)?;
+    once(value, |value| {
+        let mut found: Option<Typed> = None;
+        for item in patterns {
+            let mut one = pattern::like(value.clone(), resolve(item, context)?, escape, kind.ignore_case, settings)?;
+            if kind.negated {
+                one = logic::not(one, settings)?;
+            }
+            found = Some(match found {
+                Some(so_far) if all => logic::and(so_far, one, settings)?,
+                Some(so_far) => logic::or(so_far, one, settings)?,
+                None => one,
+            });
         }
-        found = Some(match found {
-            Some(so_far) if all => logic::and(so_far, one, settings)?,
-            Some(so_far) => logic::or(so_far, one, settings)?,
-            None => one,
-        });
-    }
-    found
-        .ok_or_else(|| Error::spark(ErrorKind::Config, "INVALID_SQL_SYNTAX.EMPTY_QUANTIFIED_PATTERN", "LIKE ANY needs a pattern"))
+        let none = "INVALID_SQL_SYNTAX.EMPTY_QUANTIFIED_PATTERN";
+        found.ok_or_else(|| Error::spark(ErrorKind::Config, none, "LIKE ANY needs a pattern"))
+    })
 }
 
 /// The patterns of `LIKE ALL (…)` and `LIKE SOME (…)`, which the parser reads as a call of a function, and whether all must match.
@@ -238,18 +241,23 @@ pub(super) fn case(
     otherwise: Option<&ast::Expr>,
     context: &Context<'_>,
 ) -> Result<Typed> {
-    let operand = operand.map(|e| resolve(e, context)).transpose()?;
-    let mut branches = Vec::with_capacity(conditions.len());
-    for branch in conditions {
-        let condition = resolve(&branch.condition, context)?;
-        let condition = match &operand {
-            Some(operand) => compare(Comparison::Equal, operand.clone(), condition, context.settings)?,
-            None => condition,
-        };
-        branches.push((condition, resolve(&branch.result, context)?));
+    let branches = |operand: Option<Typed>| {
+        let mut branches = Vec::with_capacity(conditions.len());
+        for branch in conditions {
+            let condition = resolve(&branch.condition, context)?;
+            let condition = match &operand {
+                Some(operand) => compare(Comparison::Equal, operand.clone(), condition, context.settings)?,
+                None => condition,
+            };
+            branches.push((condition, resolve(&branch.result, context)?));
+        }
+        let otherwise = otherwise.map(|e| resolve(e, context)).transpose()?;
+        logic::case(branches, otherwise, context.settings)
+    };
+    match operand {
+        Some(operand) => once(resolve(operand, context)?, |operand| branches(Some(operand))),
+        None => branches(None),
     }
-    let otherwise = otherwise.map(|e| resolve(e, context)).transpose()?;
-    logic::case(branches, otherwise, context.settings)
 }
 
 /// `struct(…)` or `(a, b)`: a struct with the names that its values have.

@@ -12,9 +12,9 @@ use arrow::compute::kernels::zip::zip;
 use arrow::datatypes::DataType;
 use datafusion::logical_expr::expr::Case;
 use datafusion::logical_expr::{Expr, lit};
-use datafusion::scalar::ScalarValue;
 
 use super::super::expression::coercion::{common_type, common_type_without_strings};
+use super::super::expression::once::once;
 use super::super::types::sql_name;
 use super::super::{Call, Typed, is_fallible};
 use super::arguments::{Want, any_nullable, arity, coerce, convert, literal, mismatch, null_of};
@@ -79,9 +79,7 @@ fn coalesce(mut c: Call<'_>) -> Result<Typed> {
         return Ok(computed(args.swap_remove(0)));
     }
     if args[1..].iter().any(|a| is_fallible(&a.expr)) {
-        let last = args.pop().map(|a| a.expr).unwrap_or_else(|| lit(ScalarValue::Null));
-        let when = args.into_iter().map(|a| (a.expr.clone().is_not_null(), a.expr)).collect();
-        return Ok(Typed { expr: case(when, last), data_type, nullable });
+        return first_not_null(args, nullable);
     }
     Ok(call("coalesce", args, Returns::new(data_type, nullable), |a| {
         let mut result = a.expanded(0)?;
@@ -94,6 +92,26 @@ fn coalesce(mut c: Call<'_>) -> Result<Typed> {
         }
         Ok(result)
     }))
+}
+
+/// The first of `args`, which are of one type, that is not null; the next one is evaluated only where it is needed.
+fn first_not_null(mut args: Vec<Typed>, nullable: bool) -> Result<Typed> {
+    let last = args.pop().ok_or_else(|| crate::Error::internal("a call without the arguments it was checked for"))?;
+    let first = args.into_iter().rev().try_fold(last, |otherwise, arg| {
+        once(arg, |arg| {
+            let (data_type, nullable) = (arg.data_type, arg.nullable && otherwise.nullable);
+            let mut when = vec![(arg.expr.clone().is_not_null(), arg.expr)];
+            let expr = match otherwise.expr {
+                Expr::Case(Case { expr: None, when_then_expr, else_expr: Some(last) }) => {
+                    when.extend(when_then_expr.into_iter().map(|(when, then)| (*when, *then)));
+                    case(when, *last)
+                }
+                last => case(when, last),
+            };
+            Ok(Typed { expr, data_type, nullable })
+        })
+    })?;
+    Ok(Typed { nullable, ..first })
 }
 
 fn condition(c: &Call<'_>, arg: Typed) -> Result<Typed> {
@@ -174,12 +192,17 @@ fn nullif(mut c: Call<'_>) -> Result<Typed> {
 }
 
 fn null_where_same(c: &Call<'_>, left: Typed, right: Typed) -> Result<Typed> {
-    let data_type = left.data_type.clone();
-    // Where one side is null the equality is not true, and the left side stands.
-    let both = left.expr.clone().is_not_null().and(right.expr.clone().is_not_null());
-    let equal = same(c, left.clone(), right)?;
-    let expr = case(vec![(both.and(equal.expr), null_of(data_type.clone())?.expr)], left.expr);
-    Ok(Typed { expr, data_type, nullable: true })
+    once(left, |left| {
+        let data_type = left.data_type.clone();
+        let null = null_of(data_type.clone())?.expr;
+        let mut when = Vec::with_capacity(2);
+        // Nothing equals a null, and what can fail is not asked for one.
+        if left.nullable && is_fallible(&right.expr) {
+            when.push((left.expr.clone().is_null(), null.clone()));
+        }
+        when.push((same(c, left.clone(), right)?.expr, null));
+        Ok(Typed { expr: case(when, left.expr), data_type, nullable: true })
+    })
 }
 
 fn nullifzero(mut c: Call<'_>) -> Result<Typed> {
@@ -222,7 +245,9 @@ fn nanvl(mut c: Call<'_>) -> Result<Typed> {
     if is_fallible(&args[1].expr) {
         let (right, left) = (args.remove(1), args.remove(0));
         let nan = if to == DataType::Float32 { lit(f32::NAN) } else { lit(f64::NAN) };
-        return Ok(Typed { expr: case(vec![(left.expr.clone().eq(nan), right.expr)], left.expr), data_type: to, nullable });
+        return once(left, |left| {
+            Ok(Typed { expr: case(vec![(left.expr.clone().eq(nan), right.expr)], left.expr), data_type: to, nullable })
+        });
     }
     let double = to == DataType::Float64;
     Ok(call("nanvl", args, Returns::new(to, nullable), move |a| {

@@ -6,6 +6,7 @@ use datafusion::scalar::ScalarValue;
 
 use super::super::expression::access::field;
 use super::super::expression::call::by_name;
+use super::super::expression::once::once;
 use super::super::types::{parse_ddl_argument, sql_name};
 use super::super::{Call, Typed};
 use super::arguments::{arity, convert, mismatch, require_constant, text, timestamp};
@@ -258,12 +259,17 @@ fn to_csv(mut c: Call<'_>) -> Result<Typed> {
     if value.data_type == DataType::Null {
         return convert(&c, value, &DataType::Utf8);
     }
+    once(value, |value| csv_line(&c, &value, &option))
+}
+
+/// The texts of the fields of `value` and what makes a line of them.
+fn csv_line(c: &Call<'_>, value: &Typed, option: &dyn Fn(&str) -> Option<String>) -> Result<Typed> {
     let DataType::Struct(fields) = &value.data_type else {
         return Err(mismatch("UNSUPPORTED_INPUT_TYPE", "`to_csv` takes a STRUCT"));
     };
     let (date, time, local) = (option("dateformat"), option("timestampformat"), option("timestampntzformat"));
     let mut args = vec![by_name("isnull", vec![value.clone()], &c.context)?];
-    for described in fields.clone().iter() {
+    for described in fields {
         let part = field(value.clone(), described.name(), c.context.settings)?;
         let pattern = match described.data_type() {
             DataType::Date32 => date.clone(),
@@ -274,17 +280,17 @@ fn to_csv(mut c: Call<'_>) -> Result<Typed> {
                 continue;
             }
             other if other.is_nested() => {
-                args.push(nested_text(part, option("nullvalue").unwrap_or_default(), &c)?);
+                args.push(nested_text(part, option("nullvalue").unwrap_or_default(), c)?);
                 continue;
             }
             _ => None,
         };
         args.push(match pattern {
             Some(pattern) => by_name("date_format", vec![part, text(pattern)], &c.context)?,
-            None => convert(&c, part, &DataType::Utf8)?,
+            None => convert(c, part, &DataType::Utf8)?,
         });
     }
-    let style = Style::of(&option);
+    let style = Style::of(option);
     let returns = Returns::new(DataType::Utf8, true);
     Ok(call(&format!("to_csv{style:?}"), args, returns, move |a| {
         let missing = a.column::<BooleanArray>(0)?;
@@ -310,7 +316,7 @@ fn to_csv(mut c: Call<'_>) -> Result<Typed> {
 }
 
 impl Style {
-    fn of(option: &impl Fn(&str) -> Option<String>) -> Self {
+    fn of(option: &dyn Fn(&str) -> Option<String>) -> Self {
         let is_on = |name: &str, default: bool| option(name).map_or(default, |value| value.eq_ignore_ascii_case("true"));
         let quote = option("quote").unwrap_or_else(|| "\"".into());
         Self {

@@ -10,6 +10,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::Expr;
 
+use super::super::expression::once::once;
 use super::super::types::spark_name;
 use super::super::{Call, Typed};
 use super::arguments::{
@@ -215,16 +216,18 @@ fn decode_cases(mut c: Call<'_>) -> Result<Typed> {
     let mut args = std::mem::take(&mut c.args);
     let value = args.remove(0);
     let otherwise = if args.len() % 2 == 1 { args.pop() } else { None };
-    let mut branches = Vec::new();
-    let mut rest = args.into_iter();
-    while let (Some(search), Some(result)) = (rest.next(), rest.next()) {
-        branches.push((super::conditional::same(&c, value.clone(), search)?, result));
-    }
     let otherwise = match otherwise {
         Some(otherwise) => otherwise,
         None => null_of(DataType::Null)?,
     };
-    super::super::expression::logic::case(branches, Some(otherwise), c.context.settings)
+    once(value, |value| {
+        let mut branches = Vec::new();
+        let mut rest = args.into_iter();
+        while let (Some(search), Some(result)) = (rest.next(), rest.next()) {
+            branches.push((super::conditional::same(&c, value.clone(), search)?, result));
+        }
+        super::super::expression::logic::case(branches, Some(otherwise), c.context.settings)
+    })
 }
 
 fn encode(mut c: Call<'_>) -> Result<Typed> {

@@ -39,7 +39,7 @@ pub(super) use arguments::{arity, constant};
 pub(super) use collection::array_with;
 pub(super) use datetime::current_date;
 pub(super) use json::json_tuple;
-pub(super) use lambda::{not_higher_order, takes_lambda};
+pub(super) use lambda::{Variable, behind, is_variable, not_higher_order, opened, rewritten, takes_lambda, weight};
 pub(super) use named::place_named;
 
 /// How a function is used.

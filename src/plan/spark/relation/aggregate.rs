@@ -14,6 +14,7 @@ use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, LogicalPlan, Oper
 use datafusion::scalar::ScalarValue;
 
 use super::super::functions::time_window::{WindowFunction, window_function};
+use super::super::functions::{is_variable, rewritten};
 use super::super::{Typed, is_fallible};
 use super::GROUPING_SET;
 use super::columns::column;
@@ -95,9 +96,15 @@ impl<'a> Aggregation<'a> {
             // Spark computes it before it groups, even where its window is a key.
             return Err(self.missing("window_time"));
         }
+        // A key may be part of a body.
+        if let Some(call) = rewritten(&node, &mut |inner| self.rewrite(inner))? {
+            return done(call);
+        }
         match node {
             Expr::AggregateFunction(call) => done(self.call(call)?),
-            Expr::Column(name) if self.items.contains(&name.name) => Ok(Transformed::no(Expr::Column(name))),
+            Expr::Column(name) if self.items.contains(&name.name) || is_variable(&name.name) => {
+                Ok(Transformed::no(Expr::Column(name)))
+            }
             Expr::Column(name) => Err(self.missing(&name.name)),
             Expr::ScalarSubquery(subquery) if subquery.outer_ref_columns.is_empty() => {
                 Ok(Transformed::no(Expr::ScalarSubquery(subquery)))

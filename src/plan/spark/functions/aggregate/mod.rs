@@ -316,7 +316,7 @@ fn extreme(mut c: Call<'_>, wins: Ordering) -> Result<Typed> {
         ),
         (DataType::List(_) | DataType::Struct(_) | DataType::Null, _) => {
             let fold = Extreme { wins, value: data_type.clone(), key: data_type.clone() };
-            folded(&mut c, name, fold, vec![arg.clone(), arg], data_type)
+            folded(&mut c, name, fold, vec![arg], data_type)
         }
         (_, Ordering::Greater) => expression(&mut c, min_max::max_udaf(), vec![arg], data_type, true),
         (_, _) => expression(&mut c, min_max::min_udaf(), vec![arg], data_type, true),

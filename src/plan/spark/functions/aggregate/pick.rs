@@ -121,7 +121,7 @@ impl Fold for Pick {
     }
 }
 
-/// `min`, `max` and, with a value beside the key, `min_by`, `max_by`. Arguments and state: the value, the key.
+/// `min`, `max` and, with a value before the key, `min_by`, `max_by`. State: the value, the key.
 #[derive(Debug)]
 pub(super) struct Extreme {
     /// What a later key must be, compared with the one held, to take its place.
@@ -139,7 +139,9 @@ impl Fold for Extreme {
     }
 
     fn update(&self, cells: &mut [Self::Cell], rows: &GroupRows<'_>, values: &[ArrayRef]) -> Result<usize> {
-        let keys = &values[1];
+        let [value, .., keys] = values else {
+            return self.update(cells, rows, &[Arc::clone(&values[0]), Arc::clone(&values[0])]);
+        };
         let comparable = comparable_values(keys)?;
         let order = Rows::of(&[&comparable])?;
         // The best row of this batch per group first, so that one comparison with what is held is left.
@@ -166,7 +168,7 @@ impl Fold for Extreme {
                 }
             };
             if better {
-                let value = value_at(&values[0], row)?;
+                let value = value_at(value, row)?;
                 grown += (value.size() + key.size()).saturating_sub(2 * size_of::<ScalarValue>());
                 cells[group] = Some((value, key));
             }

@@ -1,12 +1,13 @@
 //! Linear regression: `regr_slope`, `regr_intercept` and the sums they are made of. The first argument depends on the second.
 
-use datafusion::logical_expr::{Expr, when};
+use arrow::compute::{is_null, nullif};
 
 use super::super::super::{Call, Typed};
-use super::super::arguments::{Want, coerce, null_of};
+use super::super::arguments::{Want, coerce};
+use super::super::native::{Returns, call, from_arrow};
 use super::statistic::{PairCell, Sums};
 use super::{OnOverflow, average, count};
-use crate::error::{ErrorKind, Result, from_datafusion};
+use crate::error::Result;
 
 const PAIR: [Want; 2] = [Want::Numeric, Want::Numeric];
 
@@ -19,18 +20,17 @@ pub(super) fn pairs_counted(mut c: Call<'_>) -> Result<Typed> {
 /// `regr_avgx` and `regr_avgy`: the mean of one side of the pairs, argument `side`.
 pub(super) fn mean_of(mut c: Call<'_>, side: usize) -> Result<Typed> {
     let args = coerce(&mut c, &PAIR)?;
-    c.args = vec![paired(&args, side)?];
+    c.args = vec![paired(args, side)];
     average(c, OnOverflow::Fail)
 }
 
 /// Argument `side` where both are there, else null.
-fn paired(args: &[Typed], side: usize) -> Result<Typed> {
-    let both: Expr = args[0].expr.clone().is_not_null().and(args[1].expr.clone().is_not_null());
-    let value = args[side].clone();
-    let expr = when(both, value.expr)
-        .otherwise(null_of(value.data_type.clone())?.expr)
-        .map_err(|e| from_datafusion(e, ErrorKind::Internal))?;
-    Ok(Typed { expr, data_type: value.data_type, nullable: true })
+fn paired(args: Vec<Typed>, side: usize) -> Typed {
+    let returns = Returns::new(args[side].data_type.clone(), true);
+    call(&format!("paired[{side}]"), args, returns, move |a| {
+        let missing = is_null(&a.expanded(1 - side)?).map_err(from_arrow)?;
+        nullif(&a.expanded(side)?, &missing).map_err(from_arrow)
+    })
 }
 
 /// The sums of pairs, with rows added in the order of operations that Spark has for regressions, so that the last bits agree.

@@ -18,7 +18,8 @@ use crate::function::Function;
 use crate::plan::function::call::first_called;
 
 /// Numbers of variables begin far above those of a query's columns, which are called `name#n` too.
-static NEXT: AtomicU64 = AtomicU64::new(1 << 60);
+static NEXT: AtomicU64 = AtomicU64::new(FIRST);
+const FIRST: u64 = 1 << 60;
 
 /// A body and the columns that stand for the lambda function's variables in it.
 pub(super) struct Bound {
@@ -82,7 +83,11 @@ pub(super) fn bind(c: &Call<'_>, index: usize, variables: &[(DataType, bool)]) -
         let message = format!("the lambda function has more than one argument `{twice}`; upper and lower case are the same");
         return Err(invalid_call("DUPLICATE_ARG_NAMES", message));
     }
-    let named: Vec<(String, Typed)> = names.iter().zip(variables).map(|(name, (t, null))| variable(name, t, *null)).collect();
+    let named = names.iter().zip(variables).map(|(name, (data_type, nullable))| {
+        let (_, expr) = variable(name);
+        (name.to_lowercase(), Typed { expr, data_type: data_type.clone(), nullable: *nullable })
+    });
+    let named: Vec<(String, Typed)> = named.collect();
     let scope = LambdaScope { outer: c.context.scope, variables: &named, settings: c.context.settings };
     let body = resolve(&lambda.body, &Context { scope: &scope, settings: c.context.settings })?;
     let ids = named.iter().zip(variables).filter_map(|((_, typed), (data_type, _))| match &typed.expr {
@@ -110,10 +115,16 @@ fn names(lambda: &ast::LambdaFunction) -> Result<Vec<&str>> {
     Ok(lambda.params.iter().map(|parameter| parameter.name.value.as_str()).collect())
 }
 
-fn variable(name: &str, data_type: &DataType, nullable: bool) -> (String, Typed) {
+/// A column that is no other column, for a variable of this name: what it is called, and itself.
+pub(super) fn variable(name: &str) -> (String, Expr) {
     let id = format!("{name}#{}", NEXT.fetch_add(1, Ordering::Relaxed));
-    let expr = Expr::Column(Column::new_unqualified(id));
-    (name.to_lowercase(), Typed { expr, data_type: data_type.clone(), nullable })
+    (id.clone(), Expr::Column(Column::new_unqualified(id)))
+}
+
+/// Whether a column is one that stands for a variable.
+pub(in super::super::super) fn is_variable(column: &str) -> bool {
+    let number = column.rsplit_once('#').and_then(|(_, number)| number.parse::<u64>().ok());
+    number.is_some_and(|number| number >= FIRST)
 }
 
 /// The variables of a lambda function, then the names around it.

@@ -3,6 +3,7 @@
 //! In a body the k-th variable is the column `_k`, counted from 1, and what is read of the row is `$j`, the j-th argument after the
 //! values. So two calls that mean the same are equal whatever their variables are called, and two that differ are not.
 
+use std::any::Any;
 use std::fmt::Write;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,13 +23,17 @@ use datafusion::logical_expr::{
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::scalar::ScalarValue;
 
-use super::super::super::{Call, Typed, is_fallible};
+use super::super::super::{Typed, is_fallible};
 use super::super::random::{elsewhere, random_call};
 use super::super::time_window::window_function;
-use super::bind::Bound;
+use super::bind::{Bound, variable};
 use super::elements::{Capture, Evaluator, Input};
-use super::{array, fold, map, sort};
+use super::{array, fold, map, once, sort};
 use crate::error::{Error, ErrorKind, Result, from_datafusion};
+
+/// When less stack than this is left, in bytes, a body gets a new piece of [`STACK_SIZE`].
+const STACK_LEFT_MIN: usize = 256 * 1024;
+const STACK_SIZE: usize = 2 * 1024 * 1024;
 
 /// What is done with the bodies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,6 +49,12 @@ pub(super) enum HigherOrder {
     TransformKeys,
     TransformValues,
     MapZipWith,
+    /// A value that the body reads more than once.
+    Once,
+    /// AND, whose right side is the body.
+    And,
+    /// OR, whose right side is the body.
+    Or,
 }
 
 impl HigherOrder {
@@ -60,6 +71,9 @@ impl HigherOrder {
             Self::TransformKeys => map::transform_keys(input),
             Self::TransformValues => map::transform_values(input),
             Self::MapZipWith => map::zip_with(input),
+            Self::Once => once::once(input),
+            Self::And => once::connected(input, false),
+            Self::Or => once::connected(input, true),
         }
     }
 
@@ -82,32 +96,113 @@ struct Body {
     data_type: DataType,
 }
 
-/// The call of `function` with `values` and `bodies`.
+/// The call `name` of `function` with `values` and `bodies`.
 pub(super) fn build(
     function: HigherOrder,
-    c: &Call<'_>,
+    name: &str,
     values: Vec<Typed>,
     bodies: Vec<Bound>,
     data_type: DataType,
     nullable: bool,
 ) -> Result<Typed> {
-    let mut captures = Vec::new();
+    let values = values.into_iter().map(|value| value.expr).collect();
+    let expr = called(function, name, values, bodies, &data_type, nullable)?;
+    Ok(Typed { expr, data_type, nullable })
+}
+
+fn called(
+    function: HigherOrder,
+    name: &str,
+    mut args: Vec<Expr>,
+    bodies: Vec<Bound>,
+    data_type: &DataType,
+    nullable: bool,
+) -> Result<Expr> {
+    let (values, mut captures) = (args.len(), Vec::new());
     let fallible = function.can_fail() || bodies.iter().any(|bound| is_fallible(&bound.body.expr));
     let bodies = bodies.into_iter().map(|bound| close(bound, &mut captures)).collect::<Result<Vec<_>>>()?;
     let volatility = if fallible { Volatility::Volatile } else { Volatility::Immutable };
     let called = Called {
-        name: shown(c.name, &bodies),
+        name: shown(name, &bodies),
         function,
-        values: values.len(),
+        values,
+        weight: bodies.iter().map(|body| weight(&body.expr, usize::MAX)).fold(0, usize::saturating_add),
         bodies,
         data_type: data_type.clone(),
         nullable,
         signature: Signature::user_defined(volatility),
         compiled: Compiled::default(),
     };
-    let args = values.into_iter().map(|value| value.expr).chain(captures).collect();
-    let expr = Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::new_from_impl(called)), args));
-    Ok(Typed { expr, data_type, nullable })
+    args.extend(captures);
+    Ok(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::new_from_impl(called)), args)))
+}
+
+/// How many nodes `expr` has, those in bodies included, counted up to a little more than `most`.
+pub(in super::super::super) fn weight(expr: &Expr, most: usize) -> usize {
+    let mut weight = 0_usize;
+    let counted = expr.apply(|node| {
+        let inside = opened(node).map_or(0, |call| call.called.weight);
+        weight = weight.saturating_add(inside).saturating_add(1);
+        Ok(if weight > most { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    counted.map_or(usize::MAX, |_| weight)
+}
+
+/// A higher-order function and its arguments.
+pub(super) struct Opened<'a> {
+    called: &'a Called,
+    args: &'a [Expr],
+}
+
+/// The call that `expr` is, if it is one of a higher-order function.
+pub(super) fn opened(expr: &Expr) -> Option<Opened<'_>> {
+    let Expr::ScalarFunction(call) = expr else { return None };
+    let called = (call.func.inner().as_ref() as &dyn Any).downcast_ref::<Called>()?;
+    Some(Opened { called, args: &call.args })
+}
+
+impl Opened<'_> {
+    pub(super) fn function(&self) -> HigherOrder {
+        self.called.function
+    }
+
+    pub(super) fn values(&self) -> &[Expr] {
+        &self.args[..self.called.values]
+    }
+
+    /// The body at `index` over the row's own columns, with `variables` for what it calls `_1`, `_2`, ….
+    pub(super) fn body(&self, index: usize, variables: &[Expr]) -> Result<Expr> {
+        let captures = &self.args[self.called.values..];
+        let placed = self.called.bodies[index].expr.clone().transform_up(|node| {
+            let Expr::Column(column) = &node else { return Ok(Transformed::no(node)) };
+            let place = |sign| column.name.strip_prefix(sign)?.parse::<usize>().ok()?.checked_sub(1);
+            let stands_for = match place('_') {
+                Some(k) => variables.get(k),
+                None => place('$').and_then(|j| captures.get(j)),
+            };
+            Ok(stands_for.map_or_else(|| Transformed::no(node.clone()), |expr| Transformed::yes(expr.clone())))
+        });
+        placed.map(|done| done.data).map_err(|error| from_datafusion(error, ErrorKind::Internal))
+    }
+
+    /// The same call with its values and its bodies rewritten; in a body the variables are columns that [`is_variable`] knows.
+    pub(super) fn rewritten(&self, rewrite: &mut dyn FnMut(Expr) -> Result<Expr>) -> Result<Expr> {
+        let called = self.called;
+        let values = self.values().iter().map(|value| rewrite(value.clone())).collect::<Result<Vec<_>>>()?;
+        let mut bodies = Vec::with_capacity(called.bodies.len());
+        for (index, body) in called.bodies.iter().enumerate() {
+            let (mut variables, mut columns) = (Vec::new(), Vec::new());
+            for data_type in &body.variables {
+                let (id, column) = variable("value");
+                variables.push((id, data_type.clone()));
+                columns.push(column);
+            }
+            let expr = rewrite(self.body(index, &columns)?)?;
+            bodies.push(Bound { body: Typed { expr, data_type: body.data_type.clone(), nullable: true }, variables });
+        }
+        let name = called.name.split('[').next().unwrap_or_default();
+        self::called(called.function, name, values, bodies, &called.data_type, called.nullable)
+    }
 }
 
 /// `transform[_1 -> _1 + $1]`.
@@ -178,6 +273,7 @@ fn numbered(sign: char, index: usize) -> Expr {
 fn belongs_outside(node: &Expr) -> bool {
     match node {
         Expr::AggregateFunction(_) | Expr::WindowFunction(_) => true,
+        Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) => true,
         Expr::ScalarFunction(call) => window_function(node).is_some() || matches!(call.name(), "grouping" | "grouping_id"),
         _ => false,
     }
@@ -202,6 +298,8 @@ struct Called {
     /// How many arguments are values; the others are read by bodies.
     values: usize,
     bodies: Vec<Body>,
+    /// How many nodes the bodies have.
+    weight: usize,
     data_type: DataType,
     nullable: bool,
     signature: Signature,
@@ -299,7 +397,8 @@ impl ScalarUDFImpl for Called {
         }
         let constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         let rows = if constant { 1 } else { args.number_rows };
-        let result = self.run(&args, rows)?;
+        // Bodies within bodies take stack as they run.
+        let result = stacker::maybe_grow(STACK_LEFT_MIN, STACK_SIZE, || self.run(&args, rows))?;
         debug_assert_eq!(result.len(), rows, "{}", self.name);
         if constant {
             return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?));

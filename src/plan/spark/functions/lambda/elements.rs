@@ -61,6 +61,15 @@ pub(super) struct Evaluator<'a> {
 }
 
 impl Evaluator<'_> {
+    /// What the body reads of all rows.
+    pub(super) fn of_all_rows(&self, rows: usize) -> Result<Vec<ArrayRef>> {
+        let each = self.captures.iter().map(|capture| match capture {
+            Capture::Rows(array) => Ok(Arc::clone(array)),
+            Capture::Constant(value) => value.to_array_of_size(rows).map_err(internal),
+        });
+        each.collect()
+    }
+
     /// What the body reads of these rows, one after the other.
     pub(super) fn of_rows(&self, rows: &UInt32Array) -> Result<Vec<ArrayRef>> {
         let each = self.captures.iter().map(|capture| match capture {

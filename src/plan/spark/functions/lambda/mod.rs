@@ -22,10 +22,14 @@ mod array;
 mod fold;
 mod map;
 mod sort;
+mod once;
 
+pub(in crate::plan::spark) use bind::is_variable;
 pub(super) use bind::refuse_elsewhere;
 use bind::{Bound, bind, parameters};
+pub(in crate::plan::spark) use call::weight;
 use call::{HigherOrder, build};
+pub(in crate::plan::spark) use once::{Variable, behind, opened, rewritten};
 
 /// The functions of this family; `array_sort`, which takes a lambda function too, is among those of arrays.
 #[rustfmt::skip]
@@ -91,7 +95,7 @@ fn transform(mut c: Call<'_>) -> Result<Typed> {
     let list = value(&mut c, 0, &Want::Array)?;
     let bound = bind(&c, 1, &with_index(&c, &list))?;
     let (returns, nullable) = (array_of(bound.body.data_type.clone()), list.nullable);
-    build(HigherOrder::Transform, &c, vec![list], vec![bound], returns, nullable)
+    build(HigherOrder::Transform, c.name, vec![list], vec![bound], returns, nullable)
 }
 
 fn filter(mut c: Call<'_>) -> Result<Typed> {
@@ -100,7 +104,7 @@ fn filter(mut c: Call<'_>) -> Result<Typed> {
     let list = value(&mut c, 0, &Want::Array)?;
     let bound = predicate(&c, 1, bind(&c, 1, &with_index(&c, &list))?)?;
     let (returns, nullable) = (list.data_type.clone(), list.nullable);
-    build(HigherOrder::Filter, &c, vec![list], vec![bound], returns, nullable)
+    build(HigherOrder::Filter, c.name, vec![list], vec![bound], returns, nullable)
 }
 
 fn test(mut c: Call<'_>, function: HigherOrder) -> Result<Typed> {
@@ -109,7 +113,7 @@ fn test(mut c: Call<'_>, function: HigherOrder) -> Result<Typed> {
     let list = value(&mut c, 0, &Want::Array)?;
     let bound = predicate(&c, 1, bind(&c, 1, &[element(item(&list))])?)?;
     let nullable = list.nullable || bound.body.nullable;
-    build(function, &c, vec![list], vec![bound], DataType::Boolean, nullable)
+    build(function, c.name, vec![list], vec![bound], DataType::Boolean, nullable)
 }
 
 /// `aggregate(list, start, merge[, finish])`. The state has the type of `start`, which `merge` must yield without a cast.
@@ -141,7 +145,7 @@ fn aggregate(mut c: Call<'_>) -> Result<Typed> {
         (returns, nullable) = (finish.body.data_type.clone(), list.nullable || finish.body.nullable);
         bodies.push(finish);
     }
-    build(HigherOrder::Aggregate, &c, vec![list, start], bodies, returns, nullable)
+    build(HigherOrder::Aggregate, c.name, vec![list, start], bodies, returns, nullable)
 }
 
 fn zip_with(mut c: Call<'_>) -> Result<Typed> {
@@ -150,7 +154,7 @@ fn zip_with(mut c: Call<'_>) -> Result<Typed> {
     let lists = vec![value(&mut c, 0, &Want::Array)?, value(&mut c, 1, &Want::Array)?];
     let bound = bind(&c, 2, &[element(item(&lists[0])), element(item(&lists[1]))])?;
     let (returns, nullable) = (array_of(bound.body.data_type.clone()), any_nullable(&lists));
-    build(HigherOrder::ZipWith, &c, lists, vec![bound], returns, nullable)
+    build(HigherOrder::ZipWith, c.name, lists, vec![bound], returns, nullable)
 }
 
 /// `array_sort(list, comparator)`.
@@ -164,7 +168,7 @@ pub(super) fn array_sort(mut c: Call<'_>) -> Result<Typed> {
         return Err(mismatch("UNEXPECTED_RETURN_TYPE", message));
     }
     let (returns, nullable) = (list.data_type.clone(), list.nullable);
-    build(HigherOrder::ArraySort, &c, vec![list], vec![bound], returns, nullable)
+    build(HigherOrder::ArraySort, c.name, vec![list], vec![bound], returns, nullable)
 }
 
 fn map_filter(mut c: Call<'_>) -> Result<Typed> {
@@ -174,7 +178,7 @@ fn map_filter(mut c: Call<'_>) -> Result<Typed> {
     let (key, held) = entry(&map);
     let bound = predicate(&c, 1, bind(&c, 1, &[(key, false), element(held)])?)?;
     let (returns, nullable) = (map.data_type.clone(), map.nullable);
-    build(HigherOrder::MapFilter, &c, vec![map], vec![bound], returns, nullable)
+    build(HigherOrder::MapFilter, c.name, vec![map], vec![bound], returns, nullable)
 }
 
 fn transform_map(mut c: Call<'_>, function: HigherOrder) -> Result<Typed> {
@@ -192,7 +196,7 @@ fn transform_map(mut c: Call<'_>, function: HigherOrder) -> Result<Typed> {
         _ => map_of(key, made),
     };
     let nullable = map.nullable;
-    build(function, &c, vec![map], vec![bound], returns, nullable)
+    build(function, c.name, vec![map], vec![bound], returns, nullable)
 }
 
 fn map_zip_with(mut c: Call<'_>) -> Result<Typed> {
@@ -217,7 +221,7 @@ fn map_zip_with(mut c: Call<'_>) -> Result<Typed> {
     let bound = bind(&c, 2, &[(key.clone(), false), element(left_held), element(right_held)])?;
     let (returns, maps) = (map_of(key, bound.body.data_type.clone()), vec![left, right]);
     let nullable = any_nullable(&maps);
-    build(HigherOrder::MapZipWith, &c, maps, vec![bound], returns, nullable)
+    build(HigherOrder::MapZipWith, c.name, maps, vec![bound], returns, nullable)
 }
 
 /// `INVALID_LAMBDA_FUNCTION_CALL.…`.

@@ -11,6 +11,7 @@ use arrow::datatypes::{
 use super::super::super::cast::CastMode;
 use super::super::super::elementwise::try_map;
 use super::super::super::expression::arithmetic::{Arithmetic, arithmetic};
+use super::super::super::expression::once::once;
 use super::super::super::{Call, Typed};
 use super::super::arguments::{Want, arity, coerce, convert, data_error};
 use super::super::native::{Args, Returns, call};
@@ -53,13 +54,17 @@ fn abs_of<T: ArrowPrimitiveType>(array: &ArrayRef) -> Result<ArrayRef> {
 pub(super) fn pmod(mut c: Call<'_>) -> Result<Typed> {
     arity(&c, 2, 2)?;
     let (right, left) = (c.args.remove(1), c.args.remove(0));
+    once(right, |right| pmod_by(&c, left, right))
+}
+
+fn pmod_by(c: &Call<'_>, left: Typed, right: Typed) -> Result<Typed> {
     // The remainder settles the types: its operands' common one for numbers, a decimal of its own for decimals.
     let remainder = arithmetic(Arithmetic::Remainder, left, right.clone(), CastMode::Ansi, c.context.settings)?;
     let data_type = remainder.data_type.clone();
     if let DataType::Decimal128(..) = data_type {
-        return decimal_pmod(&c, remainder, right);
+        return once(remainder, |remainder| decimal_pmod(c, remainder, right));
     }
-    let divisor = convert(&c, right, &data_type)?;
+    let divisor = convert(c, right, &data_type)?;
     let returns = Returns::fallible(data_type.clone(), remainder.nullable || divisor.nullable);
     Ok(call("pmod", vec![remainder, divisor], returns, move |a| match &data_type {
         DataType::Int8 => wrap::<Int8Type>(a),

@@ -1,6 +1,7 @@
 //! Statements, planned and run over one batch, beside what Spark answers.
 
 mod golden;
+mod once;
 mod optimiser;
 
 use std::collections::BTreeMap;
