@@ -116,6 +116,34 @@ async fn aggregates_agree_too() {
     judge(&own_folder().join("aggregates.json"), "aggregates-refused.txt").await;
 }
 
+/// Whole queries over the same table: the names of their columns, what their clauses mean by a name, and their rows.
+#[tokio::test]
+async fn queries_agree_too() {
+    let document: Value = serde_json::from_slice(&std::fs::read(own_folder().join("queries.json")).unwrap()).unwrap();
+    let catalog = beginnings(&document).pop().unwrap();
+    let mut complaints = String::new();
+    for query in document["queries"].as_array().unwrap() {
+        let sql = query["sql"].as_str().unwrap();
+        let found = match run(sql, &catalog, "UTC").await {
+            Ok((columns, mut rows)) => {
+                if query["ordered"] != json!(true) {
+                    rows.sort_by_key(|row| json!(row).to_string());
+                }
+                json!({"columns": columns, "rows": rows})
+            }
+            Err(error) => json!({"error": error.condition(), "message": error.message()}),
+        };
+        let agrees = match query.get("error") {
+            Some(error) => found.get("error") == Some(error),
+            None => found["columns"] == query["columns"] && same(&found["rows"], &query["rows"]),
+        };
+        if !agrees {
+            writeln!(complaints, "{sql}: {found} instead of {query}").unwrap();
+        }
+    }
+    assert!(complaints.is_empty(), "\n{complaints}");
+}
+
 /// What the list of functions shows is so.
 #[tokio::test]
 async fn every_function_has_a_doc_and_an_example_that_is_true() {
@@ -237,14 +265,20 @@ fn is_refusal(error: &Error) -> bool {
 
 /// Type and value per row of `SELECT expr AS r FROM t`.
 async fn evaluate(expr: &str, catalog: &Catalog, zone: &str) -> Result<(Value, Vec<Value>)> {
+    let (columns, rows) = run(&format!("SELECT {expr} AS r FROM t"), catalog, zone).await?;
+    Ok((columns[0][1].clone(), rows.into_iter().map(|row| row[0].clone()).collect()))
+}
+
+/// Name and type of each column of a query over the table, and its rows.
+async fn run(sql: &str, catalog: &Catalog, zone: &str) -> Result<(Value, Vec<Value>)> {
     let settings = PlanSettings {
         time_zone: zone.into(),
         state_memory_bytes_max: 1 << 30,
         output_mode: OutputMode::Append,
         scope: Scope::MicroBatch,
     };
-    let query = plan_query(&format!("SELECT {expr} AS r FROM t"), catalog, &settings)?;
-    let data_type = json!(spark_name(&query.columns[0].data_type));
+    let query = plan_query(sql, catalog, &settings)?;
+    let columns = query.columns.iter().map(|column| json!([column.name, spark_name(&column.data_type)])).collect();
     let plan = optimise(query.plan)?;
     let batch = RunningBatch::default();
     let config = SessionConfig::new().with_option_extension(batch.clone());
@@ -253,5 +287,5 @@ async fn evaluate(expr: &str, catalog: &Catalog, zone: &str) -> Result<(Value, V
     let physical = DefaultPhysicalPlanner::default().create_physical_plan(&plan, &context.state()).await.map_err(failed)?;
     let _running = batch.begin(Moment::default());
     let batches = datafusion::physical_plan::collect(physical, context.task_ctx()).await.map_err(failed)?;
-    Ok((data_type, rows(&batches).into_iter().map(|row| row[0].clone()).collect()))
+    Ok((columns, rows(&batches)))
 }

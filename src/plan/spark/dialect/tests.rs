@@ -25,7 +25,7 @@ fn literals_and_operators_are_sparks() {
 fn a_syntax_error_names_the_place() {
     check("1 +* 2", "[PARSE_SYNTAX_ERROR] expected an expression, found: * (line 1, column 4)");
     check("'abc", "[PARSE_SYNTAX_ERROR] a string is never closed (line 1, column 1)");
-    check("1 /* a", "[PARSE_SYNTAX_ERROR] a comment is never closed (line 1, column 3)");
+    check("1 /* a", "[UNCLOSED_BRACKETED_COMMENT] a comment is never closed (line 1, column 3)");
     assert_eq!(
         parse("SELECT a\nFROM t WHERE").unwrap_err().to_string(),
         "[PARSE_SYNTAX_ERROR] expected an expression, found: EOF"

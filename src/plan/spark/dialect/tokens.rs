@@ -336,7 +336,10 @@ impl Reader {
                     }
                 }
                 (Some(_), _) => self.advance(1),
-                (None, _) => return Err(syntax("a comment is never closed", start)),
+                (None, _) => {
+                    let message = format!("a comment is never closed (line {}, column {})", start.line, start.column);
+                    return Err(Error::spark(ErrorKind::Config, "UNCLOSED_BRACKETED_COMMENT", message));
+                }
             }
         }
     }

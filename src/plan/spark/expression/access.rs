@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Field, Fields, Int64Type};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr;
 
-use super::arithmetic::unexpected_type;
+use super::arithmetic::{null_beside, unexpected_type};
 use super::coercion::{can_cast_implicitly, integer_rank, wider_type};
 use super::extract;
 use super::literal::text;
@@ -93,6 +93,9 @@ pub fn element(value: Typed, index: Typed, settings: &PlanSettings) -> Result<Ty
                 return Ok(made);
             }
             let index = cast(index, &DataType::Int64, CastMode::Ansi, settings)?;
+            if let Some(null) = null_beside(&value, &index, item.data_type()) {
+                return Ok(null);
+            }
             Ok(call(ElementKernel, vec![value.expr, index.expr], item.data_type().clone(), true, true))
         }
         DataType::Map(entries, _) => {
@@ -108,6 +111,9 @@ pub fn element(value: Typed, index: Typed, settings: &PlanSettings) -> Result<Ty
             let Some(common) = common else { return Err(unexpected_type("[ ]", &index.data_type)) };
             let map = cast(value, &map_of(common.clone(), held.clone()), CastMode::Ansi, settings)?;
             let index = cast(index, &common, CastMode::Ansi, settings)?;
+            if let Some(null) = null_beside(&map, &index, &held) {
+                return Ok(null);
+            }
             if let Some(made) = extract::lookup(&map, &index, settings)? {
                 return Ok(made);
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
+use datafusion::logical_expr::{BinaryExpr, Case, Expr, Operator};
 
 use super::coercion::{decimal_beside_decimal, integer_rank, is_numeric, tightest_type, type_beside_string};
 use super::literal::literal;
@@ -13,9 +13,10 @@ use super::native::{Kernel, Operand, call};
 use super::{arithmetic_kernel, temporal};
 use crate::error::{Error, ErrorKind, Result, from_datafusion};
 use crate::plan::spark::cast::{CastMode, cast};
+use crate::plan::spark::functions::{has_at_most, is_null_constant};
 use crate::plan::spark::types::interval::is_interval;
 use crate::plan::spark::types::{DECIMAL_PRECISION_MAX, calendar_interval, sql_name};
-use crate::plan::spark::{PlanSettings, Typed};
+use crate::plan::spark::{PlanSettings, Typed, is_fallible};
 
 /// An arithmetic operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,14 +56,47 @@ impl Arithmetic {
 /// `left op right`. With [`CastMode::Try`] an overflow or a division by zero gives null (`try_add` and its like).
 pub fn arithmetic(op: Arithmetic, left: Typed, right: Typed, mode: CastMode, settings: &PlanSettings) -> Result<Typed> {
     // Beside a null nothing is computed, and nothing fails.
-    let is_null = |value: &Typed| matches!(&value.expr, Expr::Literal(value, _) if value.is_null());
-    let known = is_null(&left) || is_null(&right);
+    let known = is_null_constant(&left) || is_null_constant(&right);
+    let (left, right) = match op.divides() {
+        true => (unless_null(&right, left), right),
+        false => {
+            let right = unless_null(&left, right);
+            (left, right)
+        }
+    };
     let result = computed(op, left, right, mode, settings)?;
     if !known {
         return Ok(result);
     }
     let null = ScalarValue::try_from(&result.data_type).map_err(|error| from_datafusion(error, ErrorKind::Internal))?;
     Ok(literal(null))
+}
+
+/// Nodes of an operand that may stand in two places.
+const GUARD_NODES_MAX: usize = 16;
+
+/// `second`, which Spark does not look at where `first` is null, if that may save it from failing. That a column is null is not
+/// asked for: most are never, and each row would pay for it.
+pub(super) fn unless_null(first: &Typed, second: Typed) -> Typed {
+    fn makes_nulls(expr: &Expr) -> bool {
+        match expr {
+            Expr::Case(_) => true,
+            Expr::Cast(cast) => makes_nulls(&cast.expr),
+            Expr::ScalarFunction(call) => {
+                let name = call.name();
+                name.starts_with("try_")
+                    || name.starts_with("once[")
+                    || ["get", "element_at", "map_value", "struct_field"].contains(&name)
+            }
+            _ => false,
+        }
+    }
+    let is_guard = first.nullable && makes_nulls(&first.expr) && !is_fallible(&first.expr);
+    if !is_guard || !is_fallible(&second.expr) || !has_at_most(GUARD_NODES_MAX, &first.expr) {
+        return second;
+    }
+    let when = vec![(Box::new(first.expr.clone().is_not_null()), Box::new(second.expr))];
+    Typed { expr: Expr::Case(Case::new(None, when, None)), nullable: true, ..second }
 }
 
 fn computed(op: Arithmetic, left: Typed, right: Typed, mode: CastMode, settings: &PlanSettings) -> Result<Typed> {
@@ -108,7 +142,7 @@ fn computed(op: Arithmetic, left: Typed, right: Typed, mode: CastMode, settings:
 /// `left op right`, both of type `target`. As in Spark, the constants among whole numbers that are added or multiplied are put
 /// together first, so that they may overflow only together.
 fn same_type(op: Arithmetic, left: Typed, right: Typed, target: DataType, mode: CastMode) -> Typed {
-    if integer_rank(&target).is_some() && matches!(op, Arithmetic::Add | Arithmetic::Multiply) && mode == CastMode::Ansi {
+    if integer_rank(&target).is_some() && matches!(op, Arithmetic::Add | Arithmetic::Multiply) {
         let mut found = Vec::new();
         let few = [&left, &right].into_iter().all(|side| operands_of(op, &side.expr, 0, &mut found));
         let whole =
@@ -130,9 +164,9 @@ const DEPTH_MAX: usize = 16;
 
 /// The operands of a sum of sums, or of a product of products, of one type; false if there are too many of them.
 fn operands_of<'e>(op: Arithmetic, expr: &'e Expr, depth: usize, operands: &mut Vec<&'e Expr>) -> bool {
-    let name = if op == Arithmetic::Add { "add" } else { "multiply" };
+    let names = if op == Arithmetic::Add { ["add", "try_add"] } else { ["multiply", "try_multiply"] };
     match expr {
-        Expr::ScalarFunction(function) if function.name() == name && function.args.len() == 2 => {
+        Expr::ScalarFunction(function) if names.contains(&function.name()) && function.args.len() == 2 => {
             depth < DEPTH_MAX && function.args.iter().all(|arg| operands_of(op, arg, depth + 1, operands))
         }
         _ => {
@@ -172,8 +206,7 @@ fn pair(op: Arithmetic, left: Typed, right: Typed, target: DataType, mode: CastM
 
 /// The result where an operand is the constant null: the other one is not even evaluated.
 pub(super) fn null_beside(left: &Typed, right: &Typed, result: &DataType) -> Option<Typed> {
-    let is_null = |side: &Typed| matches!(&side.expr, Expr::Literal(value, _) if value.is_null());
-    let null = (is_null(left) || is_null(right)).then(|| ScalarValue::try_from(result).ok())??;
+    let null = (is_null_constant(left) || is_null_constant(right)).then(|| ScalarValue::try_from(result).ok())??;
     Some(Typed { expr: Expr::Literal(null, None), data_type: result.clone(), nullable: true })
 }
 

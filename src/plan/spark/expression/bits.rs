@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Int8Type, Int16Type, Int32Type, Int64Type};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 
-use super::arithmetic::{different_types, unexpected_type, wrong_types};
+use super::arithmetic::{different_types, null_beside, unexpected_type, wrong_types};
 use super::arithmetic_kernel::zip;
 use super::coercion::{implicit_cast, integer_rank, is_numeric, wider_type};
 use super::native::{Kernel, Operand, call};
@@ -51,6 +51,9 @@ pub fn combine(op: Bits, left: Typed, right: Typed, settings: &PlanSettings) -> 
     };
     let left = cast(left, &common, CastMode::Ansi, settings)?;
     let right = cast(right, &common, CastMode::Ansi, settings)?;
+    if let Some(null) = null_beside(&left, &right, &common) {
+        return Ok(null);
+    }
     let nullable = left.nullable || right.nullable;
     let expr = Expr::BinaryExpr(BinaryExpr::new(Box::new(left.expr), operator, Box::new(right.expr)));
     Ok(Typed { expr, data_type: common, nullable })
@@ -69,6 +72,9 @@ pub fn shift(op: Shift, value: Typed, distance: Typed, settings: &PlanSettings) 
         false => implicit_cast(operand, to, settings),
     };
     let (value, distance) = (as_number(value, &target)?, as_number(distance, &DataType::Int32)?);
+    if let Some(null) = null_beside(&value, &distance, &target) {
+        return Ok(null);
+    }
     let nullable = value.nullable || distance.nullable;
     Ok(call(ShiftKernel(op), vec![value.expr, distance.expr], target, nullable, false))
 }

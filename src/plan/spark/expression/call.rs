@@ -6,12 +6,13 @@ use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use sqlparser::ast;
 
-use super::literal::text;
+use super::beside_null::is_beside_null;
+use super::literal::{literal, text};
 use super::logic::if_else;
 use super::pattern::like;
 use super::temporal::as_plain;
 use super::{resolve, unsupported};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, from_datafusion};
 use crate::function::Function;
 use crate::plan::function::call::{call as call_of, find};
 use crate::plan::spark::cast::{CastMode, cast, computed};
@@ -25,6 +26,10 @@ use crate::plan::spark::{Call, Context, NullTreatment, SortKey, Typed, not_aggre
 /// A call as the parser yields it.
 pub(super) fn function(function: &ast::Function, context: &Context<'_>) -> Result<Typed> {
     let name = function_name(&function.name)?;
+    // Of the functions that the parser reads without brackets, this one needs them.
+    if name == "localtimestamp" && matches!(function.args, ast::FunctionArguments::None) {
+        return context.scope.column(&[ast::Ident::new(name)]);
+    }
     if let Some(over) = &function.over {
         return Err(refused_over(&name, function, over, context)?);
     }
@@ -270,7 +275,12 @@ fn build_plain(spec: &functions::FunctionSpec, mut call: Call<'_>) -> Result<Typ
         };
         call.args = std::mem::take(&mut call.args).into_iter().map(plain).collect::<Result<_>>()?;
     }
+    let beside_null = is_beside_null(&call);
     let result = (spec.build)(call)?;
+    if beside_null {
+        let null = ScalarValue::try_new_null(&result.data_type).map_err(|error| from_datafusion(error, ErrorKind::Internal))?;
+        return Ok(literal(null));
+    }
     match same_units.filter(is_decimal_interval) {
         Some(units) => {
             let units = match &result.data_type {
@@ -315,6 +325,15 @@ fn with_unit(name: &str, function: &ast::Function, context: &Context<'_>) -> Res
 fn function_name(name: &ast::ObjectName) -> Result<String> {
     match name.0.as_slice() {
         [ast::ObjectNamePart::Identifier(name)] => Ok(name.value.to_lowercase()),
+        // Where Spark keeps its own.
+        [schema @ .., ast::ObjectNamePart::Identifier(name)]
+            if matches!(
+                schema.iter().map(|part| part.to_string().to_lowercase()).collect::<Vec<_>>().join(".").as_str(),
+                "builtin" | "system.builtin"
+            ) =>
+        {
+            Ok(name.value.to_lowercase())
+        }
         _ => Err(unresolved(&name.to_string(), &[])),
     }
 }

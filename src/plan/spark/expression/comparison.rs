@@ -14,7 +14,7 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 
-use super::arithmetic::{different_types, null_beside};
+use super::arithmetic::{different_types, null_beside, unless_null};
 use super::arithmetic_kernel::expand;
 use super::coercion::{common_type, decimal_beside_decimal, integer_rank, tightest_type, wider_type};
 use super::literal::literal;
@@ -24,6 +24,7 @@ use super::once::once;
 use super::temporal::{as_plain, tightest_interval};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::spark::cast::{CastMode, cast};
+use crate::plan::spark::functions::is_null_constant;
 use crate::plan::spark::types::interval::is_interval;
 use crate::plan::spark::types::sql_name;
 use crate::plan::spark::{PlanSettings, Typed, is_fallible};
@@ -87,8 +88,15 @@ impl Comparison {
 /// `left op right`, after Spark's coercion.
 pub fn compare(op: Comparison, left: Typed, right: Typed, settings: &PlanSettings) -> Result<Typed> {
     let (left, right) = aligned(op, left, right, settings)?;
-    let null = null_beside(&left, &right, &DataType::Boolean).filter(|_| op != Comparison::NullSafeEqual);
-    Ok(null.unwrap_or_else(|| compare_same(op, left, right)))
+    if op == Comparison::NullSafeEqual {
+        return Ok(compare_same(op, left, right));
+    }
+    let null = null_beside(&left, &right, &DataType::Boolean);
+    Ok(null.unwrap_or_else(|| {
+        // Joins look for equalities whose sides are each of one input.
+        let right = if op == Comparison::Equal { right } else { unless_null(&left, right) };
+        compare_same(op, left, right)
+    }))
 }
 
 /// Both sides as the type that they are compared in.
@@ -188,8 +196,7 @@ pub fn in_list(value: Typed, list: Vec<Typed>, negated: bool, settings: &PlanSet
     };
     let mut all = all.into_iter().map(|v| cast(v, &common, CastMode::Ansi, settings)).collect::<Result<Vec<_>>>()?;
     let value = all.remove(0);
-    let is_null = |value: &Typed| matches!(&value.expr, Expr::Literal(value, _) if value.is_null());
-    if common == DataType::Null || is_null(&value) || !all.is_empty() && all.iter().all(is_null) {
+    if common == DataType::Null || is_null_constant(&value) || !all.is_empty() && all.iter().all(is_null_constant) {
         return Ok(literal(ScalarValue::Boolean(None)));
     }
     // Spark looks at one after the other and stops at the first that is equal.

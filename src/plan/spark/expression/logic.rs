@@ -38,6 +38,9 @@ fn connect(operator: Operator, left: Typed, right: Typed, settings: &PlanSetting
     if !any_boolean {
         return Err(wrong_types(symbol, &left, &right));
     }
+    if !takes(&left.data_type) && left.data_type == right.data_type {
+        return Err(wrong_types(symbol, &left, &right));
+    }
     if !takes(&left.data_type) || !takes(&right.data_type) {
         return Err(different_types(symbol, &left, &right));
     }

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod arithmetic;
 mod arithmetic_kernel;
+mod beside_null;
 pub mod bits;
 pub mod call;
 pub mod coercion;
@@ -30,7 +31,7 @@ use comparison::Comparison;
 
 pub use coercion::{common_type, implicit_cast};
 pub(in crate::plan::spark) use interval::{CalendarInterval, calendar_interval, from_text as interval_from_text};
-pub use name::spark_column_name;
+pub use name::{printed, spark_column_name};
 
 /// When less stack than this is left, in bytes, a nested expression gets a new piece of [`STACK_SIZE`].
 const STACK_LEFT_MIN: usize = 256 * 1024;

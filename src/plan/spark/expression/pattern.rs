@@ -12,6 +12,7 @@ use super::literal::literal;
 use super::native::{Kernel, Operand, call};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::spark::cast::{CastMode, cast};
+use crate::plan::spark::functions::is_null_constant;
 use crate::plan::spark::{PlanSettings, Typed};
 
 /// `value LIKE pattern ESCAPE escape`; ILIKE where case does not matter.
@@ -21,6 +22,9 @@ pub fn like(value: Typed, pattern: Typed, escape: char, ignore_case: bool, setti
         _ => implicit_cast(value, &DataType::Utf8, settings)?,
     };
     let pattern = implicit_cast(pattern, &DataType::Utf8, settings)?;
+    if is_null_constant(&value) || is_null_constant(&pattern) {
+        return Ok(literal(ScalarValue::Boolean(None)));
+    }
     let nullable = value.nullable || pattern.nullable;
     if let Expr::Literal(ScalarValue::Utf8(text), _) = &pattern.expr {
         let Some(text) = text else { return Ok(literal(ScalarValue::Boolean(None))) };

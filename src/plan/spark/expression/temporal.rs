@@ -52,6 +52,7 @@ pub(super) fn arithmetic(op: Arithmetic, left: Typed, right: Typed, mode: CastMo
         O::Subtract if is_time(&l) && is_interval(&r) => shift(left, right, true, mode, settings),
         O::Add if l == r && is_time(&l) && l != DataType::Date32 => Err(wrong_type(op, &left, &right)),
         O::Subtract if is_time(&l) && l != DataType::Date32 && is_numeric(&r) => Err(unexpected_type(op.symbol(), &r)),
+        O::Subtract if is_numeric(&l) && is_time(&r) => Err(unexpected_type(op.symbol(), &l)),
         O::Add if l == DataType::Date32 => add_days(left, right, false, settings),
         O::Add if r == DataType::Date32 => add_days(right, left, false, settings),
         O::Subtract if is_time(&l) && (is_time(&r) || r == DataType::Utf8) || l == DataType::Utf8 && is_time(&r) => {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, IntervalUnit, TimeUnit};
-use datafusion::common::tree_node::TreeNode;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, Volatility, lit};
 use datafusion::scalar::ScalarValue;
 
@@ -14,7 +14,7 @@ use super::super::cast::{CastMode, cast};
 use super::super::types::interval::is_interval;
 use super::super::types::sql_name;
 pub(super) use super::super::types::{array_of, map_of, timestamp};
-use super::super::{Call, Typed};
+use super::super::{Call, Typed, is_fallible};
 use super::random::random_call;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -361,6 +361,44 @@ pub(in super::super) fn constant(arg: &Typed) -> Result<Option<ScalarValue>> {
         ColumnarValue::Scalar(value) => value,
         ColumnarValue::Array(array) => ScalarValue::try_from_array(&array, 0).map_err(ours)?,
     }))
+}
+
+/// Nodes of an expression that is tried for being null: chains of thousands of operators must not be tried one by one.
+const TRIED_NODES_MAX: usize = 64;
+
+/// Whether `arg` is null whatever the row: a null as it is written, or what constants come to.
+pub(in super::super) fn is_null_constant(arg: &Typed) -> bool {
+    if let Expr::Literal(value, _) = &arg.expr {
+        return value.is_null();
+    }
+    arg.nullable && has_at_most(TRIED_NODES_MAX, &arg.expr) && matches!(constant(arg), Ok(Some(value)) if value.is_null())
+}
+
+/// Whether an expression has no more nodes than that.
+pub(in super::super) fn has_at_most(nodes_max: usize, expr: &Expr) -> bool {
+    let mut nodes = 0;
+    let within = expr.apply(|_| {
+        nodes += 1;
+        Ok(if nodes > nodes_max { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    within.is_ok() && nodes <= nodes_max
+}
+
+/// Whether a constant in `expr` fails that Spark computes before any row.
+pub(in super::super) fn fails_when_planned(expr: &Expr) -> bool {
+    let mut fails = false;
+    let walked = expr.apply(|node| {
+        if matches!(node, Expr::Case(_)) {
+            return Ok(TreeNodeRecursion::Jump);
+        }
+        if !is_foldable(node) {
+            return Ok(TreeNodeRecursion::Continue);
+        }
+        let typed = Typed { expr: node.clone(), data_type: DataType::Null, nullable: true };
+        fails |= is_fallible(node) && constant(&typed).is_err();
+        Ok(if fails { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Jump })
+    });
+    walked.is_err() || fails
 }
 
 /// A constant argument's value, or Spark's refusal of one that is not.

@@ -13,7 +13,7 @@ use arrow::datatypes::DataType;
 use datafusion::logical_expr::expr::Case;
 use datafusion::logical_expr::{Expr, lit};
 
-use super::super::expression::coercion::{common_type, common_type_without_strings};
+use super::super::expression::coercion::{common_type, common_type_without_strings, tightest_type};
 use super::super::expression::once::once;
 use super::super::types::sql_name;
 use super::super::{Call, Typed, is_fallible};
@@ -147,7 +147,9 @@ fn nvl2(mut c: Call<'_>) -> Result<Typed> {
 /// `left` and `right`, each cast to the type they are compared as.
 fn comparable(c: &Call<'_>, left: Typed, right: Typed) -> Result<(Typed, Typed)> {
     let mut pair = vec![left, right];
-    let to = common_type(&pair).ok_or_else(|| {
+    let is_nested = pair.iter().any(|side| side.data_type.is_nested());
+    let common = if is_nested { tightest_type(&pair[0].data_type, &pair[1].data_type) } else { common_type(&pair) };
+    let to = common.ok_or_else(|| {
         mismatch(
             "BINARY_OP_DIFF_TYPES",
             format!("\"{}\" and \"{}\" cannot be compared", sql_name(&pair[0].data_type), sql_name(&pair[1].data_type)),

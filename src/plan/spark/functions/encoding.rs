@@ -10,6 +10,7 @@ use datafusion::scalar::ScalarValue;
 use super::super::expression::call::by_name;
 use super::super::{Call, Typed};
 use super::arguments::{Want, arity, coerce, coerce_one, convert, data_error, mismatch, null_of, require_constant, text};
+use super::lambda::attempt;
 use super::math::bits::from_hex;
 use super::native::{Returns, call};
 use super::{FunctionSpec, scalar};
@@ -36,8 +37,14 @@ enum Invalid {
     Null,
 }
 
-/// `to_binary(text[, encoding])`.
-fn to_binary(mut c: Call<'_>, lenient: bool) -> Result<Typed> {
+/// `to_binary(text[, encoding])`; `lenient`: null where that, or the argument, fails.
+fn to_binary(c: Call<'_>, lenient: bool) -> Result<Typed> {
+    let name = c.name;
+    let bytes = bytes_of(c, lenient)?;
+    if lenient { attempt(name, bytes) } else { Ok(bytes) }
+}
+
+fn bytes_of(mut c: Call<'_>, lenient: bool) -> Result<Typed> {
     arity(&c, 1, 2)?;
     let encoding = if c.args.len() == 2 { c.args.remove(1) } else { text("hex") };
     let encoding = coerce_one(&c, 1, encoding, &Want::Text)?;

@@ -266,7 +266,7 @@ fn from_base64(mut c: Call<'_>) -> Result<Typed> {
     const LENIENT: GeneralPurpose = GeneralPurpose::new(
         &alphabet::STANDARD,
         GeneralPurposeConfig::new()
-            .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+            .with_decode_padding_mode(DecodePaddingMode::RequireNone)
             .with_decode_allow_trailing_bits(true),
     );
     let args = coerce(&mut c, &[Want::Text])?;
@@ -276,9 +276,20 @@ fn from_base64(mut c: Call<'_>) -> Result<Typed> {
         let mut digits = Vec::new();
         a.binaries(|row, out| {
             let Some(s) = s.get(row) else { return Ok(None) };
-            // What is no digit is passed over, as MIME has it.
+            // What is no digit is passed over, as MIME has it, but not within the padding.
+            let is_digit = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
+            let (body, padding) = s.split_at(s.find('=').unwrap_or(s.len()));
             digits.clear();
-            digits.extend(s.bytes().filter(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=')));
+            digits.extend(body.bytes().filter(is_digit));
+            let padded = match (padding, digits.len() % 4) {
+                ("", _) => true,
+                (_, 0) => false,
+                (_, 2) => padding.starts_with("=="),
+                _ => true,
+            };
+            if !padded || padding.bytes().any(|b| is_digit(&b)) {
+                return Err(Error::new(ErrorKind::Data, format!("`unbase64` cannot read '{s}': its padding is wrong")));
+            }
             LENIENT
                 .decode_vec(&digits, out)
                 .map_err(|e| Error::new(ErrorKind::Data, format!("`unbase64` cannot read '{s}': {e}")))?;

@@ -35,7 +35,7 @@ pub mod session_window;
 pub mod time_window;
 
 pub(super) use aggregate::refuse_clauses;
-pub(super) use arguments::{arity, constant};
+pub(super) use arguments::{arity, constant, fails_when_planned, has_at_most, is_null_constant};
 pub(super) use collection::array_with;
 pub(super) use datetime::current_date;
 pub(super) use json::json_tuple;

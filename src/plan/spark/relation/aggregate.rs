@@ -338,12 +338,3 @@ fn multiplied(plan: LogicalPlan, numbers: &[i64], set_id: &str, position: Option
 pub(super) fn has_aggregate(expr: &Expr) -> bool {
     expr.exists(|node| Ok(matches!(node, Expr::AggregateFunction(_)))).unwrap_or(true)
 }
-
-/// Whether an aggregate function is part of an aggregate function's arguments.
-pub(super) fn has_nested_aggregate(expr: &Expr) -> bool {
-    expr.exists(|node| match node {
-        Expr::AggregateFunction(call) => Ok(call.params.args.iter().any(has_aggregate)),
-        _ => Ok(false),
-    })
-    .unwrap_or(true)
-}

@@ -6,7 +6,7 @@ use arrow::datatypes::DataType;
 use datafusion::logical_expr::Expr;
 use sqlparser::ast::{self, Ident, SelectItem};
 
-use super::super::expression::{self, access};
+use super::super::expression::access;
 use super::aggregate::has_aggregate;
 use super::columns::{Access, Attribute, Relation, column, find, place, same_name, unresolved, written};
 use super::from;
@@ -14,6 +14,7 @@ use super::generate::{self, Generator};
 use super::planner::{Env, Planner, broken};
 use super::scope::QueryScope;
 use super::select::Item;
+use super::shown;
 use crate::error::{Error, ErrorKind, Result};
 use datafusion::common::tree_node::TreeNode;
 
@@ -111,7 +112,7 @@ fn add(
         list.items.push(plain(Attribute { name, access: Access::Listed, ..attribute.clone() }));
         return Ok(());
     }
-    let name = alias.map_or_else(|| expression::spark_column_name(shown), |alias| alias.value.clone());
+    let name = alias.map_or_else(|| shown::name(shown, &input.columns, &scope), |alias| alias.value.clone());
     let id = planner.fresh(&name);
     let attribute =
         Attribute { name, qualifier: None, id, data_type: typed.data_type, nullable: typed.nullable, access: Access::Listed };

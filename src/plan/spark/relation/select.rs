@@ -12,7 +12,7 @@ use datafusion::logical_expr::{Expr, Filter, LogicalPlan};
 use sqlparser::ast;
 
 use super::super::{Typed, types};
-use super::aggregate::{Aggregation, has_aggregate, has_nested_aggregate};
+use super::aggregate::{Aggregation, has_aggregate};
 use super::columns::{Access, Attribute, Relation, column};
 use super::planner::{Env, Planner, broken};
 use super::scope::QueryScope;
@@ -66,7 +66,7 @@ impl Planner<'_> {
         }
         let mut grouping = grouping::resolve(self, select, &selection.items, &input, env)?;
         let mut having = match &select.having {
-            Some(having) => Some(self.having(having, &selection.items, &outputs, &input, env)?),
+            Some(having) => Some(self.having(having, (&selection.items, &outputs), (&input, grouping.as_ref()), env)?),
             None => None,
         };
         if let Some(window) = &window {
@@ -116,19 +116,6 @@ impl Planner<'_> {
         }
         time_window::refuse(&condition.expr)?;
         filtered(self, rows, condition)
-    }
-
-    /// The condition of HAVING over the input's columns. Aliases of the select list are tried first, except where that would put
-    /// an aggregate into an aggregate.
-    fn having(&self, having: &ast::Expr, items: &[Item], outputs: &[Attribute], input: &Relation, env: &Env<'_>) -> Result<Expr> {
-        let outputs_first = QueryScope::new(self, env, vec![outputs, &input.columns]);
-        let first = boolean(outputs_first.resolve_condition(having)?, "HAVING")?;
-        let inlined = inlined(first.expr, items)?;
-        if !has_nested_aggregate(&inlined) {
-            return Ok(inlined);
-        }
-        let input_first = QueryScope::new(self, env, vec![&input.columns, outputs]);
-        self::inlined(boolean(input_first.resolve_condition(having)?, "HAVING")?.expr, items)
     }
 
     /// Projects the items, generates rows, removes duplicates and sorts.
@@ -313,7 +300,7 @@ fn outside_groups(error: Error) -> Error {
     }
 }
 
-fn boolean(typed: Typed, clause: &str) -> Result<Typed> {
+pub(super) fn boolean(typed: Typed, clause: &str) -> Result<Typed> {
     match &typed.data_type {
         DataType::Boolean => Ok(typed),
         other => {

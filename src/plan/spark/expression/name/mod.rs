@@ -1,19 +1,16 @@
 //! The names that Spark gives to select items without alias: the expression as Spark prints it.
 
 mod aggregate;
+mod defaults;
 mod lambda;
+mod literals;
 
 use std::fmt::Write;
 
-use datafusion::common::ScalarValue;
-use datafusion::logical_expr::Expr;
 use sqlparser::ast::{self, BinaryOperator as B, UnaryOperator as U};
 
 use super::call::CAST_FUNCTIONS;
 use super::{interval, literal};
-use crate::format::number::{double_text, float_text};
-use crate::plan::spark::cast::decimal::write_decimal;
-use crate::plan::spark::cast::time::{ParsedTime, parse_date, parse_timestamp, write_date, write_timestamp};
 use crate::plan::spark::types::{parse_type, sql_name};
 
 /// The name of a select item without alias: `count(1)`, `(a + b)`, `upper(s)`. A column, a field and a cast of either keep their name.
@@ -22,7 +19,7 @@ pub fn spark_column_name(ast: &ast::Expr) -> String {
     match ast {
         A::Nested(inner) => spark_column_name(inner),
         A::CompoundIdentifier(parts) => parts.last().map(|p| p.value.clone()).unwrap_or_default(),
-        A::CompoundFieldAccess { root, access_chain } => match (root.as_ref(), access_chain.last()) {
+        A::CompoundFieldAccess { root, access_chain } => match (unnested(root), access_chain.last()) {
             (A::Identifier(_) | A::CompoundIdentifier(_), Some(ast::AccessExpr::Dot(A::Identifier(name))))
                 if access_chain.iter().all(|step| matches!(step, ast::AccessExpr::Dot(_))) =>
             {
@@ -30,19 +27,32 @@ pub fn spark_column_name(ast: &ast::Expr) -> String {
             }
             _ => pretty(ast),
         },
-        A::Cast { expr, .. } if is_name(expr) => spark_column_name(expr),
+        A::Cast { expr, data_type, .. } if is_name(expr) || is_complex(data_type) => spark_column_name(expr),
         other => pretty(other),
     }
 }
 
+/// The expression as Spark prints it within others.
+pub fn printed(ast: &ast::Expr) -> String {
+    pretty(ast)
+}
+
+/// A column; a field of one is not.
 fn is_name(ast: &ast::Expr) -> bool {
+    matches!(unnested(ast), ast::Expr::Identifier(_))
+}
+
+fn unnested(ast: &ast::Expr) -> &ast::Expr {
     match ast {
-        ast::Expr::Nested(inner) => is_name(inner),
-        ast::Expr::Identifier(_) | ast::Expr::CompoundIdentifier(_) => true,
-        // A cast of a column is itself named after it.
-        ast::Expr::Cast { expr, .. } => is_name(expr),
-        _ => false,
+        ast::Expr::Nested(inner) => unnested(inner),
+        other => other,
     }
+}
+
+/// ARRAY, MAP and STRUCT, a cast to which Spark does not print.
+fn is_complex(data_type: &ast::DataType) -> bool {
+    let name = data_type.to_string().to_uppercase();
+    ["ARRAY", "MAP", "STRUCT"].iter().any(|complex| name.starts_with(complex))
 }
 
 fn pretty(ast: &ast::Expr) -> String {
@@ -60,8 +70,8 @@ fn pretty(ast: &ast::Expr) -> String {
             ast::AccessExpr::Subscript(ast::Subscript::Index { index }) => format!("{text}[{}]", pretty(index)),
             other => format!("{text}{other}"),
         }),
-        A::Value(value) => value_text(&value.value, false),
-        A::TypedString(typed) => typed_text(typed),
+        A::Value(value) => literals::value_text(&value.value, false),
+        A::TypedString(typed) => literals::typed_text(typed),
         A::Interval(written) => interval::name(written).unwrap_or_else(|| written.to_string()),
         A::BinaryOp { .. } => chain(ast),
         A::UnaryOp { op, expr } => unary(*op, expr),
@@ -81,7 +91,21 @@ fn pretty(ast: &ast::Expr) -> String {
         A::Between { expr, negated, low, high } => {
             not(format!("between({}, {}, {})", pretty(expr), pretty(low), pretty(high)), *negated)
         }
-        A::Like { any: true, expr, .. } | A::ILike { any: true, expr, .. } => format!("likeany({})", pretty(expr)),
+        A::Like { any: true, negated, expr, .. } => format!("{}likeany({})", if *negated { "not" } else { "" }, pretty(expr)),
+        A::ILike { any: true, negated, expr, .. } => {
+            format!("{}likeany(lower({}))", if *negated { "not" } else { "" }, pretty(expr))
+        }
+        A::Like { negated, expr, pattern, .. } if quantified(pattern).is_some() => {
+            format!("{}like{}({})", if *negated { "not" } else { "" }, quantified(pattern).unwrap_or_default(), pretty(expr))
+        }
+        A::ILike { negated, expr, pattern, .. } if quantified(pattern).is_some() => {
+            format!(
+                "{}like{}(lower({}))",
+                if *negated { "not" } else { "" },
+                quantified(pattern).unwrap_or_default(),
+                pretty(expr)
+            )
+        }
         A::Like { negated, expr, pattern, escape_char, .. } => {
             let escape = escape_char.as_ref().map(|e| format!(" ESCAPE {}", e.value)).unwrap_or_default();
             not(format!("{} LIKE {}{escape}", pretty(expr), pretty(pattern)), *negated)
@@ -93,9 +117,24 @@ fn pretty(ast: &ast::Expr) -> String {
         A::Struct { values, .. } => format!("struct({})", joined(values)),
         A::Tuple(values) => row_text(values),
         A::Lambda(lambda) => lambda::text(lambda),
-        A::Named { expr, name } => format!("{} AS {}", pretty(expr), name.value),
+        A::Named { expr, name } => format!("{} AS {}", pretty(expr), quoted_if_needed(&name.value)),
         other => syntax_text(other),
     }
+}
+
+/// What a LIKE with several patterns asks for.
+fn quantified(pattern: &ast::Expr) -> Option<&'static str> {
+    let ast::Expr::Function(function) = pattern else { return None };
+    match function.name.to_string().to_lowercase().as_str() {
+        "all" => Some("all"),
+        "some" => Some("any"),
+        _ => None,
+    }
+}
+
+fn quoted_if_needed(name: &str) -> String {
+    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !name.chars().all(|c| c.is_ascii_digit());
+    if plain { name.to_owned() } else { format!("`{}`", name.replace('`', "``")) }
 }
 
 /// `(a AS x, b)`: to Spark a call with the names as arguments.
@@ -128,7 +167,11 @@ fn chain(ast: &ast::Expr) -> String {
         let symbol = match op {
             B::NotEq => return format!("(NOT ({text} = {right_text}))"),
             B::StringConcat => return format!("concat({text}, {right_text})"),
-            B::Plus | B::Minus if is_interval(left) || is_interval(right) => return format!("{text} {op} {right_text}"),
+            // A time is shifted without brackets, and before the interval; intervals are added as numbers are.
+            B::Plus | B::Minus if is_null(left) || is_null(right) => op.to_string(),
+            B::Plus if is_interval(left) && !is_interval(right) => return format!("{right_text} {op} {text}"),
+            B::Plus | B::Minus if !is_interval(left) && is_interval(right) => return format!("{text} {op} {right_text}"),
+            B::Multiply if !is_interval(left) && is_interval(right) => return format!("({right_text} {op} {text})"),
             B::MyIntegerDivide => "div".to_owned(),
             B::PGBitwiseShiftLeft => "<<".to_owned(),
             B::PGBitwiseShiftRight => ">>".to_owned(),
@@ -139,10 +182,26 @@ fn chain(ast: &ast::Expr) -> String {
     })
 }
 
+fn is_null(ast: &ast::Expr) -> bool {
+    matches!(unnested(ast), ast::Expr::Value(value) if value.value == ast::Value::Null)
+}
+
+/// Whether it is plain to see that the value is an interval.
 fn is_interval(ast: &ast::Expr) -> bool {
-    match ast {
-        ast::Expr::Nested(inner) => is_interval(inner),
-        other => matches!(other, ast::Expr::Interval(_)),
+    match unnested(ast) {
+        ast::Expr::Interval(_) => true,
+        ast::Expr::UnaryOp { expr, .. } => is_interval(expr),
+        // No deeper: chains are long.
+        ast::Expr::BinaryOp { left, op: B::Multiply | B::Divide, right } => {
+            [left, right].into_iter().any(|side| matches!(unnested(side), ast::Expr::Interval(_)))
+        }
+        ast::Expr::Cast { data_type, .. } => data_type.to_string().to_uppercase().starts_with("INTERVAL"),
+        ast::Expr::Function(function) => {
+            let name = function.name.to_string().to_lowercase();
+            name.starts_with("make_") && name.ends_with("_interval")
+                || matches!(name.as_str(), "make_interval" | "try_make_interval")
+        }
+        _ => false,
     }
 }
 
@@ -150,7 +209,10 @@ fn unary(op: U, expr: &ast::Expr) -> String {
     if let (U::Minus, ast::Expr::Value(value)) = (op, expr)
         && matches!(value.value, ast::Value::Number(..))
     {
-        return value_text(&value.value, true);
+        return literals::value_text(&value.value, true);
+    }
+    if let (U::Minus, Some(negative)) = (op, super::with_negative_number(expr)) {
+        return pretty(&negative);
     }
     match op {
         U::Minus => format!("(- {})", pretty(expr)),
@@ -162,7 +224,7 @@ fn unary(op: U, expr: &ast::Expr) -> String {
 
 fn cast_text(kind: &ast::CastKind, expr: &ast::Expr, data_type: &ast::DataType) -> String {
     let inner = pretty(expr);
-    if matches!(expr, ast::Expr::Value(value) if value.value == ast::Value::Null) {
+    if is_complex(data_type) {
         return inner;
     }
     let name = parse_type(&data_type.to_string()).map_or_else(|_| data_type.to_string().to_uppercase(), |t| sql_name(&t));
@@ -186,43 +248,9 @@ fn case_text(operand: Option<&ast::Expr>, conditions: &[ast::CaseWhen], otherwis
     text + " END"
 }
 
-fn value_text(value: &ast::Value, negative: bool) -> String {
-    match value {
-        ast::Value::Null => "NULL".into(),
-        ast::Value::SingleQuotedString(text) => text.clone(),
-        ast::Value::Number(digits, long) => match literal::number(digits, *long, negative).map(|typed| typed.expr) {
-            Ok(Expr::Literal(ScalarValue::Float64(Some(v)), _)) => double_text(v).to_string(),
-            Ok(Expr::Literal(ScalarValue::Float32(Some(v)), _)) => float_text(v).to_string(),
-            Ok(Expr::Literal(ScalarValue::Decimal128(Some(v), _, scale), _)) => {
-                let mut text = String::new();
-                let _ = write_decimal(&mut text, v, scale);
-                text
-            }
-            Ok(Expr::Literal(number, _)) => number.to_string(),
-            _ => digits.clone(),
-        },
-        other => other.to_string(),
-    }
-}
-
-fn typed_text(typed: &ast::TypedString) -> String {
-    let name = typed.data_type.to_string().to_uppercase();
-    let ast::Value::SingleQuotedString(written) = &typed.value.value else { return typed.to_string() };
-    let mut text = String::new();
-    let normal = match name.as_str() {
-        "DATE" => parse_date(written.as_bytes()).and_then(|days| write_date(&mut text, i64::from(days)).ok()),
-        "X" => return format!("X'{}'", written.to_uppercase()),
-        _ => match parse_timestamp(written.as_bytes()) {
-            Some(ParsedTime::At(local, None)) => write_timestamp(&mut text, local).ok(),
-            _ => None,
-        },
-    };
-    let shown = if normal.is_some() { &text } else { written };
-    format!("{} '{shown}'", if name == "TIMESTAMP_LTZ" { "TIMESTAMP" } else { &name })
-}
-
 fn function_text(function: &ast::Function) -> String {
     let name = function.name.to_string().replace('`', "").to_lowercase();
+    let name = name.rsplit('.').next().unwrap_or_default().to_owned();
     let mut distinct = "";
     let mut args: Vec<String> = Vec::new();
     if let ast::FunctionArguments::List(list) = &function.args {
@@ -241,70 +269,10 @@ fn function_text(function: &ast::Function) -> String {
     {
         return only.clone();
     }
-    let called = called(&name, function, args, distinct);
+    let called = defaults::called(&name, function, args, distinct);
     match &function.filter {
         Some(filter) => format!("{called} FILTER (WHERE {})", pretty(filter)),
         None => called,
-    }
-}
-
-/// A call with the arguments that Spark adds by itself, under the name that Spark prints.
-fn called(name: &str, function: &ast::Function, mut args: Vec<String>, distinct: &str) -> String {
-    let count = args.len();
-    let mut default = |at: usize, value: &str| {
-        if count == at {
-            args.push(value.to_owned());
-        }
-    };
-    match name {
-        "substr" | "substring" => default(2, "2147483647"),
-        "locate" | "position" => default(2, "1"),
-        "split" => default(2, "-1"),
-        "hmac" => default(2, "SHA-256"),
-        "replace" => default(2, ""),
-        "regexp_replace" => default(3, "1"),
-        "overlay" => default(3, "-1"),
-        "round" | "bround" => default(1, "0"),
-        "sort_array" => default(1, "true"),
-        "percentile" => default(2, "1"),
-        "listagg" | "string_agg" => default(1, "NULL"),
-        "percentile_approx" | "approx_percentile" => default(2, "10000"),
-        "approx_top_k" => {
-            default(1, "5, 10000");
-            default(2, "10000");
-        }
-        "approx_count_distinct" => args.truncate(1),
-        "unix_timestamp" | "to_unix_timestamp" => default(1, "yyyy-MM-dd HH:mm:ss"),
-        "from_json" | "from_csv" | "first" | "last" | "first_value" | "last_value" | "any_value" => args.truncate(1),
-        "schema_of_json" | "schema_of_csv" | "to_csv" | "shuffle" => args.truncate(1),
-        "sentences" => args.resize(3, String::new()),
-        "make_ym_interval" => args.resize(2, "0".into()),
-        "make_interval" | "try_make_interval" if count < 7 => {
-            args.resize(6, "0".into());
-            args.push("0.000000".into());
-        }
-        "make_dt_interval" if count < 4 => {
-            args.resize(3, "0".into());
-            args.push("0.000000".into());
-        }
-        "log" if count == 1 => args.insert(0, "E()".into()),
-        _ => {}
-    }
-    let list = args.join(", ");
-    match name {
-        "if" => format!("(IF({list}))"),
-        "isnull" => format!("({list} IS NULL)"),
-        "isnotnull" => format!("({list} IS NOT NULL)"),
-        "positive" => format!("(+ {list})"),
-        "position" => format!("locate({list})"),
-        "dateadd" => format!("date_add({list})"),
-        "random" => format!("rand({list})"),
-        "to_varchar" => format!("to_char({list})"),
-        "current_database" => format!("current_schema({list})"),
-        "window" | "session_window" => name.into(),
-        "ceil" | "floor" if count == 1 => format!("{}({list})", name.to_uppercase()),
-        "power" | "sqrt" | "signum" | "log" | "spark_partition_id" => format!("{}({list})", name.to_uppercase()),
-        _ => aggregate::ordered(name, function, distinct, args),
     }
 }
 
@@ -313,9 +281,9 @@ fn syntax_text(ast: &ast::Expr) -> String {
     match ast {
         A::Extract { field, expr, .. } => format!("extract({field} FROM {})", pretty(expr)),
         A::Position { expr, r#in } => format!("locate({}, {}, 1)", pretty(expr), pretty(r#in)),
-        A::Substring { expr, substring_from, substring_for, shorthand, .. } => {
+        A::Substring { expr, substring_from, substring_for, shorthand, special } => {
             let part = |part: &Option<Box<ast::Expr>>, default: &str| part.as_ref().map_or(default.to_owned(), |e| pretty(e));
-            let name = if *shorthand { "substr" } else { "substring" };
+            let name = if *shorthand && *special { "substr" } else { "substring" };
             format!("{name}({}, {}, {})", pretty(expr), part(substring_from, "1"), part(substring_for, "2147483647"))
         }
         A::Trim { trim_characters: Some(text), expr, .. } if text.len() == 1 => {

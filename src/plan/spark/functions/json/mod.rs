@@ -12,7 +12,7 @@ pub(in super::super) use search::json_tuple;
 
 use super::super::types::parse_ddl_argument;
 use super::super::{Call, Typed};
-use super::arguments::{Want, arity, coerce_one, constant, mismatch, null_of, require_constant, unexpected_type};
+use super::arguments::{Want, arity, coerce_one, constant, mismatch, null_of, unexpected_type};
 use super::datetime::{pattern_reader, pattern_writer};
 use super::native::{Returns, call};
 use super::{FunctionSpec, scalar};
@@ -41,7 +41,7 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
 /// are refused.
 pub(super) fn options(c: &Call<'_>, arg: Option<Typed>, known: &[&str]) -> Result<Vec<(String, String)>> {
     let Some(arg) = arg else { return Ok(Vec::new()) };
-    let ScalarValue::Map(map) = require_constant(c, "options", &arg)? else {
+    let Some(ScalarValue::Map(map)) = constant(&arg)? else {
         return Err(Error::spark(
             ErrorKind::Config,
             "INVALID_OPTIONS.NON_MAP_FUNCTION",

@@ -28,7 +28,7 @@ use super::super::random::{elsewhere, random_call};
 use super::super::time_window::window_function;
 use super::bind::{Bound, variable};
 use super::elements::{Capture, Evaluator, Input};
-use super::{array, fold, map, once, sort};
+use super::{array, attempt, fold, map, once, sort};
 use crate::error::{Error, ErrorKind, Result, from_datafusion};
 
 /// When less stack than this is left, in bytes, a body gets a new piece of [`STACK_SIZE`].
@@ -55,6 +55,7 @@ pub(super) enum HigherOrder {
     And,
     /// OR, whose right side is the body.
     Or,
+    Attempt,
 }
 
 impl HigherOrder {
@@ -74,6 +75,7 @@ impl HigherOrder {
             Self::Once => once::once(input),
             Self::And => once::connected(input, false),
             Self::Or => once::connected(input, true),
+            Self::Attempt => attempt::run(input),
         }
     }
 
@@ -119,7 +121,8 @@ fn called(
     nullable: bool,
 ) -> Result<Expr> {
     let (values, mut captures) = (args.len(), Vec::new());
-    let fallible = function.can_fail() || bodies.iter().any(|bound| is_fallible(&bound.body.expr));
+    let bodies_fail = function != HigherOrder::Attempt && bodies.iter().any(|bound| is_fallible(&bound.body.expr));
+    let fallible = function.can_fail() || bodies_fail;
     let bodies = bodies.into_iter().map(|bound| close(bound, &mut captures)).collect::<Result<Vec<_>>>()?;
     let volatility = if fallible { Volatility::Volatile } else { Volatility::Immutable };
     let called = Called {

@@ -23,7 +23,9 @@ mod fold;
 mod map;
 mod sort;
 mod once;
+mod attempt;
 
+pub(super) use attempt::attempt;
 pub(in crate::plan::spark) use bind::is_variable;
 pub(super) use bind::refuse_elsewhere;
 use bind::{Bound, bind, parameters};

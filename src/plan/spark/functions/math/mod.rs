@@ -8,8 +8,9 @@ use super::super::cast::{CastMode, cast};
 use super::super::expression::arithmetic::{Arithmetic, arithmetic, negate, positive};
 use super::super::expression::bits::{Shift, shift};
 use super::super::expression::coercion::{is_numeric, type_beside_string};
-use super::super::{Call, Typed};
-use super::arguments::{Want, any_nullable, arity, coerce, coerce_one, literal};
+use super::super::{Call, Typed, is_fallible};
+use super::arguments::{Want, any_nullable, arity, coerce, coerce_one, is_foldable, literal};
+use super::lambda::attempt;
 use super::native::{Returns, call};
 use super::{FunctionSpec, scalar};
 use crate::error::Result;
@@ -170,6 +171,15 @@ fn two(mut c: Call<'_>, op: Arithmetic, mode: CastMode) -> Result<Typed> {
     arity(&c, 2, 2)?;
     let (right, left) = (c.args.remove(1), c.args.remove(0));
     let types = (left.data_type.clone(), right.data_type.clone());
+    // Of other types than numbers, Spark tries the operation with all that is computed for it.
+    let numbers = is_numeric(&types.0) && is_numeric(&types.1);
+    if mode == CastMode::Try && !numbers && (is_fallible(&left.expr) || is_fallible(&right.expr)) {
+        return attempt(c.name, arithmetic(op, left, right, CastMode::Ansi, c.context.settings)?);
+    }
+    let constants = (is_foldable(&left.expr), is_foldable(&right.expr));
+    if mode == CastMode::Try && (constants.0 && types.0 == DataType::Utf8) != (constants.1 && types.1 == DataType::Utf8) {
+        return attempt(c.name, arithmetic(op, left, right, CastMode::Ansi, c.context.settings)?);
+    }
     let (left, right) = (attempted(&c, left, &types.1, mode)?, attempted(&c, right, &types.0, mode)?);
     arithmetic(op, left, right, mode, c.context.settings)
 }

@@ -6,10 +6,13 @@ use arrow::array::{Array, BinaryArray, BooleanArray, Datum, Int32Array, ListArra
 use arrow::compute::{contains, ends_with, starts_with};
 use arrow::datatypes::{DataType, Int32Type};
 use arrow::error::ArrowError;
+use datafusion::scalar::ScalarValue;
 use memchr::memmem::{Finder, FinderRev};
 
-use super::super::{Call, Typed};
-use super::arguments::{Want, any_nullable, arity, coerce, coerce_one, coerce_optional, convert, mismatch, null_of, text};
+use super::super::{Call, Typed, is_fallible};
+use super::arguments::{
+    Want, any_nullable, arity, coerce, coerce_one, coerce_optional, constant, convert, mismatch, null_of, text,
+};
 use super::native::{Args, Last, Reader, Returns, call, from_arrow, within_column};
 use super::{FunctionSpec, scalar};
 use crate::error::Result;
@@ -530,6 +533,13 @@ fn elt(mut c: Call<'_>) -> Result<Typed> {
         .enumerate()
         .map(|(index, arg)| coerce_one(&c, index, arg, if index == 0 { &Want::Int } else { &value }))
         .collect::<Result<Vec<_>>>()?;
+    // A value that is not chosen is not computed.
+    if let (true, Some(ScalarValue::Int32(Some(index)))) =
+        (args[1..].iter().any(|arg| is_fallible(&arg.expr)), constant(&args[0]).ok().flatten())
+        && let Some(chosen) = usize::try_from(index).ok().filter(|index| *index > 0).and_then(|index| args.get(index))
+    {
+        return Ok(chosen.clone());
+    }
     let returns = Returns::fallible(args[1].data_type.clone(), true);
     Ok(call(c.name, args, returns, move |a| {
         let index = a.column::<Int32Array>(0)?;
