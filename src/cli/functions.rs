@@ -3,6 +3,8 @@
 use std::fmt::Write;
 
 use clap::Args;
+use tidemill::plan::spark::functions::forms::{self, FORMS, Form, FormFamily};
+use tidemill::plan::spark::functions::missing::{self, MISSING};
 use tidemill::plan::spark::functions::{FAMILIES, FUNCTIONS, FunctionKind, FunctionSpec, Origin, find};
 use tidemill::plan::spark::suggest::nearest;
 use tidemill::{Error, Result};
@@ -17,7 +19,11 @@ impl Functions {
     pub(super) fn execute(&self) -> Result<()> {
         super::print(&match &self.name {
             None => all(),
-            Some(name) => about(find(name).ok_or_else(|| unknown(name))?),
+            Some(name) => match (find(name), forms::find(name)) {
+                (Some(spec), _) => about(spec),
+                (None, Some((form, family))) => about_form(form, family),
+                (None, None) => return Err(unknown(name)),
+            },
         })
     }
 }
@@ -31,6 +37,18 @@ fn all() -> String {
         }
         text.push('\n');
     }
+    for FormFamily { title, note, forms } in FORMS {
+        let _ = writeln!(text, "{title} ({note})");
+        for form in *forms {
+            let _ = writeln!(text, "  {}: {}", form.signature, form.doc);
+        }
+        text.push('\n');
+    }
+    text.push_str("Functions of Spark that are missing\n");
+    for missing in MISSING {
+        let _ = writeln!(text, "  {}: {}", missing.names.join(", "), missing.reason);
+    }
+    text.push('\n');
     text.push_str("`tidemill functions NAME` tells more of one.\n");
     text
 }
@@ -49,8 +67,15 @@ fn about(spec: &FunctionSpec) -> String {
     text
 }
 
+fn about_form(form: &Form, family: &FormFamily) -> String {
+    format!("{}\n  {}\n  {}\n", form.signature, form.doc, family.note)
+}
+
 fn unknown(name: &str) -> Error {
-    let near = nearest(name, FUNCTIONS.iter().map(|spec| spec.name), 3);
+    if let Some(reason) = missing::reason(&name.to_lowercase()) {
+        return Error::config(format!("the function {name:?} of Spark is missing: {reason}"));
+    }
+    let near = nearest(name, FUNCTIONS.iter().map(|spec| spec.name).chain(forms::names()), 3);
     let hint = if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(", ")) };
     Error::config(format!("there is no function {name:?}{hint}"))
 }

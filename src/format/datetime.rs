@@ -4,152 +4,25 @@
 //! microsecond), offsets and zone names. A time without a date, which Spark would complete with today's date, is not read:
 //! decoding knows no clock.
 
-use chrono::{DateTime, LocalResult, NaiveDateTime, Offset, TimeDelta, TimeZone};
-use chrono_tz::Tz;
+pub use super::zone::{Clock, Zone};
 
-const DAY_US: i64 = 86_400_000_000;
-const SECOND_US: i64 = 1_000_000;
-
-/// A time zone: a fixed offset or a region.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Zone {
-    /// Seconds east of UTC, at most 18 hours either way.
-    Fixed(i32),
-    /// A region with its history of offsets.
-    Region(Tz),
-}
-
-/// Java's short zone names that Spark still takes.
-const SHORT_NAMES: [(&str, &str); 28] = [
-    ("ACT", "Australia/Darwin"),
-    ("AET", "Australia/Sydney"),
-    ("AGT", "America/Argentina/Buenos_Aires"),
-    ("ART", "Africa/Cairo"),
-    ("AST", "America/Anchorage"),
-    ("BET", "America/Sao_Paulo"),
-    ("BST", "Asia/Dhaka"),
-    ("CAT", "Africa/Harare"),
-    ("CNT", "America/St_Johns"),
-    ("CST", "America/Chicago"),
-    ("CTT", "Asia/Shanghai"),
-    ("EAT", "Africa/Addis_Ababa"),
-    ("ECT", "Europe/Paris"),
-    ("IET", "America/Indiana/Indianapolis"),
-    ("IST", "Asia/Kolkata"),
-    ("JST", "Asia/Tokyo"),
-    ("MIT", "Pacific/Apia"),
-    ("NET", "Asia/Yerevan"),
-    ("NST", "Pacific/Auckland"),
-    ("PLT", "Asia/Karachi"),
-    ("PNT", "America/Phoenix"),
-    ("PRT", "America/Puerto_Rico"),
-    ("PST", "America/Los_Angeles"),
-    ("SST", "Pacific/Guadalcanal"),
-    ("VST", "Asia/Ho_Chi_Minh"),
-    ("EST", "-05:00"),
-    ("MST", "-07:00"),
-    ("HST", "-10:00"),
-];
-
-impl Zone {
-    /// UTC.
-    pub const UTC: Zone = Zone::Fixed(0);
-
-    /// The zone called `name`: `Z`, `+01:00`, `+1:00`, `GMT+1`, `Europe/Rome`, `PST`. `None` if there is none.
-    pub fn parse(name: &str) -> Option<Self> {
-        let name = SHORT_NAMES.iter().find(|(short, _)| *short == name).map_or(name, |(_, long)| long);
-        if name == "Z" {
-            return Some(Self::UTC);
-        }
-        if name.starts_with(['+', '-']) {
-            return offset(name).map(Self::Fixed);
-        }
-        for prefix in ["UTC", "GMT", "UT"] {
-            match name.strip_prefix(prefix) {
-                Some("") => return Some(Self::UTC),
-                Some(rest) if rest.starts_with(['+', '-']) => return offset(rest).map(Self::Fixed),
-                _ => {}
-            }
-        }
-        name.parse::<Tz>().ok().map(Self::Region)
-    }
-
-    /// Seconds east of UTC at an instant (microseconds since 1970).
-    pub fn offset_at(&self, instant_us: i64) -> i32 {
-        match self {
-            Self::Fixed(seconds) => *seconds,
-            Self::Region(region) => region.offset_from_utc_datetime(&naive(instant_us)).fix().local_minus_utc(),
-        }
-    }
-
-    /// Seconds east of UTC when clocks in this zone show `local_us`. A time that a clock change skips or repeats is taken by the
-    /// offset before the change.
-    fn offset_of_local(&self, local_us: i64) -> i32 {
-        match self {
-            Self::Fixed(seconds) => *seconds,
-            Self::Region(region) => {
-                let local = naive(local_us);
-                match region.offset_from_local_datetime(&local) {
-                    LocalResult::Single(offset) | LocalResult::Ambiguous(offset, _) => offset.fix().local_minus_utc(),
-                    // No gap is longer than a day, no offset larger than 14 hours.
-                    LocalResult::None => region.offset_from_utc_datetime(&(local - TimeDelta::hours(38))).fix().local_minus_utc(),
-                }
-            }
-        }
-    }
-}
-
-/// Clamped to what `chrono` can hold; zone rules do not change that far out.
-fn naive(us: i64) -> NaiveDateTime {
-    const LIMIT_US: i64 = 8_000_000_000_000_000_000;
-    DateTime::from_timestamp_micros(us.clamp(-LIMIT_US, LIMIT_US)).unwrap_or(DateTime::UNIX_EPOCH).naive_utc()
-}
-
-/// `±h`, `±hh`, `±h:mm`, `±hh:m`, `±hh:mm`, `±hhmm`, `±hh:mm:ss`, `±hhmmss`.
-fn offset(text: &str) -> Option<i32> {
-    let (sign, digits) = (if text.starts_with('-') { -1 } else { 1 }, &text[1..]);
-    let parts: Vec<&str> = if digits.contains(':') {
-        let parts: Vec<&str> = digits.split(':').collect();
-        let minutes_long_enough = parts.len() == 2 || parts[1].len() == 2 && parts.get(2).is_none_or(|s| s.len() == 2);
-        if parts.len() > 3 || !minutes_long_enough {
-            return None;
-        }
-        parts
-    } else if digits.is_ascii() && matches!(digits.len(), 1 | 2 | 4 | 6) {
-        if digits.len() == 1 { vec![digits] } else { (0..digits.len()).step_by(2).map(|at| &digits[at..at + 2]).collect() }
-    } else {
-        return None;
-    };
-    let mut values = [0; 3];
-    for (value, part) in values.iter_mut().zip(parts) {
-        if part.is_empty() || part.len() > 2 || !part.bytes().all(|b| b.is_ascii_digit()) {
-            return None;
-        }
-        *value = part.parse().ok()?;
-    }
-    let [hours, minutes, seconds] = values;
-    let total = hours * 3600 + minutes * 60 + seconds;
-    (minutes < 60 && seconds < 60 && total <= 18 * 3600).then_some(sign * total)
-}
+/// Microseconds of a day.
+pub const DAY_US: i64 = 86_400_000_000;
+/// Microseconds of a second.
+pub const SECOND_US: i64 = 1_000_000;
 
 /// A TIMESTAMP from text, in microseconds since 1970; text without a zone is in `zone`.
 pub fn parse_timestamp(text: &[u8], zone: &Zone) -> Option<i64> {
-    let (local, suffix) = parse_local(trim(text))?;
-    let seconds_east = match suffix {
-        None => zone.offset_of_local(i64::try_from(local).ok()?),
-        Some(b"Z") => 0,
-        Some(name) => {
-            let zone = Zone::parse(std::str::from_utf8(trim(name)).ok()?)?;
-            zone.offset_of_local(local.clamp(i64::MIN.into(), i64::MAX.into()) as i64)
-        }
-    };
-    i64::try_from(local - i128::from(seconds_east) * i128::from(SECOND_US)).ok()
+    match parse_clock(trim(text))? {
+        (clock, None) => zone.instant(clock),
+        (clock, Some(name)) => Zone::parse(std::str::from_utf8(trim(name)).ok()?)?.instant(clock),
+    }
 }
 
 /// A TIMESTAMP_NTZ from text, in microseconds since 1970 on a clock without a zone; text with a zone is refused.
 pub fn parse_timestamp_ntz(text: &[u8]) -> Option<i64> {
-    match parse_local(trim(text))? {
-        (local, None) => i64::try_from(local).ok(),
+    match parse_clock(trim(text))? {
+        (clock, None) => clock.local(),
         _ => None,
     }
 }
@@ -175,8 +48,8 @@ pub fn parse_date(text: &[u8]) -> Option<i32> {
     i32::try_from(days(if negative { -year } else { year }, month, day)?).ok()
 }
 
-/// Microseconds since 1970 as the clock on the wall shows them, and what stands behind: the zone.
-fn parse_local(text: &[u8]) -> Option<(i128, Option<&[u8]>)> {
+/// What the clock on the wall shows, and what stands behind: the zone.
+fn parse_clock(text: &[u8]) -> Option<(Clock, Option<&[u8]>)> {
     let (negative, mut rest) = signed(text);
     let year = number(&mut rest, 4, 6)?;
     let (mut month, mut day, mut time_us, mut suffix) = (1, 1, 0, None);
@@ -192,8 +65,8 @@ fn parse_local(text: &[u8]) -> Option<(i128, Option<&[u8]>)> {
     if !rest.is_empty() {
         return None;
     }
-    let days = days(if negative { -year } else { year }, month, day)?;
-    Some((i128::from(days) * i128::from(DAY_US) + i128::from(time_us), suffix))
+    let day = days(if negative { -year } else { year }, month, day)?;
+    Some((Clock { day, us: time_us }, suffix))
 }
 
 /// `h[:m[:s[.f…]]]` and the zone, which only a time with seconds can have.
@@ -257,7 +130,7 @@ fn number(rest: &mut &[u8], digits_min: usize, digits_max: usize) -> Option<i64>
 }
 
 /// Days since 1970 of a date of the Gregorian calendar, `None` if there is no such date.
-pub(super) fn days(year: i64, month: i64, day: i64) -> Option<i64> {
+pub fn days(year: i64, month: i64, day: i64) -> Option<i64> {
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     let days_in_month = match month {
         4 | 6 | 9 | 11 => 30,
@@ -275,7 +148,7 @@ pub(super) fn days(year: i64, month: i64, day: i64) -> Option<i64> {
 }
 
 /// Year, month and day of a day since 1970.
-fn civil(days: i64) -> (i64, i64, i64) {
+pub fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
@@ -294,14 +167,15 @@ pub fn write_date(days: i32, out: &mut Vec<u8>) {
 
 /// Appends a TIMESTAMP as the clocks of `zone` show it, with milliseconds and offset: `2026-01-01T00:00:00.123Z`.
 pub fn write_timestamp(instant_us: i64, zone: &Zone, out: &mut Vec<u8>) {
-    let east = zone.offset_at(instant_us);
-    push_local(i128::from(instant_us) + i128::from(east) * i128::from(SECOND_US), out);
+    let east_us = zone.offset_at(instant_us);
+    push_clock(Clock::at(instant_us, east_us), out);
+    let east = east_us / SECOND_US;
     if east == 0 {
         out.push(b'Z');
         return;
     }
     out.push(if east < 0 { b'-' } else { b'+' });
-    let east = i64::from(east.abs());
+    let east = east.abs();
     push_padded(east / 3600, 2, out);
     out.push(b':');
     push_padded(east / 60 % 60, 2, out);
@@ -313,12 +187,12 @@ pub fn write_timestamp(instant_us: i64, zone: &Zone, out: &mut Vec<u8>) {
 
 /// Appends a TIMESTAMP_NTZ with milliseconds: `2026-01-01T00:00:00.123`.
 pub fn write_timestamp_ntz(local_us: i64, out: &mut Vec<u8>) {
-    push_local(i128::from(local_us), out);
+    push_clock(Clock::of(local_us), out);
 }
 
-fn push_local(local_us: i128, out: &mut Vec<u8>) {
-    push_date(local_us.div_euclid(i128::from(DAY_US)) as i64, out);
-    let ms = local_us.rem_euclid(i128::from(DAY_US)) as i64 / 1000;
+fn push_clock(clock: Clock, out: &mut Vec<u8>) {
+    push_date(clock.day, out);
+    let ms = clock.us / 1000;
     for (lead, value, width) in
         [(b'T', ms / 3_600_000, 2), (b':', ms / 60_000 % 60, 2), (b':', ms / 1000 % 60, 2), (b'.', ms % 1000, 3)]
     {

@@ -6,6 +6,7 @@
 pub mod number;
 mod decimal_digits;
 pub mod datetime;
+mod zone;
 pub mod times;
 pub mod json;
 pub mod text;

@@ -19,7 +19,7 @@ use super::{CommitId, Contains, Guarantee, Sink, ipc};
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::metrics::Metrics;
 use crate::plan::OutputMode;
-use crate::plan::spark::expression::coercion::is_numeric;
+use crate::plan::spark::types::is_numeric;
 use crate::plan::spark::types::sql_name;
 
 /// Most series that one sink may show.

@@ -127,6 +127,12 @@ fn functions_lists_them_and_tells_of_one() {
     let one = folder.run(&["functions", "Count"]);
     assert!(one.stdout.starts_with("count(") && one.stdout.contains("count(*) → 3"), "{one:#?}");
     assert_ends(&folder.run(&["functions", "uper"]), 2, "did you mean upper");
+    for (name, text) in [("Explode", "a row per element"), ("ilike", "without regard to case"), ("rlike", "text RLIKE pattern")] {
+        let ended = folder.run(&["functions", name]);
+        assert!(ended.code == 0 && ended.stdout.to_lowercase().contains(&text.to_lowercase()), "{ended:#?}");
+    }
+    assert_ends(&folder.run(&["functions", "parse_json"]), 2, "the type VARIANT is not supported");
+    assert!(all.stdout.contains("\n  explode(array or map): ") && all.stdout.contains("parse_json"), "{}", all.stdout);
 }
 
 #[test]

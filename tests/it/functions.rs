@@ -98,6 +98,24 @@ async fn dates_and_times_of_another_zone_agree_too() {
     judge(&own_folder().join("dates-zone.json"), "dates-zone-refused.txt").await;
 }
 
+/// The first and the last dates, times and intervals.
+#[tokio::test]
+async fn the_ends_of_time_agree_too() {
+    judge(&own_folder().join("ends.json"), "ends-refused.txt").await;
+}
+
+/// The same east of Greenwich, where clocks show times behind the last instant.
+#[tokio::test]
+async fn the_ends_of_time_in_the_east_agree_too() {
+    judge(&own_folder().join("ends-east.json"), "ends-east-refused.txt").await;
+}
+
+/// The same in a region of the west, whose first offset was not a whole minute.
+#[tokio::test]
+async fn the_ends_of_time_in_the_west_agree_too() {
+    judge(&own_folder().join("ends-west.json"), "ends-west-refused.txt").await;
+}
+
 /// Calls within calls: what comes of values that others made, and which of several errors is told.
 #[tokio::test]
 async fn calls_within_calls_agree_too() {

@@ -12,6 +12,7 @@ pub mod types;
 pub mod suggest;
 pub mod dialect;
 pub mod elementwise;
+pub mod column_size;
 pub mod cast;
 pub mod expression;
 pub mod functions;

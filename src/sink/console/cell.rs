@@ -5,12 +5,11 @@ use std::fmt::Write;
 use arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use arrow::datatypes::{DataType, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use chrono::{DateTime, TimeZone};
-use chrono_tz::Tz;
 
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::format::number::{write_double, write_float};
 use crate::plan::spark::cast::interval::values as interval_values;
+use crate::plan::spark::cast::time::{Zone, write_date, write_timestamp};
 use crate::plan::spark::types::interval::IntervalRange;
 
 /// Renders the cells of one column.
@@ -18,7 +17,8 @@ pub(super) enum Cells<'a> {
     Text(&'a StringArray),
     Double(&'a arrow::array::Float64Array),
     Float(&'a arrow::array::Float32Array),
-    Timestamp(&'a arrow::array::TimestampMicrosecondArray, Tz),
+    Date(&'a arrow::array::Date32Array),
+    Timestamp(&'a arrow::array::TimestampMicrosecondArray, Zone),
     Binary(&'a arrow::array::BinaryArray),
     List(&'a arrow::array::ListArray, Box<Cells<'a>>),
     Struct(&'a dyn Array, Vec<Cells<'a>>),
@@ -38,12 +38,11 @@ impl<'a> Cells<'a> {
             DataType::Float64 => Self::Double(column.as_primitive()),
             DataType::Float32 => Self::Float(column.as_primitive()),
             DataType::Binary => Self::Binary(column.as_binary()),
+            DataType::Date32 => Self::Date(column.as_primitive()),
             DataType::Timestamp(TimeUnit::Microsecond, zoned) => {
                 let zone = if zoned.is_some() { zone } else { "UTC" };
-                Self::Timestamp(
-                    column.as_primitive(),
-                    zone.parse().map_err(|_| Error::config(format!("unknown time zone {zone:?}")))?,
-                )
+                let zone = Zone::parse(zone).ok_or_else(|| Error::config(format!("there is no time zone {zone:?}")))?;
+                Self::Timestamp(column.as_primitive(), zone)
             }
             DataType::List(_) => Self::List(column.as_list(), nested(column.as_list::<i32>().values())?),
             DataType::Struct(_) => {
@@ -78,9 +77,10 @@ impl<'a> Cells<'a> {
             Self::Text(array) => out.push_str(array.value(row)),
             Self::Double(array) => push_bytes(out, |bytes| write_double(array.value(row), bytes)),
             Self::Float(array) => push_bytes(out, |bytes| write_float(array.value(row), bytes)),
-            Self::Timestamp(array, zone) => write_timestamp(array.value(row), *zone, out),
-            Self::Binary(array) => write_binary(array.value(row), out),
             // Writing to a text does not fail.
+            Self::Date(array) => drop(write_date(out, array.value(row).into())),
+            Self::Timestamp(array, zone) => drop(write_timestamp(out, zone.clock(array.value(row)))),
+            Self::Binary(array) => write_binary(array.value(row), out),
             Self::Interval(array, range) => drop(range.write(out, array.value(row))),
             Self::List(array, items) => {
                 let offsets = array.value_offsets();
@@ -107,6 +107,7 @@ impl<'a> Cells<'a> {
             Self::Text(array) => array.is_null(row),
             Self::Double(array) => array.is_null(row),
             Self::Float(array) => array.is_null(row),
+            Self::Date(array) => array.is_null(row),
             Self::Timestamp(array, _) => array.is_null(row),
             Self::Binary(array) => array.is_null(row),
             Self::Interval(array, _) => array.is_null(row),
@@ -148,16 +149,25 @@ fn write_binary(value: &[u8], out: &mut String) {
     out.push(']');
 }
 
-/// `2026-01-01 00:00:00.5`: seconds always, the fraction without trailing zeros.
-fn write_timestamp(micros: i64, zone: Tz, out: &mut String) {
-    let Some(utc) = DateTime::from_timestamp_micros(micros) else {
-        let _ = write!(out, "{micros} us");
-        return;
-    };
-    let _ = write!(out, "{}", zone.from_utc_datetime(&utc.naive_utc()).format("%Y-%m-%d %H:%M:%S"));
-    let fraction = micros.rem_euclid(1_000_000);
-    if fraction > 0 {
-        let digits = format!("{fraction:06}");
-        let _ = write!(out, ".{}", digits.trim_end_matches('0'));
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Date32Array, TimestampMicrosecondArray};
+
+    use super::*;
+
+    #[test]
+    fn the_first_and_last_dates_and_times_are_shown_in_any_zone() {
+        let shown = |column: ArrayRef, zone: &str| {
+            let cells = Cells::new(&column, zone).unwrap();
+            [cells.text(0), cells.text(1)]
+        };
+        let dates = Arc::new(Date32Array::from(vec![i32::MIN, i32::MAX]));
+        assert_eq!(shown(dates, "UTC"), ["-5877641-06-23", "+5881580-07-11"]);
+        let times = TimestampMicrosecondArray::from(vec![i64::MIN, i64::MAX]).with_timezone("UTC");
+        assert_eq!(shown(Arc::new(times), "+18:00"), ["-290308-12-22 13:59:05.224192", "+294247-01-10 22:00:54.775807"]);
+        let clocks = Arc::new(TimestampMicrosecondArray::from(vec![i64::MIN, 0]));
+        assert_eq!(shown(clocks, "Europe/Paris"), ["-290308-12-21 19:59:05.224192", "1970-01-01 00:00:00"]);
     }
 }

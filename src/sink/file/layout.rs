@@ -5,12 +5,11 @@ use std::fmt::Write;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StringBuilder, UInt32Array};
 use arrow::compute::{cast, concat_batches, take_record_batch};
-use arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef, TimeUnit, TimestampMicrosecondType};
-use chrono::{DateTime, SubsecRound, Timelike};
+use arrow::datatypes::{DataType, Date32Type, Float32Type, Float64Type, SchemaRef, TimeUnit, TimestampMicrosecondType};
 
 use crate::error::{Attempt, Error, ErrorKind, Result};
-use crate::format::datetime::Zone;
 use crate::format::number::{double_text, float_text};
+use crate::plan::spark::cast::time::{Clock, Zone, write_date, write_timestamp};
 
 /// How rows of one schema are laid out.
 #[derive(Debug)]
@@ -154,10 +153,15 @@ fn value_texts(values: &ArrayRef, zone: &Zone) -> Result<StringArray> {
                 texts.append_option(value.map(|value| text_of(float_text(value).as_bytes())).transpose()?);
             }
         }
+        DataType::Date32 => {
+            for value in values.as_primitive::<Date32Type>() {
+                texts.append_option(value.map(date_text));
+            }
+        }
         DataType::Timestamp(_, instant) => {
             for value in values.as_primitive::<TimestampMicrosecondType>() {
-                let local = value.map(|us| if instant.is_some() { us + i64::from(zone.offset_at(us)) * 1_000_000 } else { us });
-                texts.append_option(local.map(timestamp_text));
+                let clock = value.map(|us| if instant.is_some() { zone.clock(us) } else { Clock::of(us) });
+                texts.append_option(clock.map(timestamp_text));
             }
         }
         _ => {
@@ -172,14 +176,17 @@ fn text_of(bytes: &[u8]) -> Result<String> {
     String::from_utf8(bytes.to_vec()).attempting(ErrorKind::Internal, || "write a number".to_owned())
 }
 
+fn date_text(days: i32) -> String {
+    let mut text = String::new();
+    write_date(&mut text, days.into()).expect("writing to a string cannot fail");
+    text
+}
+
 /// `2024-05-01 12:00:00.25`: the fraction without its last zeros.
-fn timestamp_text(local_us: i64) -> String {
-    let Some(time) = DateTime::from_timestamp_micros(local_us) else { return local_us.to_string() };
-    let seconds = time.trunc_subsecs(0).format("%Y-%m-%d %H:%M:%S").to_string();
-    match time.nanosecond() / 1000 {
-        0 => seconds,
-        fraction => format!("{seconds}.{}", format!("{fraction:06}").trim_end_matches('0')),
-    }
+fn timestamp_text(clock: Clock) -> String {
+    let mut text = String::new();
+    write_timestamp(&mut text, clock).expect("writing to a string cannot fail");
+    text
 }
 
 /// Appends a name with the characters escaped that Spark escapes, so that it stands for one folder and reads back.
@@ -191,5 +198,26 @@ fn escape(text: &str, out: &mut String) {
         } else {
             out.push(character);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Date32Array, TimestampMicrosecondArray};
+
+    use super::*;
+
+    #[test]
+    fn the_first_and_last_dates_and_times_name_folders() {
+        let texts = |values: ArrayRef, zone: &str| {
+            let texts = value_texts(&values, &Zone::parse(zone).unwrap()).unwrap();
+            [texts.value(0).to_owned(), texts.value(1).to_owned()]
+        };
+        let dates = Arc::new(Date32Array::from(vec![i32::MIN, i32::MAX]));
+        assert_eq!(texts(dates, "UTC"), ["-5877641-06-23", "+5881580-07-11"]);
+        let times = TimestampMicrosecondArray::from(vec![i64::MIN, i64::MAX]).with_timezone("UTC");
+        assert_eq!(texts(Arc::new(times), "-01:00"), ["-290308-12-21 18:59:05.224192", "+294247-01-10 03:00:54.775807"]);
     }
 }

@@ -13,7 +13,7 @@ use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::format::json::write::write_rows;
 use crate::function::arguments::write_text;
 use crate::pipeline::nearest;
-use crate::plan::spark::expression::coercion::is_numeric;
+use crate::plan::spark::types::is_numeric;
 use crate::plan::spark::types::sql_name;
 use crate::redis::{Keys, to_error};
 

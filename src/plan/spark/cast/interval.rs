@@ -173,8 +173,12 @@ fn read_written(text: &str, range: IntervalRange) -> Result<i64, Unreadable> {
     if !same || !units.starts_with(|ch: char| ch.is_ascii_whitespace()) {
         return Err(Unreadable::Form);
     }
-    let value = read_fields(body, range)?;
-    Ok(if sign == "-" { -value } else { value })
+    // A minus in front of the quotes turns the one within them, so that the longest interval can be written either way.
+    match (sign, body.strip_prefix('-')) {
+        ("-", Some(body)) if !body.starts_with(['-', '+']) => read_fields(body, range),
+        ("-", None) => read_fields(&format!("-{}", body.strip_prefix('+').unwrap_or(body)), range),
+        _ => read_fields(body, range),
+    }
 }
 
 /// Reads the numbers of a range: `1-2`, `1 02:03:04.5`, with a sign at most.

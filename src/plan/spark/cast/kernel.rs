@@ -13,7 +13,7 @@ use arrow::datatypes::{
     TimestampMicrosecondType,
 };
 
-use super::time::{DAY_US, ParsedTime, Zone, parse_date, parse_timestamp};
+use super::time::{Clock, ParsedTime, Zone, parse_date, parse_timestamp};
 use super::{CastMode, decimal, interval, parse, text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::spark::elementwise::{map, try_map};
@@ -122,7 +122,7 @@ impl Caster {
             DataType::Timestamp(_, with_zone) => {
                 let zone = with_zone.as_ref().map(|_| self.zone);
                 let read = |t: &[u8]| match parse_timestamp(t)? {
-                    ParsedTime::At(local, named) => zone.map_or(Some(local), |zone| named.unwrap_or(zone).to_instant(local)),
+                    ParsedTime::At(clock, named) => zone.map_or(clock.local(), |zone| named.unwrap_or(zone).instant(clock)),
                     ParsedTime::TimeOnly => None,
                 };
                 let parsed = self.parsed::<TimestampMicrosecondType>(array, to, read)?;
@@ -171,20 +171,22 @@ impl Caster {
         use DataType as D;
         let zone = self.zone;
         let from = array.data_type();
-        let out_of_range = |_| overflow("of a timestamp", from, to);
+        // Spark has no condition for this.
+        let out_of_range = |_| Error::new(ErrorKind::Data, "what clocks show is beyond what a timestamp holds");
         Ok(match (from, to) {
             (D::Date32, D::Timestamp(_, local)) => {
                 let instant = |days: i32| {
-                    let midnight = i64::from(days).checked_mul(DAY_US)?;
-                    if local.is_some() { zone.to_instant(midnight) } else { Some(midnight) }
+                    let midnight = Clock { day: days.into(), us: 0 };
+                    if local.is_some() { zone.instant(midnight) } else { midnight.local() }
                 };
-                let fail = |days: i32| overflow(&days.to_string(), from, to);
+                // Spark has no condition for this.
+                let fail = |_| Error::new(ErrorKind::Data, "the date is beyond what a timestamp holds");
                 let cast = self.each::<Date32Type, TimestampMicrosecondType>(array.as_primitive(), instant, fail)?;
                 Arc::new(cast.with_timezone_opt(local.clone()))
             }
             (D::Timestamp(_, local), D::Date32) => {
                 let shift = |us: i64| if local.is_some() { zone.offset_at(us) } else { 0 };
-                let days = |us: i64| i32::try_from(us.saturating_add(shift(us)).div_euclid(DAY_US)).ok();
+                let days = |us: i64| i32::try_from(Clock::at(us, shift(us)).day).ok();
                 Arc::new(self.each::<TimestampMicrosecondType, Date32Type>(array.as_primitive(), days, out_of_range)?)
             }
             (D::Timestamp(_, a), D::Timestamp(_, b)) => {

@@ -76,7 +76,9 @@ pub fn cast(value: Typed, to: &DataType, mode: CastMode, settings: &PlanSettings
             let float_to_decimal = matches!((&from, to), (DataType::Float32 | DataType::Float64, DataType::Decimal128(..)));
             // And so is what is no INTERVAL.
             let null_where_odd = float_to_decimal || *to == calendar_interval();
-            let nullable = value.nullable || null_where_odd || (fallible && mode == CastMode::Try);
+            // Far out there are dates without a timestamp, and instants without one on a clock: too far to call the cast fallible.
+            let far_out = matches!(to, DataType::Timestamp(..)) && matches!(from, DataType::Date32 | DataType::Timestamp(..));
+            let nullable = value.nullable || null_where_odd || ((fallible || far_out) && mode == CastMode::Try);
             let kernel = CastKernel { to: to.clone(), mode, zone };
             Ok(call(kernel, vec![value.expr], to.clone(), nullable, fallible && mode == CastMode::Ansi))
         }
@@ -117,7 +119,7 @@ fn time_of_day(value: &Expr, to: &DataType) -> Option<i64> {
     let is_time = digits.len() < text.len() || digits.contains(':');
     let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b':' | b'.'));
     match (is_time && is_plain).then(|| parse_timestamp(format!("1970-01-01T{digits}").as_bytes()))? {
-        Some(ParsedTime::At(us, None)) => Some(us),
+        Some(ParsedTime::At(clock, None)) => clock.local(),
         _ => None,
     }
 }

@@ -13,9 +13,10 @@ use arrow::datatypes::{
 use lexical_core::FormattedSize;
 
 use super::interval;
-use super::time::{Zone, write_date, write_timestamp};
+use super::time::{Clock, Zone, write_date, write_timestamp};
 use crate::error::{Error, Result};
 use crate::format::number::{double_text, float_text};
+use crate::plan::spark::column_size::within_column;
 use crate::plan::spark::types::interval::IntervalRange;
 use crate::plan::spark::types::spark_name;
 
@@ -33,6 +34,7 @@ pub(in crate::plan::spark) fn to_text_with(array: &ArrayRef, zone: Zone, null: &
             builder.append_null();
         } else {
             writer.write(&mut builder, row, null).map_err(|e| Error::internal("could not write a value as text").because(e))?;
+            within_column(builder.values_slice().len())?;
             builder.append_value("");
         }
     }
@@ -154,7 +156,7 @@ impl<'a> Writer<'a> {
             Writer::Date(a) => write_date(out, i64::from(a.value(row))),
             Writer::Timestamp(a, zone) => {
                 let instant = a.value(row);
-                write_timestamp(out, instant.saturating_add(zone.map_or(0, |z| z.offset_at(instant))))
+                write_timestamp(out, Clock::at(instant, zone.map_or(0, |z| z.offset_at(instant))))
             }
             Writer::Interval(a, range) => range.write(out, a.value(row)),
             Writer::Calendar(a) => interval::write_calendar(out, a.value(row)),

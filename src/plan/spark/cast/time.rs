@@ -2,177 +2,12 @@
 
 use std::fmt::{self, Write};
 
-use chrono::{DateTime, MappedLocalTime, NaiveDateTime, Offset, TimeDelta, TimeZone};
-use chrono_tz::Tz;
+use crate::format::datetime;
+pub use crate::format::datetime::{Clock, DAY_US, Zone, civil as date_from_days};
 
-/// Microseconds of a day.
-pub const DAY_US: i64 = 86_400_000_000;
-
-/// A time zone: a fixed offset or a region.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Zone {
-    /// Seconds east of Greenwich.
-    Fixed(i32),
-    /// A region with its rules.
-    Region(Tz),
-}
-
-impl Zone {
-    /// The zone that Java's `ZoneId.of(name, SHORT_IDS)` gives, with Spark's one-digit hours and minutes.
-    pub fn parse(name: &str) -> Option<Self> {
-        if let Some(offset) = parse_offset(name) {
-            return Some(Zone::Fixed(offset));
-        }
-        for prefix in ["UTC", "GMT", "UT"] {
-            match name.strip_prefix(prefix) {
-                Some("") => return Some(Zone::Fixed(0)),
-                Some(rest) if rest.starts_with(['+', '-']) => return parse_offset(rest).map(Zone::Fixed),
-                _ => {}
-            }
-        }
-        let region = match name {
-            "Z" => return Some(Zone::Fixed(0)),
-            "SystemV/AST4" => return Some(Zone::Fixed(-4 * 3600)),
-            "EST" | "SystemV/EST5" => return Some(Zone::Fixed(-5 * 3600)),
-            "SystemV/CST6" => return Some(Zone::Fixed(-6 * 3600)),
-            "MST" | "SystemV/MST7" => return Some(Zone::Fixed(-7 * 3600)),
-            "SystemV/PST8" => return Some(Zone::Fixed(-8 * 3600)),
-            "SystemV/YST9" => return Some(Zone::Fixed(-9 * 3600)),
-            "HST" | "SystemV/HST10" => return Some(Zone::Fixed(-10 * 3600)),
-            "ACT" => "Australia/Darwin",
-            "AET" => "Australia/Sydney",
-            "AGT" => "America/Argentina/Buenos_Aires",
-            "ART" => "Africa/Cairo",
-            "AST" => "America/Anchorage",
-            "BET" => "America/Sao_Paulo",
-            "BST" => "Asia/Dhaka",
-            "CAT" => "Africa/Harare",
-            "CNT" => "America/St_Johns",
-            "CST" => "America/Chicago",
-            "CTT" => "Asia/Shanghai",
-            "EAT" => "Africa/Addis_Ababa",
-            "ECT" => "Europe/Paris",
-            "IET" => "America/Indiana/Indianapolis",
-            "IST" => "Asia/Kolkata",
-            "JST" => "Asia/Tokyo",
-            "MIT" => "Pacific/Apia",
-            "NET" => "Asia/Yerevan",
-            "NST" => "Pacific/Auckland",
-            "PLT" => "Asia/Karachi",
-            "PNT" => "America/Phoenix",
-            "PRT" => "America/Puerto_Rico",
-            "PST" => "America/Los_Angeles",
-            "SST" => "Pacific/Guadalcanal",
-            "VST" => "Asia/Ho_Chi_Minh",
-            other => other,
-        };
-        region.parse().ok().map(Zone::Region)
-    }
-
-    /// Offset from UTC in microseconds at an instant, in microseconds since 1970.
-    pub fn offset_at(&self, instant_us: i64) -> i64 {
-        let seconds = match self {
-            Zone::Fixed(seconds) => *seconds,
-            Zone::Region(Tz::UTC) => 0,
-            Zone::Region(zone) => match DateTime::from_timestamp_micros(instant_us - beyond_tables(instant_us)) {
-                Some(instant) => zone.offset_from_utc_datetime(&instant.naive_utc()).fix().local_minus_utc(),
-                None => 0,
-            },
-        };
-        i64::from(seconds) * 1_000_000
-    }
-
-    /// The instant of a local time, in microseconds. The earlier one where the clocks were put back; where they were put forward,
-    /// a time in the gap moves forward with them.
-    pub fn to_instant(&self, local_us: i64) -> Option<i64> {
-        let zone = match self {
-            Zone::Fixed(seconds) => return local_us.checked_sub(i64::from(*seconds) * 1_000_000),
-            Zone::Region(Tz::UTC) => return Some(local_us),
-            Zone::Region(zone) => zone,
-        };
-        let known = local_us - beyond_tables(local_us);
-        let Some(local) = DateTime::from_timestamp_micros(known).map(|t| t.naive_utc()) else { return Some(local_us) };
-        let offset = match zone.offset_from_local_datetime(&local) {
-            MappedLocalTime::Single(offset) | MappedLocalTime::Ambiguous(offset, _) => offset,
-            MappedLocalTime::None => {
-                zone.offset_from_utc_datetime(&local.checked_sub_signed(TimeDelta::days(1)).unwrap_or(NaiveDateTime::MIN))
-            }
-        };
-        local_us.checked_sub(i64::from(offset.fix().local_minus_utc()) * 1_000_000)
-    }
-}
-
-/// The microseconds from a year that the tables of zones know to a later one that has the same days of the week: daylight saving goes on
-/// for ever by the same rules, the tables do not.
-fn beyond_tables(us: i64) -> i64 {
-    /// 2098.
-    const FIRST_UNKNOWN_US: i64 = 46_752 * DAY_US;
-    if us < FIRST_UNKNOWN_US {
-        return 0;
-    }
-    let (year, _, _) = date_from_days(us.div_euclid(DAY_US));
-    let first_day = |year: i64| days_from_date(year, 1, 1).map(i64::from);
-    let kind = |year: i64| first_day(year).map(|day| (day.rem_euclid(7), days_in_month(year, 2)));
-    // Of 28 years in a row, each kind of year is one at least.
-    let like = (2070..2098).find(|known| kind(*known) == kind(year));
-    let days = like.and_then(|known| Some(first_day(year)? - first_day(known)?));
-    days.map_or(0, |days| days * DAY_US)
-}
-
-/// `+h`, `+hh`, `+hh:mm`, `+h:mm`, `+hh:m`, `+hhmm`, `+hh:mm:ss`, `+hhmmss`, up to 18 hours, in seconds.
-fn parse_offset(text: &str) -> Option<i32> {
-    let (sign, rest) = match text.as_bytes().first()? {
-        b'+' => (1, &text[1..]),
-        b'-' => (-1, &text[1..]),
-        _ => return None,
-    };
-    let number = |digits: &str| if digits.bytes().all(|b| b.is_ascii_digit()) { digits.parse::<i32>().ok() } else { None };
-    let (hours, minutes, seconds) = if rest.contains(':') {
-        let mut parts = rest.split(':');
-        let (hours, minutes, seconds) = (parts.next()?, parts.next()?, parts.next());
-        let lengths_right =
-            (1..=2).contains(&hours.len()) && (1..=2).contains(&minutes.len()) && seconds.is_none_or(|s| s.len() == 2);
-        if !lengths_right || parts.next().is_some() {
-            return None;
-        }
-        (number(hours)?, number(minutes)?, seconds.map_or(Some(0), number)?)
-    } else {
-        match rest.len() {
-            1 | 2 => (number(rest)?, 0, 0),
-            4 => (number(rest.get(..2)?)?, number(rest.get(2..)?)?, 0),
-            6 => (number(rest.get(..2)?)?, number(rest.get(2..4)?)?, number(rest.get(4..)?)?),
-            _ => return None,
-        }
-    };
-    let total = hours * 3600 + minutes * 60 + seconds;
-    (minutes < 60 && seconds < 60 && total <= 18 * 3600).then_some(sign * total)
-}
-
-/// Days since 1970 of a date of the proleptic Gregorian calendar, if it is one.
+/// Days since 1970 of a date of the proleptic Gregorian calendar, if it is one that a DATE can be.
 pub fn days_from_date(year: i64, month: i64, day: i64) -> Option<i32> {
-    if !(1..=12).contains(&month) || day < 1 || day > days_in_month(year, month) {
-        return None;
-    }
-    // Years are counted from March, so that the leap day is the last of its year.
-    let y = if month <= 2 { year - 1 } else { year };
-    let era = y.div_euclid(400);
-    let year_of_era = y.rem_euclid(400);
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    i32::try_from(era * 146_097 + day_of_era - 719_468).ok()
-}
-
-/// Year, month and day of days since 1970.
-pub fn date_from_days(days: i64) -> (i64, i64, i64) {
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let day_of_era = z.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+    i32::try_from(datetime::days(year, month, day)?).ok()
 }
 
 /// How many days a month has.
@@ -193,6 +28,12 @@ pub fn add_months(days: i64, months: i64) -> Option<i32> {
     days_from_date(year, month, day.min(days_in_month(year, month)))
 }
 
+/// What clocks show at the same time of day, so many months and then days later.
+pub fn later(clock: Clock, months: i64, days: i64) -> Option<Clock> {
+    let day = i64::from(add_months(clock.day, months)?).checked_add(days)?;
+    Some(Clock { day, us: clock.us })
+}
+
 /// Writes `2026-01-31`; years beyond 9999 have a `+`.
 pub fn write_date(out: &mut impl Write, days: i64) -> fmt::Result {
     let (year, month, day) = date_from_days(days);
@@ -208,11 +49,10 @@ pub fn write_date(out: &mut impl Write, days: i64) -> fmt::Result {
     }
 }
 
-/// Writes `2026-01-31 23:59:58.123`, without the fraction's trailing zeros, from local microseconds since 1970.
-pub fn write_timestamp(out: &mut impl Write, local_us: i64) -> fmt::Result {
-    write_date(out, local_us.div_euclid(DAY_US))?;
-    let of_day = local_us.rem_euclid(DAY_US);
-    let (seconds, fraction) = (of_day / 1_000_000, of_day % 1_000_000);
+/// Writes `2026-01-31 23:59:58.123`, without the fraction's trailing zeros.
+pub fn write_timestamp(out: &mut impl Write, clock: Clock) -> fmt::Result {
+    write_date(out, clock.day)?;
+    let (seconds, fraction) = (clock.us / 1_000_000, clock.us % 1_000_000);
     let [h1, h2] = two_digits(seconds / 3600);
     let ([m1, m2], [s1, s2]) = (two_digits(seconds / 60 % 60), two_digits(seconds % 60));
     out.write_str(ascii(&[b' ', h1, h2, b':', m1, m2, b':', s1, s2])?)?;
@@ -270,8 +110,8 @@ pub fn parse_date(text: &[u8]) -> Option<i32> {
 /// What a text says about a time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum ParsedTime {
-    /// Local microseconds since 1970, and the zone if one is named.
-    At(i64, Option<Zone>),
+    /// What clocks show, and the zone if one is named.
+    At(Clock, Option<Zone>),
     /// A time of day without a date.
     TimeOnly,
 }
@@ -312,11 +152,9 @@ pub fn parse_timestamp(text: &[u8]) -> Option<ParsedTime> {
         }
     }
     let (fraction, zone) = if has_time { parse_time(rest, &mut time)? } else { (0, None) };
-    let days = i64::from(days_from_date(sign * date[0], date[1], date[2])?);
-    let of_day = ((time[0] * 60 + time[1]) * 60 + time[2]) * 1_000_000 + fraction;
-    // A midnight before the first instant may have instants behind it.
-    let local = i128::from(days) * i128::from(DAY_US) + i128::from(of_day);
-    i64::try_from(local).ok().map(|local| ParsedTime::At(local, zone))
+    let day = datetime::days(sign * date[0], date[1], date[2])?;
+    let us = ((time[0] * 60 + time[1]) * 60 + time[2]) * 1_000_000 + fraction;
+    Some(ParsedTime::At(Clock { day, us }, zone))
 }
 
 /// `h[:m[:s[.fraction]][zone]]`; gives the fraction in microseconds and the zone.

@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{BinaryExpr, Case, Expr, Operator};
 
-use super::coercion::{decimal_beside_decimal, integer_rank, is_numeric, tightest_type, type_beside_string};
+use super::coercion::{decimal_beside_decimal, integer_rank, tightest_type, type_beside_string};
 use super::literal::literal;
 use super::native::{Kernel, Operand, call};
 use super::{arithmetic_kernel, temporal};
@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result, from_datafusion};
 use crate::plan::spark::cast::{CastMode, cast};
 use crate::plan::spark::functions::{has_at_most, is_null_constant};
 use crate::plan::spark::types::interval::is_interval;
-use crate::plan::spark::types::{DECIMAL_PRECISION_MAX, calendar_interval, sql_name};
+use crate::plan::spark::types::{DECIMAL_PRECISION_MAX, calendar_interval, is_numeric, sql_name};
 use crate::plan::spark::{PlanSettings, Typed, is_fallible};
 
 /// An arithmetic operator.

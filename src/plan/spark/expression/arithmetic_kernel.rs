@@ -133,7 +133,11 @@ where
     let interval = matches!(T::DATA_TYPE, DataType::Duration(_) | DataType::Interval(_));
     let fail = |failure: Failure, a: T::Native, b: T::Native| match failure {
         Failure::ByZero => by_zero(op),
-        Failure::Overflow if interval => interval_overflow(),
+        Failure::Overflow if interval => Error::spark(
+            ErrorKind::Data,
+            "INTERVAL_ARITHMETIC_OVERFLOW.WITH_SUGGESTION",
+            format!("integer overflow while operating with intervals, use `try_{}` to get NULL instead", word(op)),
+        ),
         Failure::Overflow if small => Error::spark(
             ErrorKind::Data,
             "BINARY_ARITHMETIC_OVERFLOW",
@@ -344,7 +348,9 @@ pub(super) fn negate(array: &ArrayRef) -> Result<ArrayRef> {
     {
         // Only the least number is its own negative and not zero.
         let negative = |v: T::Native| Some(v.neg_wrapping()).filter(|negative| *negative != v || v == T::Native::ZERO);
-        let negated: PrimitiveArray<T> = try_map(array.as_primitive::<T>(), negative, |_| overflow(""))?;
+        let interval = matches!(T::DATA_TYPE, DataType::Duration(_) | DataType::Interval(_));
+        let fail = |_| if interval { interval_overflow() } else { overflow("") };
+        let negated: PrimitiveArray<T> = try_map(array.as_primitive::<T>(), negative, fail)?;
         Ok(Arc::new(negated.with_data_type(array.data_type().clone())))
     }
     match array.data_type() {

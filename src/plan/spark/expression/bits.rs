@@ -9,10 +9,11 @@ use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 
 use super::arithmetic::{different_types, null_beside, unexpected_type, wrong_types};
 use super::arithmetic_kernel::zip;
-use super::coercion::{implicit_cast, integer_rank, is_numeric, wider_type};
+use super::coercion::{implicit_cast, integer_rank, wider_type};
 use super::native::{Kernel, Operand, call};
 use crate::error::{Error, Result};
 use crate::plan::spark::cast::{CastMode, cast};
+use crate::plan::spark::types::is_numeric;
 use crate::plan::spark::{PlanSettings, Typed};
 
 /// `&`, `|`, `^`.

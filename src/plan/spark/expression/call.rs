@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result, from_datafusion};
 use crate::function::Function;
 use crate::plan::function::call::{call as call_of, find};
 use crate::plan::spark::cast::{CastMode, cast, computed};
-use crate::plan::spark::functions::{self, FUNCTIONS, FunctionKind, arity, constant, missing};
+use crate::plan::spark::functions::{self, FUNCTIONS, FunctionKind, arity, constant, forms, missing};
 use crate::plan::spark::relation::generate::is_generator;
 use crate::plan::spark::suggest::nearest;
 use crate::plan::spark::types::interval::is_decimal_interval;
@@ -162,13 +162,7 @@ fn build(mut call: Call<'_>) -> Result<Typed> {
     }
     if call.name == "if" || CAST_FUNCTIONS.contains(&call.name) {
         let wanted = if call.name == "if" { 3 } else { 1 };
-        if call.args.len() != wanted {
-            return Err(Error::spark(
-                ErrorKind::Config,
-                "WRONG_NUM_ARGS.WITHOUT_SUGGESTION",
-                format!("`{}` takes {wanted} arguments, not {}", call.name, call.args.len()),
-            ));
-        }
+        arity(&call, wanted, wanted)?;
         let last = call.args.pop();
         return match (last, call.args.pop(), call.args.pop()) {
             (Some(no), Some(yes), Some(condition)) => if_else(condition, yes, no, call.context.settings),
@@ -339,8 +333,9 @@ fn function_name(name: &ast::ObjectName) -> Result<String> {
 }
 
 fn unresolved(name: &str, declared: &[Arc<Function>]) -> Error {
-    let declared = declared.iter().map(|function| function.signature().name.as_str());
-    let near = nearest(name, FUNCTIONS.iter().map(|spec| spec.name).chain(CAST_FUNCTIONS).chain(declared), 3);
+    let mut known: Vec<&str> = FUNCTIONS.iter().map(|spec| spec.name).chain(forms::names()).collect();
+    known.extend(declared.iter().map(|function| function.signature().name.as_str()));
+    let near = nearest(name, known, 3);
     let hint = if near.is_empty() { String::new() } else { format!(", did you mean {}?", near.join(", ")) };
     if let Some(reason) = missing::reason(name) {
         let message = format!("the function `{name}` of Spark is not supported: {reason}");

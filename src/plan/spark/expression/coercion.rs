@@ -9,7 +9,9 @@ use datafusion::logical_expr::Expr;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::spark::cast::{CastMode, cast};
 use crate::plan::spark::types::interval::{IntervalRange, is_interval};
-use crate::plan::spark::types::{DECIMAL_PRECISION_MAX, array_of, map_fields, map_of, sql_name, timestamp, timestamp_ntz};
+use crate::plan::spark::types::{
+    DECIMAL_PRECISION_MAX, array_of, is_numeric, map_fields, map_of, sql_name, timestamp, timestamp_ntz,
+};
 use crate::plan::spark::{PlanSettings, Typed};
 
 /// The type that all of `values` are cast to where they must agree (CASE, COALESCE, IN, `array(…)`): Spark's
@@ -167,11 +169,6 @@ fn number_rank(data_type: &DataType) -> Option<u8> {
         DataType::Float64 => Some(5),
         other => integer_rank(other),
     }
-}
-
-/// Whether Spark calls it a numeric type.
-pub fn is_numeric(data_type: &DataType) -> bool {
-    number_rank(data_type).is_some() || matches!(data_type, DataType::Decimal128(..))
 }
 
 /// Precision and scale of the decimal that holds every value of a numeric type.

@@ -26,7 +26,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::plan::spark::cast::{CastMode, cast};
 use crate::plan::spark::functions::is_null_constant;
 use crate::plan::spark::types::interval::is_interval;
-use crate::plan::spark::types::sql_name;
+use crate::plan::spark::types::{same_structure, sql_name};
 use crate::plan::spark::{PlanSettings, Typed, is_fallible};
 
 /// How two values are compared.
@@ -112,7 +112,7 @@ fn aligned(op: Comparison, left: Typed, right: Typed, settings: &PlanSettings) -
         decimal_comparison(&left, &right)
     } else if l.is_nested() || r.is_nested() {
         // Names do not matter when structs are compared.
-        tightest_type(l, r).or_else(|| same_shape(l, r).then(|| l.clone()))
+        tightest_type(l, r).or_else(|| same_structure(l, r).then(|| l.clone()))
     } else {
         wider_type(l, r)
     };
@@ -136,17 +136,6 @@ fn decimal_comparison(left: &Typed, right: &Typed) -> Option<DataType> {
     let as_decimal =
         |v: &Typed| decimal_beside_decimal(v).map(|(p, s)| Typed { data_type: DataType::Decimal128(p, s), ..shape(v) });
     common_type(&[as_decimal(left)?, as_decimal(right)?])
-}
-
-/// Whether two types are the same but for the names of fields.
-fn same_shape(a: &DataType, b: &DataType) -> bool {
-    match (a, b) {
-        (DataType::Struct(a), DataType::Struct(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_shape(a.data_type(), b.data_type()))
-        }
-        (DataType::List(a), DataType::List(b)) => same_shape(a.data_type(), b.data_type()),
-        (a, b) => a == b,
-    }
 }
 
 fn contains_map(data_type: &DataType) -> bool {
@@ -181,7 +170,7 @@ pub fn in_list(value: Typed, list: Vec<Typed>, negated: bool, settings: &PlanSet
     let mut all = vec![value];
     all.extend(list);
     // As in comparisons, the names of struct fields do not matter.
-    let alike = all.iter().all(|v| same_shape(&v.data_type, &all[0].data_type));
+    let alike = all.iter().all(|v| same_structure(&v.data_type, &all[0].data_type));
     let common = match common_type(&all).or_else(|| alike.then(|| all[0].data_type.clone())) {
         Some(common) if !contains_map(&common) => common,
         common => {

@@ -10,7 +10,7 @@ use super::once::once;
 use super::{access, call, logic, pattern, resolve, unsupported};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::spark::cast::computed;
-use crate::plan::spark::cast::time::{ParsedTime, Zone, parse_date, parse_timestamp};
+use crate::plan::spark::cast::time::{Clock, ParsedTime, Zone, parse_date, parse_timestamp};
 use crate::plan::spark::dialect::TYPED_LITERALS;
 use crate::plan::spark::types::parse_type;
 use crate::plan::spark::{Context, Typed};
@@ -99,8 +99,8 @@ pub(super) fn typed_literal(typed: &ast::TypedString, context: &Context<'_>) -> 
             match &to {
                 DataType::Date32 => ScalarValue::Date32(Some(parse_date(written.as_bytes()).ok_or_else(invalid)?)),
                 _ => {
-                    let Some(ParsedTime::At(local, zone)) = parse_timestamp(written.as_bytes()) else { return Err(invalid()) };
-                    return timestamp(&to, local, zone, context).ok_or_else(invalid);
+                    let Some(ParsedTime::At(clock, zone)) = parse_timestamp(written.as_bytes()) else { return Err(invalid()) };
+                    return timestamp(&to, clock, zone, context).ok_or_else(invalid);
                 }
             }
         }
@@ -108,11 +108,11 @@ pub(super) fn typed_literal(typed: &ast::TypedString, context: &Context<'_>) -> 
     Ok(literal(value))
 }
 
-fn timestamp(to: &DataType, local: i64, zone: Option<Zone>, context: &Context<'_>) -> Option<Typed> {
+fn timestamp(to: &DataType, clock: Clock, zone: Option<Zone>, context: &Context<'_>) -> Option<Typed> {
     let DataType::Timestamp(_, with_zone) = to else { return None };
     let value = match with_zone {
-        None => local,
-        Some(_) => zone.or_else(|| Zone::parse(&context.settings.time_zone))?.to_instant(local)?,
+        None => clock.local()?,
+        Some(_) => zone.or_else(|| Zone::parse(&context.settings.time_zone))?.instant(clock)?,
     };
     Some(literal(ScalarValue::TimestampMicrosecond(Some(value), with_zone.clone())))
 }

@@ -11,16 +11,16 @@ use datafusion::logical_expr::Expr;
 
 use super::arithmetic::{self, Arithmetic, different_types, is_days, shared, unexpected_type, wrong_type};
 use super::arithmetic_kernel::{Failure, interval_overflow, overflow, zip};
-use super::coercion::{is_numeric, tightest_type};
+use super::coercion::tightest_type;
 use super::literal::literal;
 use super::native::{Kernel, Operand, call};
 use super::temporal_kernel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::spark::cast::interval::values as interval_values;
-use crate::plan::spark::cast::time::Zone;
+use crate::plan::spark::cast::time::{DAY_US, Zone};
 use crate::plan::spark::cast::{CastMode, cast};
 use crate::plan::spark::types::interval::{IntervalRange, is_interval};
-use crate::plan::spark::types::{calendar_interval, day_interval, day_time_interval, timestamp, year_month_interval};
+use crate::plan::spark::types::{calendar_interval, day_interval, day_time_interval, is_numeric, timestamp, year_month_interval};
 use crate::plan::spark::{PlanSettings, Typed};
 
 /// Whether arithmetic with a value of this type is this module's.
@@ -200,7 +200,7 @@ fn difference(left: Typed, right: Typed, settings: &PlanSettings) -> Result<Type
     } else {
         (Temporal::TimeBetween { zone: settings.time_zone.clone() }, day_time_interval())
     };
-    Ok(call(kernel, vec![left.expr, right.expr], result, nullable, !days))
+    Ok(call(kernel, vec![left.expr, right.expr], result, nullable, true))
 }
 
 /// `time ± interval`.
@@ -330,10 +330,15 @@ impl Kernel for Temporal {
                 Ok(shared(sum))
             }
             Temporal::DaysBetween => {
-                let between = |a: i32, b: i32| Ok((i64::from(a) - i64::from(b)) * 86_400);
+                // An interval of days is as long as its microseconds can be counted.
+                const DAYS_MAX: i64 = i64::MAX / DAY_US;
+                let between = |a: i32, b: i32| {
+                    let days = i64::from(a) - i64::from(b);
+                    if days.abs() <= DAYS_MAX { Ok(days * 86_400) } else { Err(Failure::Overflow) }
+                };
                 let days =
                     zip::<Date32Type, Date32Type, DurationSecondType>(pair(), rows, CastMode::Ansi, between, |_, _, _| {
-                        interval_overflow()
+                        Error::new(ErrorKind::Data, "two dates lie further apart than an interval is long")
                     })?;
                 Ok(shared(days))
             }
@@ -342,8 +347,12 @@ impl Kernel for Temporal {
                     DataType::Timestamp(_, Some(_)) => Zone::parse(zone).unwrap_or(Zone::Fixed(0)),
                     _ => Zone::Fixed(0),
                 };
-                let local = |us: i64| us.checked_add(zone.offset_at(us)).ok_or(Failure::Overflow);
-                let between = |a: i64, b: i64| local(a)?.checked_sub(local(b)?).ok_or(Failure::Overflow);
+                let between = |a: i64, b: i64| match a.checked_sub(b) {
+                    // Offsets may differ by more than what is left.
+                    Some(us) => us.checked_add(zone.offset_at(a) - zone.offset_at(b)),
+                    None => i64::try_from(zone.clock(a).wide() - zone.clock(b).wide()).ok(),
+                };
+                let between = |a: i64, b: i64| between(a, b).ok_or(Failure::Overflow);
                 Ok(shared(zip::<TimestampMicrosecondType, TimestampMicrosecondType, DurationMicrosecondType>(
                     pair(),
                     rows,

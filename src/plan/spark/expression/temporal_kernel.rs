@@ -12,7 +12,7 @@ use super::arithmetic_kernel::{Failure, zip};
 use super::native::Operand;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::spark::cast::CastMode;
-use crate::plan::spark::cast::time::{DAY_US, Zone, add_months};
+use crate::plan::spark::cast::time::{Zone, add_months, later};
 
 const OUT_OF_RANGE: &str = "a date or time plus an interval is out of range";
 
@@ -60,10 +60,8 @@ pub(super) fn shift(
         (data_type, _) => {
             // Months are added to the local date; the time of day stays.
             let add = |us: i64, months: i32| {
-                let local = us.checked_add(zone.offset_at(us)).ok_or(Failure::Overflow)?;
-                let days = add_months(local.div_euclid(DAY_US), signed(i64::from(months))?).ok_or(Failure::Overflow)?;
-                let moved = i64::from(days).checked_mul(DAY_US).and_then(|d| d.checked_add(local.rem_euclid(DAY_US)));
-                moved.and_then(|local| zone.to_instant(local)).ok_or(Failure::Overflow)
+                let moved = later(zone.clock(us), signed(i64::from(months))?, 0);
+                moved.and_then(|clock| zone.instant(clock)).ok_or(Failure::Overflow)
             };
             let sum = zip::<TimestampMicrosecondType, IntervalYearMonthType, TimestampMicrosecondType>(
                 operands,
@@ -86,7 +84,6 @@ pub(super) fn shift_by_calendar(
     zone: &str,
 ) -> Result<ArrayRef> {
     type Interval = arrow::datatypes::IntervalMonthDayNano;
-    let overflow = || Error::spark(ErrorKind::Data, "DATETIME_OVERFLOW", OUT_OF_RANGE);
     let sign = if negative { -1 } else { 1 };
     if let DataType::Date32 = time.array.data_type() {
         let has_time = |by: Interval| by.nanoseconds != 0;
@@ -96,7 +93,7 @@ pub(super) fn shift_by_calendar(
                 "INVALID_INTERVAL_WITH_MICROSECONDS_ADDITION",
                 "an interval with hours, minutes or seconds cannot be added to a date",
             ),
-            false => overflow(),
+            false => Error::spark(ErrorKind::Data, "ARITHMETIC_OVERFLOW", OUT_OF_RANGE),
         };
         let add = |date: i32, by: Interval| {
             if has_time(by) {
@@ -112,11 +109,10 @@ pub(super) fn shift_by_calendar(
         _ => Zone::Fixed(0),
     };
     let add = |us: i64, by: Interval| {
-        let local = us.checked_add(zone.offset_at(us)).ok_or(Failure::Overflow)?;
-        let day = add_months(local.div_euclid(DAY_US), i64::from(by.months) * sign).ok_or(Failure::Overflow)?;
-        let day = i64::from(day) + i64::from(by.days) * sign;
-        let moved = day.checked_mul(DAY_US).and_then(|d| d.checked_add(local.rem_euclid(DAY_US)));
-        let instant = if (by.months, by.days) == (0, 0) { Some(us) } else { moved.and_then(|local| zone.to_instant(local)) };
+        let instant = match (i64::from(by.months) * sign, i64::from(by.days) * sign) {
+            (0, 0) => Some(us),
+            (months, days) => later(zone.clock(us), months, days).and_then(|clock| zone.instant(clock)),
+        };
         instant.and_then(|us| us.checked_add(by.nanoseconds / 1000 * sign)).ok_or(Failure::Overflow)
     };
     let sum = zip::<TimestampMicrosecondType, IntervalMonthDayNanoType, TimestampMicrosecondType>(
@@ -124,7 +120,8 @@ pub(super) fn shift_by_calendar(
         rows,
         mode,
         add,
-        |_, _, _| overflow(),
+        // Spark has a condition for dates only.
+        |_, _, _| Error::new(ErrorKind::Data, OUT_OF_RANGE),
     )?;
     Ok(shared(sum.with_data_type(time.array.data_type().clone())))
 }

@@ -12,8 +12,8 @@ use datafusion::scalar::ScalarValue;
 
 use super::super::cast::{CastMode, cast};
 use super::super::types::interval::is_interval;
-use super::super::types::sql_name;
-pub(super) use super::super::types::{array_of, map_of, timestamp};
+pub(super) use super::super::types::{array_of, is_numeric, map_of, timestamp};
+use super::super::types::{has_map, sql_name};
 use super::super::{Call, Typed, is_fallible};
 use super::random::random_call;
 use crate::error::{Error, ErrorKind, Result};
@@ -96,11 +96,6 @@ pub(super) fn entry_of(map: &DataType) -> Option<(&DataType, &DataType)> {
 /// TINYINT to BIGINT.
 pub(super) fn is_integral(t: &DataType) -> bool {
     matches!(t, DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64)
-}
-
-/// Any number.
-pub(super) fn is_numeric(t: &DataType) -> bool {
-    is_integral(t) || matches!(t, DataType::Float32 | DataType::Float64 | DataType::Decimal128(..))
 }
 
 fn is_datetime(t: &DataType) -> bool {
@@ -221,11 +216,21 @@ pub(in super::super) fn arity(call: &Call<'_>, least: usize, most: impl Into<Opt
         Some(most) => format!("[{}]", (least..=most).map(|n| n.to_string()).collect::<Vec<_>>().join(", ")),
         None => format!("> {}", least.saturating_sub(1)),
     };
-    Err(Error::spark(
-        ErrorKind::Config,
-        "WRONG_NUM_ARGS.WITHOUT_SUGGESTION",
-        format!("the `{}` requires {expected} parameters but the actual number is {count}", call.name),
-    ))
+    Err(wrong_count(call.name, &expected, count))
+}
+
+/// The error of a call with so many arguments, where others are `expected`.
+pub(in super::super) fn wrong_count(function: &str, expected: &str, count: usize) -> Error {
+    let message = format!("the `{function}` requires {expected} parameters but the actual number is {count}");
+    Error::spark(ErrorKind::Config, "WRONG_NUM_ARGS.WITHOUT_SUGGESTION", message)
+}
+
+/// Refuses values that have no order.
+pub(super) fn orderable(call: &Call<'_>, data_type: &DataType) -> Result<()> {
+    if has_map(data_type) {
+        return Err(mismatch("INVALID_ORDERING_TYPE", format!("`{}` does not take {}", call.name, sql_name(data_type))));
+    }
+    Ok(())
 }
 
 /// Exactly as many arguments as `wants`, each cast as Spark does by itself.

@@ -15,10 +15,10 @@ use datafusion::logical_expr::{Expr, lit};
 
 use super::super::expression::coercion::{common_type, common_type_without_strings, tightest_type};
 use super::super::expression::once::once;
+use super::super::types::has_map;
 use super::super::types::sql_name;
 use super::super::{Call, Typed, is_fallible};
 use super::arguments::{Want, any_nullable, arity, coerce, convert, literal, mismatch, null_of};
-use super::collection::has_map;
 use super::native::{Args, Returns, call, from_arrow};
 use super::{FunctionSpec, scalar};
 use crate::error::Result;

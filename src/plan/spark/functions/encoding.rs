@@ -79,20 +79,20 @@ fn bytes_of(mut c: Call<'_>, lenient: bool) -> Result<Typed> {
     }
 }
 
+/// Reads base64 with or without padding, and with any bits behind the last byte.
+pub(super) const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent).with_decode_allow_trailing_bits(true),
+);
+
 /// Base64 with or without padding and with blanks among the digits; nothing else may stand in it, nor anything behind the padding.
 fn from_base64(text: &str, out: &mut Vec<u8>) -> Option<()> {
-    const ENGINE: GeneralPurpose = GeneralPurpose::new(
-        &alphabet::STANDARD,
-        GeneralPurposeConfig::new()
-            .with_decode_padding_mode(DecodePaddingMode::RequireNone)
-            .with_decode_allow_trailing_bits(true),
-    );
     let (body, padding) = text.split_at(text.find('=').unwrap_or(text.len()));
     let digits: Vec<u8> = body.bytes().filter(|b| !matches!(b, b' ' | b'\t' | b'\n' | b'\r')).collect();
     if !matches!(padding, "" | "=" | "==") || !padding.is_empty() && !(digits.len() + padding.len()).is_multiple_of(4) {
         return None;
     }
-    ENGINE.decode_vec(digits, out).ok()
+    LENIENT.decode_vec(digits, out).ok()
 }
 
 /// The argument as bytes.

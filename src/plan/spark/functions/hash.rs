@@ -10,9 +10,10 @@ use arrow::datatypes::{
 };
 use sha2::Digest;
 
+use super::super::types::has_map;
 use super::super::{Call, Typed};
 use super::arguments::{Want, any_nullable, arity, coerce, coerce_optional, data_error, mismatch, text};
-use super::collection::has_map;
+use super::math::bits::{LOWER, push_hex};
 use super::native::{Returns, call};
 use super::{FunctionSpec, scalar};
 use crate::error::{Error, Result};
@@ -259,21 +260,12 @@ fn shortest_big_endian(bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-fn push_hex(bytes: &[u8], out: &mut String) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    out.reserve(2 * bytes.len());
-    for byte in bytes {
-        out.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        out.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
-}
-
 fn digest(mut c: Call<'_>, of: fn(&[u8]) -> Vec<u8>) -> Result<Typed> {
     let args = coerce(&mut c, &[Want::Binary])?;
     let returns = Returns::new(DataType::Utf8, args[0].nullable);
     Ok(call(c.name, args, returns, move |a| {
         let bytes = a.column::<BinaryArray>(0)?;
-        a.strings(|row, out| bytes.get(row).map(|b| push_hex(&of(b), out)))
+        a.strings(|row, out| bytes.get(row).map(|b| push_hex(LOWER, &of(b), out)))
     }))
 }
 
@@ -284,10 +276,10 @@ fn sha2_of(mut c: Call<'_>) -> Result<Typed> {
         a.strings(|row, out| {
             let (bytes, bits) = (bytes.get(row)?, bits.get(row)?);
             match bits {
-                0 | 256 => push_hex(&sha2::Sha256::digest(bytes), out),
-                224 => push_hex(&sha2::Sha224::digest(bytes), out),
-                384 => push_hex(&sha2::Sha384::digest(bytes), out),
-                512 => push_hex(&sha2::Sha512::digest(bytes), out),
+                0 | 256 => push_hex(LOWER, &sha2::Sha256::digest(bytes), out),
+                224 => push_hex(LOWER, &sha2::Sha224::digest(bytes), out),
+                384 => push_hex(LOWER, &sha2::Sha384::digest(bytes), out),
+                512 => push_hex(LOWER, &sha2::Sha512::digest(bytes), out),
                 _ => return None,
             }
             Some(())

@@ -5,8 +5,6 @@ use std::sync::Arc;
 use arrow::array::{BinaryArray, BooleanArray, NullArray, StringArray};
 use arrow::datatypes::{DataType, Int64Type};
 use base64::Engine;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::Expr;
 
@@ -17,6 +15,7 @@ use super::arguments::{
     Want, any_nullable, arity, coerce, coerce_optional, convert, data_error, expect_one, null_of, text, timestamp,
     unexpected_type,
 };
+use super::encoding::LENIENT;
 use super::native::{Last, Returns, call};
 use super::{FunctionSpec, scalar};
 use crate::error::{Error, ErrorKind, Result};
@@ -263,12 +262,6 @@ fn to_base64(mut c: Call<'_>) -> Result<Typed> {
 }
 
 fn from_base64(mut c: Call<'_>) -> Result<Typed> {
-    const LENIENT: GeneralPurpose = GeneralPurpose::new(
-        &alphabet::STANDARD,
-        GeneralPurposeConfig::new()
-            .with_decode_padding_mode(DecodePaddingMode::RequireNone)
-            .with_decode_allow_trailing_bits(true),
-    );
     let args = coerce(&mut c, &[Want::Text])?;
     let returns = Returns::fallible(DataType::Binary, args[0].nullable);
     Ok(call("unbase64", args, returns, |a| {

@@ -142,7 +142,7 @@ pub const MISSING: &[Missing] = &[
 ];
 
 /// Why the function called `name` (lower case) is missing, if it is one of Spark's.
-pub(in super::super) fn reason(name: &str) -> Option<&'static str> {
+pub fn reason(name: &str) -> Option<&'static str> {
     MISSING.iter().find(|missing| missing.names.contains(&name)).map(|missing| missing.reason)
 }
 

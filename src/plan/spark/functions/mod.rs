@@ -30,12 +30,13 @@ mod encoding;
 mod random;
 mod named;
 mod aggregate;
+pub mod forms;
 pub mod missing;
 pub mod session_window;
 pub mod time_window;
 
 pub(super) use aggregate::refuse_clauses;
-pub(super) use arguments::{arity, constant, fails_when_planned, has_at_most, is_null_constant};
+pub(super) use arguments::{arity, constant, fails_when_planned, has_at_most, is_null_constant, wrong_count};
 pub(super) use collection::array_with;
 pub(super) use datetime::current_date;
 pub(super) use json::json_tuple;

@@ -9,8 +9,8 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayAccessor, ArrayRef, ArrowPrimitiveType, AsArray, BinaryBuilder, BooleanArray, BooleanBufferBuilder, Datum,
-    PrimitiveArray, StringBuilder, new_empty_array,
+    Array, ArrayAccessor, ArrayRef, ArrowPrimitiveType, BinaryBuilder, BooleanArray, BooleanBufferBuilder, Datum, PrimitiveArray,
+    StringBuilder, new_empty_array,
 };
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::datatypes::{DataType, FieldRef};
@@ -23,6 +23,8 @@ use datafusion::logical_expr::{
 use datafusion::scalar::ScalarValue;
 
 use super::super::Typed;
+use super::super::column_size::fits;
+pub(super) use super::super::column_size::{interleaved, repeated, within_column};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::running_batch::{Moment, RunningBatch};
 
@@ -354,66 +356,6 @@ const TEXT_BYTES: usize = 8;
 fn mask(constant: bool) -> usize {
     if constant { 0 } else { usize::MAX }
 }
-
-/// Bytes that the texts of one column may have together, as many as one of Spark's texts.
-const TEXT_BYTES_MAX: usize = 2_147_483_632;
-
-/// `bytes` if one column can hold as many, an error otherwise.
-pub(super) fn within_column(bytes: usize) -> Result<usize> {
-    if bytes > TEXT_BYTES_MAX {
-        return Err(Error::new(ErrorKind::Limit, "a column of texts or bytes of one batch would exceed 2 GiB"));
-    }
-    Ok(bytes)
-}
-
-/// Values picked so that some may come many times; an error where that would take more than a column may.
-pub(super) fn repeated(values: &ArrayRef, indices: &arrow::array::UInt32Array) -> Result<ArrayRef> {
-    fits(values, indices.len(), indices.values().iter().map(|index| *index as usize))?;
-    arrow::compute::take(values, indices, None).map_err(from_arrow)
-}
-
-/// Whether a column may hold `count` values, those at `picks`.
-fn fits(values: &ArrayRef, count: usize, picks: impl Iterator<Item = usize>) -> Result<()> {
-    // Nothing is picked that is larger than all values together.
-    if values.get_array_memory_size().saturating_mul(count) > TEXT_BYTES_MAX
-        && let Some(sizes) = sizes(values)
-    {
-        within_column(picks.map(|index| sizes[index]).fold(0, usize::saturating_add))?;
-    }
-    Ok(())
-}
-
-/// The bytes of each value; `None` if all have few.
-fn sizes(values: &ArrayRef) -> Option<Vec<usize>> {
-    let lengths = |offsets: &[i32]| offsets.windows(2).map(|pair| (pair[1] - pair[0]) as usize).collect::<Vec<_>>();
-    let nested = |offsets: &[i32], items: &ArrayRef| {
-        let sizes = sizes(items);
-        let of = |pair: &[i32]| match &sizes {
-            Some(sizes) => sizes[pair[0] as usize..pair[1] as usize].iter().sum(),
-            None => (pair[1] - pair[0]) as usize * ITEM_BYTES,
-        };
-        offsets.windows(2).map(of).collect::<Vec<usize>>()
-    };
-    match values.data_type() {
-        DataType::Utf8 => Some(lengths(values.as_string::<i32>().value_offsets())),
-        DataType::Binary => Some(lengths(values.as_binary::<i32>().value_offsets())),
-        DataType::List(_) => Some(nested(values.as_list::<i32>().value_offsets(), values.as_list::<i32>().values())),
-        DataType::Map(..) => {
-            let entries: ArrayRef = Arc::new(values.as_map().entries().clone());
-            Some(nested(values.as_map().value_offsets(), &entries))
-        }
-        DataType::Struct(_) => {
-            let columns = values.as_struct().columns();
-            let sizes: Vec<_> = columns.iter().filter_map(sizes).collect();
-            let sum = |row: usize| columns.len() * ITEM_BYTES + sizes.iter().map(|column| column[row]).sum::<usize>();
-            Some((0..values.len()).map(sum).collect())
-        }
-        _ => None,
-    }
-}
-
-/// What an item counts for that is neither text nor nested.
-const ITEM_BYTES: usize = 8;
 
 /// An Arrow error inside a kernel.
 pub(super) fn from_arrow(error: arrow::error::ArrowError) -> Error {

@@ -16,7 +16,7 @@ use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::logical_expr::{ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use datafusion::scalar::ScalarValue;
 
-use super::super::cast::time::{DAY_US, Zone, add_months};
+use super::super::cast::time::{Zone, later};
 use super::super::expression::{CalendarInterval, calendar_interval};
 use super::super::types::sql_name;
 use super::super::{Call, Typed};
@@ -174,10 +174,8 @@ fn end_of(start_us: i64, gap: CalendarInterval, zone: &Zone) -> Option<i64> {
     if gap.months == 0 && gap.days == 0 {
         return start_us.checked_add(gap.us);
     }
-    let local = start_us.checked_add(zone.offset_at(start_us))?;
-    let days = i64::from(add_months(local.div_euclid(DAY_US), gap.months)?).checked_add(gap.days)?;
-    let moved = days.checked_mul(DAY_US)?.checked_add(local.rem_euclid(DAY_US))?;
-    zone.to_instant(moved)?.checked_add(gap.us)
+    let moved = later(zone.clock(start_us), gap.months, gap.days)?;
+    zone.instant(moved)?.checked_add(gap.us)
 }
 
 impl ScalarUDFImpl for Function {

@@ -232,7 +232,8 @@ impl Function {
             if times.is_valid(row) {
                 let time = times.value(row);
                 let mut start = newest_start(time);
-                while start.saturating_add(spec.size_us) > time {
+                // A window that reaches beyond the last time has it.
+                while start.checked_add(spec.size_us).is_none_or(|end| end > time) {
                     starts.push(start);
                     let Some(earlier) = start.checked_sub(spec.slide_us) else { break };
                     start = earlier;
@@ -257,7 +258,10 @@ impl Function {
 impl WindowSpec {
     /// The start of the newest window that holds `us`.
     fn newest_start(&self, us: i64) -> i64 {
-        let into = us.wrapping_sub(self.start_us).rem_euclid(self.slide_us);
+        let into = match us.checked_sub(self.start_us) {
+            Some(behind) => behind.rem_euclid(self.slide_us),
+            None => (i128::from(us) - i128::from(self.start_us)).rem_euclid(i128::from(self.slide_us)) as i64,
+        };
         us.saturating_sub(into)
     }
 
@@ -300,6 +304,9 @@ mod tests {
         assert_eq!([0, 9, 10, -1, -10, -11].map(|us| spec.newest_start(us)), [0, 0, 10, -10, -10, -20]);
         let shifted = WindowSpec { size_us: 10, slide_us: 5, start_us: -2 };
         assert_eq!([0, 3, -2, -3].map(|us| shifted.newest_start(us)), [-2, 3, -2, -7]);
+        let ahead = WindowSpec { size_us: 10, slide_us: 10, start_us: 3 };
+        // The last place at 3 behind a multiple of ten lies before the first time.
+        assert_eq!([i64::MIN, i64::MIN + 1].map(|us| ahead.newest_start(us)), [i64::MIN, i64::MIN + 1]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use datafusion::logical_expr::{
 };
 use sqlparser::ast::{self, GroupByExpr, GroupByWithModifier};
 
-use super::super::functions::{FunctionSpec, scalar};
+use super::super::functions::{FunctionSpec, arity, scalar};
 use super::super::{Call, Typed, expression};
 use super::aggregate::has_aggregate;
 use super::columns::{Attribute, Relation};
@@ -264,10 +264,7 @@ fn marker(name: &'static str, data_type: DataType) -> Arc<ScalarUDF> {
 }
 
 fn grouping(call: Call<'_>) -> Result<Typed> {
-    if call.args.len() != 1 {
-        let message = format!("grouping takes one column, not {}", call.args.len());
-        return Err(Error::spark(ErrorKind::Config, "WRONG_NUM_ARGS.WITHOUT_SUGGESTION", message));
-    }
+    arity(&call, 1, 1)?;
     Ok(Typed { expr: marked(&GROUPING, call), data_type: DataType::Int8, nullable: false })
 }
 

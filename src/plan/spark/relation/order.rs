@@ -77,22 +77,13 @@ fn aggregates_output(expr: &Expr, computed: &[&str]) -> bool {
 }
 
 fn key(typed: Typed, options: &OrderByOptions) -> Result<Key> {
-    if has_map(&typed.data_type) {
+    if types::has_map(&typed.data_type) {
         let name = types::sql_name(&typed.data_type);
         let message = format!("ORDER BY needs a type that has an order, but {name} has none");
         return Err(Error::spark(ErrorKind::Config, "DATATYPE_MISMATCH.INVALID_ORDERING_TYPE", message));
     }
     let ascending = options.asc.unwrap_or(true);
     Ok(Key { expr: typed.expr, data_type: typed.data_type, ascending, nulls_first: options.nulls_first.unwrap_or(ascending) })
-}
-
-fn has_map(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::Map(..) => true,
-        DataType::List(item) => has_map(item.data_type()),
-        DataType::Struct(fields) => fields.iter().any(|field| has_map(field.data_type())),
-        _ => false,
-    }
 }
 
 /// Sorts the rows of a relation by its own columns.

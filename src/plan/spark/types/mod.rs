@@ -65,6 +65,35 @@ pub fn map_fields(entries: &FieldRef) -> Option<(&FieldRef, &FieldRef)> {
     }
 }
 
+/// Whether Spark calls it a numeric type.
+pub fn is_numeric(data_type: &DataType) -> bool {
+    use DataType as D;
+    matches!(data_type, D::Int8 | D::Int16 | D::Int32 | D::Int64 | D::Float32 | D::Float64 | D::Decimal128(..))
+}
+
+/// Whether a map is in the type somewhere.
+pub fn has_map(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Map(..) => true,
+        DataType::List(item) => has_map(item.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| has_map(field.data_type())),
+        _ => false,
+    }
+}
+
+/// Whether two types differ in nothing but the names of fields and what can be null.
+pub fn same_structure(a: &DataType, b: &DataType) -> bool {
+    match (a, b) {
+        (DataType::Struct(a), DataType::Struct(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_structure(a.data_type(), b.data_type()))
+        }
+        (DataType::List(a), DataType::List(b)) | (DataType::Map(a, _), DataType::Map(b, _)) => {
+            same_structure(a.data_type(), b.data_type())
+        }
+        (a, b) => a == b,
+    }
+}
+
 /// Spark's `simpleString`: `bigint`, `decimal(10,2)`, `struct<a:int>`, `array<int>`, `map<string,int>`, `void`.
 pub fn spark_name(data_type: &DataType) -> String {
     let mut name = String::new();

@@ -7,7 +7,7 @@ use sqlparser::ast;
 use super::literal;
 use crate::format::number::{double_text, float_text};
 use crate::plan::spark::cast::decimal::write_decimal;
-use crate::plan::spark::cast::time::{ParsedTime, parse_date, parse_timestamp, write_date, write_timestamp};
+use crate::plan::spark::cast::time::{Clock, ParsedTime, parse_date, parse_timestamp, write_date, write_timestamp};
 
 /// A literal as it is printed.
 pub(super) fn value_text(value: &ast::Value, negative: bool) -> String {
@@ -34,11 +34,11 @@ pub(super) fn typed_text(typed: &ast::TypedString) -> String {
         "DATE" => parse_date(written.as_bytes()).and_then(|days| write_date(&mut text, i64::from(days)).ok()),
         "X" => return format!("X'{}{}'", if written.len() % 2 == 1 { "0" } else { "" }, written.to_uppercase()),
         _ => match parse_timestamp(written.as_bytes()) {
-            Some(ParsedTime::At(local, None)) => write_timestamp(&mut text, local).ok(),
+            Some(ParsedTime::At(clock, None)) => write_timestamp(&mut text, clock).ok(),
             // The zone of a literal is of no matter to a time that has none.
-            Some(ParsedTime::At(local, Some(_))) if name == "TIMESTAMP_NTZ" => write_timestamp(&mut text, local).ok(),
-            Some(ParsedTime::At(local, Some(zone))) => {
-                zone.to_instant(local).and_then(|instant| write_timestamp(&mut text, instant).ok())
+            Some(ParsedTime::At(clock, Some(_))) if name == "TIMESTAMP_NTZ" => write_timestamp(&mut text, clock).ok(),
+            Some(ParsedTime::At(clock, Some(zone))) => {
+                zone.instant(clock).and_then(|instant| write_timestamp(&mut text, Clock::of(instant)).ok())
             }
             _ => None,
         },

@@ -4,17 +4,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, ListArray, UInt32Array, new_empty_array};
-use arrow::compute::{interleave, take};
+use arrow::compute::take;
 use arrow::datatypes::DataType;
 use arrow::row::{RowConverter, SortField};
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use twox_hash::XxHash3_64;
 
+use super::super::super::types::has_map;
 use super::super::super::{Call, NullTreatment, Typed};
 use super::super::arguments::{Want, arity, array_of, coerce, expect_one, item_of, mismatch};
-use super::super::collection::{comparable_values, has_map, list_of, too_long};
-use super::super::native::from_arrow;
+use super::super::collection::{comparable_values, list_of, too_long};
+use super::super::native::{from_arrow, interleaved};
 use super::doubles::{offsets, span};
 use super::expression;
 use super::fold::{Fold, GroupRows, typed, udaf};
@@ -132,7 +133,7 @@ impl Fold for List {
         }
         let items = match (&self.data_type, columns.is_empty()) {
             (DataType::List(item), true) => new_empty_array(item.data_type()),
-            _ => interleave(&columns, &places).map_err(from_arrow)?,
+            _ => interleaved(&columns, &places)?,
         };
         let lengths = cells.iter().map(|runs| runs.iter().map(|run| run.end - run.start).sum());
         list_of(&self.data_type, offsets(lengths)?, items, None)

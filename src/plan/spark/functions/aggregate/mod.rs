@@ -15,7 +15,7 @@ use datafusion::scalar::ScalarValue;
 
 use super::super::types::sql_name;
 use super::super::{Call, NullTreatment, Typed};
-use super::arguments::{Want, arity, coerce, coerce_one, convert, expect_one, mismatch, unexpected_type};
+use super::arguments::{Want, arity, coerce, coerce_one, convert, expect_one, orderable, unexpected_type};
 use super::{FunctionSpec, aggregate};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Scope;
@@ -254,20 +254,6 @@ fn average(mut c: Call<'_>, on_overflow: OnOverflow) -> Result<Typed> {
     }
     let arg = coerce_one(&c, 0, arg, &Want::Double)?;
     folded(&mut c, "avg", Average, vec![arg], DataType::Float64)
-}
-
-/// Whether values of the type have an order.
-fn orderable(c: &Call<'_>, t: &DataType) -> Result<()> {
-    let ordered = match t {
-        DataType::Map(..) => false,
-        DataType::List(item) => orderable(c, item.data_type()).is_ok(),
-        DataType::Struct(fields) => fields.iter().all(|f| orderable(c, f.data_type()).is_ok()),
-        _ => true,
-    };
-    if ordered {
-        return Ok(());
-    }
-    Err(mismatch("INVALID_ORDERING_TYPE", format!("`{}` does not take {}", c.name, sql_name(t))))
 }
 
 fn absorb<T: ArrowPrimitiveType>(

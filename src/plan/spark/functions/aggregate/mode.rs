@@ -10,15 +10,16 @@ use arrow::row::{RowConverter, SortField};
 use datafusion::scalar::ScalarValue;
 use hashbrown::HashMap;
 
+use super::super::super::types::has_map;
 use super::super::super::{Call, Typed};
-use super::super::arguments::{Want, arity, array_of, coerce_one, constant, mismatch};
-use super::super::collection::{comparable_values, has_map, list_of};
+use super::super::arguments::{Want, arity, array_of, coerce_one, constant, mismatch, orderable};
+use super::super::collection::{comparable_values, list_of};
 use super::super::native::from_arrow;
 use super::doubles::{items, lists, offsets, span};
 use super::fold::{Fold, GroupRows, paired, typed};
+use super::folded;
 use super::java::{order_in_open_table, row_hash_codes};
 use super::within::{only_key, wrong_number};
-use super::{folded, orderable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Scope;
 

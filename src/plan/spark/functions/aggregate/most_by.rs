@@ -12,13 +12,13 @@ use arrow::row::{RowConverter, SortField};
 use datafusion::scalar::ScalarValue;
 
 use super::super::super::{Call, Typed};
-use super::super::arguments::{Want, array_of, coerce_one, constant, mismatch};
+use super::super::arguments::{Want, array_of, coerce_one, constant, mismatch, orderable};
 use super::super::collection::{comparable_values, list_of};
 use super::super::native::from_arrow;
 use super::doubles::{items, lists, offsets, span};
 use super::fold::{Fold, GroupRows, damaged, paired, typed};
+use super::folded;
 use super::pick::{column_of, value_at};
-use super::{folded, orderable};
 use crate::error::{Error, Result};
 
 /// More values than this are not given.

@@ -10,12 +10,12 @@ use datafusion::logical_expr::Expr;
 use datafusion::scalar::ScalarValue;
 
 use super::super::super::{Call, SortKey, Typed};
-use super::super::arguments::{Want, array_of, coerce_one, coerce_optional, constant, convert, mismatch};
+use super::super::arguments::{Want, array_of, coerce_one, coerce_optional, constant, convert, mismatch, orderable};
 use super::super::collection::{comparable_values, end_of, list_of};
 use super::super::native::{from_arrow, within_column};
 use super::doubles::span;
 use super::fold::{Fold, GroupRows, typed};
-use super::{folded, orderable};
+use super::folded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::spark::cast::{CastMode, cast_array};
 

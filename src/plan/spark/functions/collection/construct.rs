@@ -7,17 +7,17 @@ use arrow::array::{
     Array, ArrayRef, AsArray, ListArray, MapArray, StringArray, StringBuilder, StructArray, UInt32Array, new_empty_array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
-use arrow::compute::interleave;
 use arrow::datatypes::{DataType, Field, Fields};
 use datafusion::scalar::ScalarValue;
 
 use super::super::super::expression::coercion::common_type;
+use super::super::super::types::has_map;
 use super::super::super::{Call, Typed};
 use super::super::arguments::{
     Want, any_nullable, arity, array_of, coerce, constant, convert, data_error, entry_of, expect_one, item_of, literal, map_of,
-    mismatch, struct_of, text, unexpected_type,
+    mismatch, struct_of, text, unexpected_type, wrong_count,
 };
-use super::super::native::{Args, Returns, call, from_arrow};
+use super::super::native::{Args, Returns, call, from_arrow, interleaved, repeated, within_column};
 use super::{Rows, comparable_values, end_of, list_of, ranges};
 use crate::error::{Error, Result};
 
@@ -39,7 +39,7 @@ pub(in crate::plan::spark) fn array_with(args: Vec<Typed>, item: DataType) -> Ty
         let values: Vec<&dyn Array> = columns.iter().map(|c| c.array.as_ref()).collect();
         let indices: Vec<(usize, usize)> =
             (0..a.rows()).flat_map(|row| columns.iter().enumerate().map(move |(i, c)| (i, c.row(row)))).collect();
-        let items = interleave(&values, &indices).map_err(from_arrow)?;
+        let items = interleaved(&values, &indices)?;
         let offsets = (0..=a.rows()).map(|row| end_of(row * a.count())).collect::<Result<_>>()?;
         list_of(a.returns(), offsets, items, None)
     })
@@ -121,16 +121,12 @@ pub(super) fn visible_name(name: &str) -> &str {
 }
 
 fn odd(c: &Call<'_>) -> Error {
-    Error::spark(
-        crate::ErrorKind::Config,
-        "WRONG_NUM_ARGS.WITHOUT_SUGGESTION",
-        format!("the `{}` requires 2n (n > 0) parameters but the actual number is {}", c.name, c.args.len()),
-    )
+    wrong_count(c.name, "2n (n > 0)", c.args.len())
 }
 
 /// Refuses keys that are or have maps.
 fn key_type(key: &DataType) -> Result<()> {
-    if super::has_map(key) {
+    if has_map(key) {
         return Err(mismatch("INVALID_MAP_KEY_TYPE", "a map cannot be the key of a map"));
     }
     Ok(())
@@ -209,7 +205,7 @@ fn weave(a: &Args<'_>, from: usize, to: usize) -> Result<ArrayRef> {
     let values: Vec<&dyn Array> = columns.iter().map(|c| c.array.as_ref()).collect();
     let indices: Vec<(usize, usize)> =
         (0..a.rows()).flat_map(|row| columns.iter().enumerate().map(move |(i, c)| (i, c.row(row)))).collect();
-    interleave(&values, &indices).map_err(from_arrow)
+    interleaved(&values, &indices)
 }
 
 /// `map_from_arrays(keys, values)`.
@@ -236,9 +232,7 @@ pub(super) fn map_from_arrays(mut c: Call<'_>) -> Result<Typed> {
             }
             offsets.push(end_of(key_items.len())?);
         }
-        let take = |list: &ListArray, items: Vec<u32>| {
-            arrow::compute::take(list.values(), &UInt32Array::from(items), None).map_err(from_arrow)
-        };
+        let take = |list: &ListArray, items: Vec<u32>| repeated(list.values(), &UInt32Array::from(items));
         map_from(a.returns(), offsets, take(keys.array(), key_items)?, take(values.array(), value_items)?, Some(valid))
     }))
 }
@@ -262,7 +256,7 @@ pub(super) fn map_from_entries(mut c: Call<'_>) -> Result<Typed> {
             offsets.push(end_of(items.len())?);
         }
         let items = UInt32Array::from(items);
-        let take = |column: &ArrayRef| arrow::compute::take(column, &items, None).map_err(from_arrow);
+        let take = |column: &ArrayRef| repeated(column, &items);
         let entries = entries.as_struct();
         map_from(a.returns(), offsets, put(take(entries.column(0))?)?, take(entries.column(1))?, Some(valid))
     }))
@@ -296,7 +290,7 @@ pub(super) fn map_concat(mut c: Call<'_>) -> Result<Typed> {
         }
         let gather = |column: usize| {
             let columns: Vec<&dyn Array> = maps.iter().map(|m| m.array().entries().column(column).as_ref()).collect();
-            interleave(&columns, &indices).map_err(from_arrow)
+            interleaved(&columns, &indices)
         };
         map_from(a.returns(), offsets, put(gather(0)?)?, gather(1)?, Some(valid))
     }))
@@ -361,16 +355,19 @@ pub(super) fn str_to_map(mut c: Call<'_>) -> Result<Typed> {
         let (s, pairs, pair) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?, a.column::<StringArray>(2)?);
         let mut splitter = super::super::regex::Splitter::new("str_to_map");
         let (mut keys, mut values) = (StringBuilder::new(), StringBuilder::new());
-        let (mut offsets, mut valid, mut count) = (vec![0], Vec::new(), 0);
+        let (mut offsets, mut valid, mut count, mut bytes) = (vec![0], Vec::new(), 0_i32, 0);
         for row in 0..a.rows() {
             let given = s.get(row).zip(pairs.get(row)).zip(pair.get(row));
             valid.push(given.is_some());
             if let Some(((s, pairs), pair)) = given {
                 for entry in splitter.split(s, pairs, -1)? {
                     let mut parts = splitter.split(&entry, pair, 2)?.into_iter();
-                    keys.append_value(parts.next().unwrap_or_default());
-                    values.append_option(parts.next());
-                    count += 1;
+                    let key = parts.next().unwrap_or_default();
+                    let value = parts.next();
+                    bytes = within_column(bytes + key.len() + value.as_ref().map_or(0, String::len))?;
+                    keys.append_value(key);
+                    values.append_option(value);
+                    count = end_of(count as usize + 1)?;
                 }
             }
             offsets.push(count);

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Float32Type, Float64Type, Int32Type};
 
 use super::super::{Call, Typed};
 use super::arguments::{Want, coerce};
-use super::native::{Args, Reader, Returns, call, from_arrow};
+use super::native::{Args, Reader, Returns, call, from_arrow, repeated};
 use super::{FunctionSpec, scalar};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -68,16 +68,6 @@ pub(super) use construct::map_from;
 pub(super) use order::Rows;
 
 const ARRAY_OR_MAP: Want = Want::OneOf(&[Want::Array, Want::Map]);
-
-/// Whether a map is in the type somewhere.
-pub(super) fn has_map(t: &DataType) -> bool {
-    match t {
-        DataType::Map(..) => true,
-        DataType::List(item) => has_map(item.data_type()),
-        DataType::Struct(fields) => fields.iter().any(|f| has_map(f.data_type())),
-        _ => false,
-    }
-}
 
 /// Which of the values a row's list has, `None` where the list is null.
 pub(super) fn ranges(lists: &Reader<'_, ListArray>, row: usize) -> Option<std::ops::Range<usize>> {
@@ -148,7 +138,7 @@ pub(super) fn gather(
         valid.push(pick(row, &mut items).is_some());
         offsets.push(end_of(items.len())?);
     }
-    let items = arrow::compute::take(source.values(), &UInt32Array::from(items), None).map_err(from_arrow)?;
+    let items = repeated(source.values(), &UInt32Array::from(items))?;
     list_of(a.returns(), offsets, items, Some(valid))
 }
 

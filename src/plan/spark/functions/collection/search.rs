@@ -11,14 +11,14 @@ use arrow::datatypes::{DataType, Int64Type};
 use arrow::util::bit_iterator::BitIndexIterator;
 
 use super::super::super::expression::coercion::{tightest_item_type, wider_item_type};
-use super::super::super::types::sql_name;
+use super::super::super::types::{has_map, sql_name};
 use super::super::super::{Call, Typed};
 use super::super::arguments::{
     Want, any_nullable, arity, array_of, coerce, convert, data_error, entry_of, expect_one, is_integral, item_of, map_of,
     mismatch, unexpected_type,
 };
-use super::super::native::{AnyReader, Args, Reader, Returns, call, from_arrow};
-use super::{Rows, comparable_values, has_map, ranges};
+use super::super::native::{AnyReader, Args, Reader, Returns, call, from_arrow, repeated};
+use super::{Rows, comparable_values, ranges};
 use crate::error::{Error, Result};
 
 /// Which type two types share.
@@ -215,7 +215,7 @@ pub(super) fn array_extreme(mut c: Call<'_>, greatest: bool) -> Result<Typed> {
             Some(numbers) => extremes(lists, nulls.as_ref(), |item| numbers[item], greatest),
             None => extremes(lists, nulls.as_ref(), |item| rows.row(0, item), greatest),
         };
-        arrow::compute::take(values, &picked, None).map_err(from_arrow)
+        repeated(values, &picked)
     }))
 }
 
@@ -280,7 +280,7 @@ pub(super) fn element_at(mut c: Call<'_>, missing: Missing) -> Result<Typed> {
                 Ok(Some(if index > 0 { items.start + place - 1 } else { items.end - place } as u32))
             })
             .collect::<Result<UInt32Array>>()?;
-        arrow::compute::take(lists.array().values(), &picked, None).map_err(from_arrow)
+        repeated(lists.array().values(), &picked)
     }))
 }
 
@@ -303,7 +303,7 @@ pub(super) fn get(mut c: Call<'_>) -> Result<Typed> {
                 (index < items.len()).then(|| (items.start + index) as u32)
             })
             .collect();
-        arrow::compute::take(lists.array().values(), &picked, None).map_err(from_arrow)
+        repeated(lists.array().values(), &picked)
     }))
 }
 
@@ -352,7 +352,7 @@ fn value_of_key(mut c: Call<'_>) -> Result<Typed> {
     Ok(call(c.name, args, Returns::new(value, true), |a| {
         let found: UInt32Array = find_keys(a)?.into_iter().map(Option::flatten).collect();
         let maps = a.column::<MapArray>(0)?;
-        arrow::compute::take(maps.array().values(), &found, None).map_err(from_arrow)
+        repeated(maps.array().values(), &found)
     }))
 }
 

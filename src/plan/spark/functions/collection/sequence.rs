@@ -8,14 +8,14 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 
-use super::super::super::cast::time::{DAY_US, Zone, add_months};
+use super::super::super::cast::time::{DAY_US, Zone, later};
 use super::super::super::{Call, Typed};
 use super::super::arguments::{any_nullable, array_of, data_error, is_foldable, mismatch};
 use super::super::datetime::zone_of;
 use super::super::native::{Args, Returns, call, from_arrow};
 use super::shape::{LENGTH_MAX, beyond, no_sequence};
 use super::{end_of, list_of};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 /// How far one value is from the next. A year-month interval has months only.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +56,9 @@ pub(super) fn of_times(c: &Call<'_>, args: Vec<Typed>, common: DataType) -> Resu
         let instant = |index: usize| -> Result<Box<dyn Fn(usize) -> Option<i64> + '_>> {
             Ok(if is_date {
                 let days = a.column::<Date32Array>(index)?;
+                if days.array().iter().flatten().any(|day| i64::from(day).abs() > i64::MAX / DAY_US) {
+                    return Err(Error::new(ErrorKind::Data, "a date of a sequence is beyond what a timestamp holds"));
+                }
                 Box::new(move |row| days.get(row).map(|days| i64::from(days) * DAY_US))
             } else {
                 let times = a.column::<TimestampMicrosecondArray>(index)?;
@@ -145,9 +148,6 @@ fn nth(start: i64, step: Step, place: i64, zone: &Zone) -> Option<i64> {
     if step.months == 0 && step.days == 0 {
         return start.checked_add(step.us.checked_mul(place)?);
     }
-    let local = start.checked_add(zone.offset_at(start))?;
-    let day = i64::from(add_months(local.div_euclid(DAY_US), step.months.checked_mul(place)?)?);
-    let day = day.checked_add(step.days.checked_mul(place)?)?;
-    let at = zone.to_instant(day.checked_mul(DAY_US)?.checked_add(local.rem_euclid(DAY_US))?)?;
-    at.checked_add(step.us.checked_mul(place)?)
+    let at = later(zone.clock(start), step.months.checked_mul(place)?, step.days.checked_mul(place)?)?;
+    zone.instant(at)?.checked_add(step.us.checked_mul(place)?)
 }

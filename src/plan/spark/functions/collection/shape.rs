@@ -7,25 +7,17 @@ use arrow::datatypes::{DataType, Field, Fields};
 use hashbrown::HashSet;
 
 use super::super::super::expression::coercion::tightest_item_type;
-use super::super::super::types::sql_name;
 use super::super::super::{Call, Typed};
 use super::super::arguments::{
     Want, any_nullable, arity, array_of, coerce, coerce_one, convert, data_error, expect_one, is_foldable, is_integral, item_of,
-    literal, mismatch, require_constant, unexpected_type,
+    literal, mismatch, orderable, require_constant, unexpected_type,
 };
 use super::super::lambda;
 use super::super::lambda::refuse_elsewhere;
-use super::super::native::{Args, Reader, Returns, call, from_arrow, repeated, within_column};
+use super::super::native::{Args, Reader, Returns, call, from_arrow, interleaved, repeated, within_column};
 use super::search::array_and_value;
-use super::{Rows, comparable_values, end_of, gather, has_map, list_of, ranges};
+use super::{Rows, comparable_values, end_of, gather, list_of, ranges};
 use crate::error::{Error, Result};
-
-fn orderable(c: &Call<'_>, t: &DataType) -> Result<()> {
-    if has_map(t) {
-        return Err(mismatch("INVALID_ORDERING_TYPE", format!("`{}` does not take {}", c.name, sql_name(t))));
-    }
-    Ok(())
-}
 
 /// `array_sort(a)`: ascending, nulls last; or as a comparator says.
 pub(super) fn array_sort(mut c: Call<'_>) -> Result<Typed> {
@@ -184,7 +176,7 @@ pub(super) fn set_operation(mut c: Call<'_>, operation: SetOperation) -> Result<
             offsets.push(end_of(indices.len())?);
         }
         let values: [&dyn Array; 2] = [left.array().values().as_ref(), right.array().values().as_ref()];
-        list_of(a.returns(), offsets, arrow::compute::interleave(&values, &indices).map_err(from_arrow)?, Some(valid))
+        list_of(a.returns(), offsets, interleaved(&values, &indices)?, Some(valid))
     }))
 }
 
@@ -261,7 +253,7 @@ fn woven(
     let null = arrow::array::new_null_array(other.data_type(), 1);
     let values: [&dyn Array; 3] = [lists.array().values().as_ref(), other.as_ref(), null.as_ref()];
     let indices: Vec<(usize, usize)> = items.into_iter().map(|item| item.unwrap_or((2, 0))).collect();
-    list_of(a.returns(), offsets, arrow::compute::interleave(&values, &indices).map_err(from_arrow)?, Some(valid))
+    list_of(a.returns(), offsets, interleaved(&values, &indices)?, Some(valid))
 }
 
 /// `array_insert(array, position, value)`: from 1, or behind from -1; gaps are null.
@@ -466,7 +458,7 @@ pub(super) fn arrays_zip(mut c: Call<'_>) -> Result<Typed> {
         let columns = lists
             .iter()
             .zip(picks)
-            .map(|(list, pick)| arrow::compute::take(list.array().values(), &UInt32Array::from(pick), None).map_err(from_arrow))
+            .map(|(list, pick)| repeated(list.array().values(), &UInt32Array::from(pick)))
             .collect::<Result<Vec<_>>>()?;
         let structs = StructArray::try_new(fields.clone(), columns, None).map_err(from_arrow)?;
         list_of(a.returns(), offsets, Arc::new(structs), Some(valid))

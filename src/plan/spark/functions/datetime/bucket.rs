@@ -5,12 +5,12 @@ use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use datafusion::scalar::ScalarValue;
 
 use super::super::super::cast::interval::values;
-use super::super::super::cast::time::{DAY_US, Zone, add_months, date_from_days};
+use super::super::super::cast::time::{Clock, DAY_US, Zone, date_from_days, later};
 use super::super::super::types::interval::IntervalRange;
 use super::super::super::{Call, Typed};
-use super::super::arguments::{Want, arity, mismatch, null_of, require_constant, timestamp, unexpected_type};
+use super::super::arguments::{Want, arity, data_error, mismatch, null_of, require_constant, timestamp, unexpected_type};
 use super::super::native::{Returns, call};
-use super::{overflow, zone_of};
+use super::{beyond, zone_of_type};
 use crate::error::{ErrorKind, Result};
 
 /// Buckets of one size, one of which begins at the origin.
@@ -31,23 +31,20 @@ impl Buckets {
             let behind = us.checked_sub(self.origin)?.div_euclid(self.size);
             return self.origin.checked_add(behind.checked_mul(self.size)?);
         }
-        let local = us.checked_add(self.zone.offset_at(us))?;
-        let origin = self.origin.checked_add(self.zone.offset_at(self.origin))?;
+        let (clock, origin) = (self.zone.clock(us), self.zone.clock(self.origin));
         if !self.months {
+            let (local, origin) = (clock.local()?, origin.local()?);
             let behind = local.checked_sub(origin)?.div_euclid(self.size);
             return self.zone.to_instant(origin.checked_add(behind.checked_mul(self.size)?)?);
         }
-        let month = |us: i64| {
-            let (year, month, _) = date_from_days(us.div_euclid(DAY_US));
+        let month = |clock: Clock| {
+            let (year, month, _) = date_from_days(clock.day);
             year * 12 + month
         };
-        let begin = |place: i64| {
-            let day = add_months(origin.div_euclid(DAY_US), place.checked_mul(self.size)?)?;
-            i64::from(day).checked_mul(DAY_US)?.checked_add(origin.rem_euclid(DAY_US))
-        };
-        let place = (month(local) - month(origin)).div_euclid(self.size);
+        let begin = |place: i64| later(origin, place.checked_mul(self.size)?, 0);
+        let place = (month(clock) - month(origin)).div_euclid(self.size);
         let found = begin(place)?;
-        self.zone.to_instant(if found > local { begin(place - 1)? } else { found })
+        self.zone.instant(if found > clock { begin(place - 1)? } else { found })
     }
 }
 
@@ -69,7 +66,7 @@ pub(super) fn time_bucket(mut c: Call<'_>) -> Result<Typed> {
     if !Want::AnyTimestamp.accepts(&time.data_type) {
         return Err(unexpected_type(&c, 1, &time.data_type, &Want::AnyTimestamp));
     }
-    let zone = if matches!(time.data_type, DataType::Timestamp(_, None)) { Zone::Fixed(0) } else { zone_of(&c)? };
+    let zone = zone_of_type(&c, &time.data_type)?;
     let constant = require_constant(&c, "bucketSize", &size)?;
     let origin = match origin {
         None => zone.to_instant(0),
@@ -97,7 +94,10 @@ pub(super) fn time_bucket(mut c: Call<'_>) -> Result<Typed> {
         let time = a.column::<TimestampMicrosecondArray>(0)?;
         a.try_primitive::<TimestampMicrosecondType>(|row| {
             let Some(us) = time.get(row) else { return Ok(None) };
-            buckets.start(us).map(Some).ok_or_else(|| overflow("the beginning of the bucket"))
+            buckets.start(us).map(Some).ok_or_else(|| match buckets.months {
+                true => beyond(),
+                false => data_error("ARITHMETIC_OVERFLOW", "the beginning of the bucket is beyond what a timestamp holds"),
+            })
         })
     }))
 }

@@ -4,13 +4,14 @@ use arrow::array::{Array, Date32Array, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Int8Type, Int32Type};
 
 use super::super::super::cast::interval::values as interval_values;
-use super::super::super::cast::time::{DAY_US, date_from_days, days_from_date};
+use super::super::super::cast::time::date_from_days;
 use super::super::super::types::interval::{INTERVAL_UNIT_SIZES, IntervalRange};
 use super::super::super::{Call, Typed};
 use super::super::arguments::{Want, arity, coerce, coerce_one};
 use super::super::native::{Returns, call};
-use super::{constant_name, seconds_decimal, zone_of};
+use super::{constant_name, seconds_decimal, zone_of_type};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::datetime::days as first_day;
 
 /// English months.
 pub(super) const MONTHS: [&str; 12] =
@@ -36,7 +37,8 @@ pub(super) fn quarter(days: i64) -> i32 {
 /// 1 for 1 January.
 pub(super) fn day_of_year(days: i64) -> i32 {
     let (year, _, _) = date_from_days(days);
-    days_from_date(year, 1, 1).map_or(1, |first| (days - i64::from(first)) as i32 + 1)
+    // The first year that dates are in begins before the first date.
+    first_day(year, 1, 1).map_or(1, |first| (days - first) as i32 + 1)
 }
 
 /// Year and number of the ISO week: the week belongs to the year of its Thursday.
@@ -58,21 +60,18 @@ pub(super) fn of_date(mut c: Call<'_>, field: fn(i64) -> i32) -> Result<Typed> {
 /// The clock's `us / unit % modulus`.
 pub(super) fn of_time(mut c: Call<'_>, unit: i64, modulus: i64) -> Result<Typed> {
     let arg = coerce(&mut c, &[Want::AnyTimestamp])?.remove(0);
-    let local = local_time(&c, &arg)?;
+    let time_of_day = time_of_day(&c, &arg)?;
     let returns = Returns::new(DataType::Int32, arg.nullable);
     Ok(call(c.name, vec![arg], returns, move |a| {
         let time = a.column::<TimestampMicrosecondArray>(0)?;
-        a.primitive::<Int32Type>(|row| time.get(row).map(|us| local(us).div_euclid(unit).rem_euclid(modulus) as i32))
+        a.primitive::<Int32Type>(|row| time.get(row).map(|us| (time_of_day(us) / unit % modulus) as i32))
     }))
 }
 
-/// From a timestamp's value to what clocks show.
-pub(super) fn local_time(c: &Call<'_>, arg: &Typed) -> Result<impl Fn(i64) -> i64 + Send + Sync + 'static + use<>> {
-    let zone = match arg.data_type {
-        DataType::Timestamp(_, None) => super::Zone::Fixed(0),
-        _ => zone_of(c)?,
-    };
-    Ok(move |us: i64| us.wrapping_add(zone.offset_at(us)))
+/// From a timestamp's value to the microseconds of the day that clocks show.
+fn time_of_day(c: &Call<'_>, arg: &Typed) -> Result<impl Fn(i64) -> i64 + Send + Sync + 'static + use<>> {
+    let zone = zone_of_type(c, &arg.data_type)?;
+    Ok(move |us: i64| zone.clock(us).us)
 }
 
 /// DATE → STRING.
@@ -147,11 +146,12 @@ fn of_interval(field: &str, source: Typed, range: IntervalRange) -> Result<Typed
         _ => DataType::Int8,
     };
     let size = INTERVAL_UNIT_SIZES[usize::from(unit)];
-    let larger = if matches!(unit, 0 | 2) { i64::MAX } else { INTERVAL_UNIT_SIZES[usize::from(unit) - 1] };
+    let larger = if matches!(unit, 0 | 2) { None } else { Some(INTERVAL_UNIT_SIZES[usize::from(unit) - 1]) };
     let returns = Returns::new(data_type, source.nullable);
     Ok(call(&format!("interval_part_{unit}"), vec![source], returns, move |a| {
         let values = interval_values(a.any(0).array.as_ref())?;
-        let part = |row: usize| values.is_valid(row).then(|| values.value(row) % larger);
+        let part =
+            |row: usize| values.is_valid(row).then(|| larger.map_or(values.value(row), |larger| values.value(row) % larger));
         match unit {
             5 => seconds_decimal((0..a.rows()).map(part)),
             0 | 2 => a.primitive::<Int32Type>(|row| part(row).map(|v| (v / size) as i32)),
@@ -168,15 +168,10 @@ fn time_part(mut c: Call<'_>, source: Typed, name: &'static str, unit: i64, modu
 /// Seconds with their fraction.
 fn seconds(c: &Call<'_>, source: Typed) -> Result<Typed> {
     let arg = coerce_one(c, 1, source, &Want::AnyTimestamp)?;
-    let local = local_time(c, &arg)?;
+    let time_of_day = time_of_day(c, &arg)?;
     let returns = Returns::new(DataType::Decimal128(8, 6), arg.nullable);
     Ok(call("second_with_fraction", vec![arg], returns, move |a| {
         let time = a.column::<TimestampMicrosecondArray>(0)?;
-        seconds_decimal((0..a.rows()).map(|row| time.get(row).map(|us| local(us).rem_euclid(60_000_000))))
+        seconds_decimal((0..a.rows()).map(|row| time.get(row).map(|us| time_of_day(us) % 60_000_000)))
     }))
-}
-
-/// Midnight in microseconds.
-pub(super) fn midnight(days: i64) -> i64 {
-    days.saturating_mul(DAY_US)
 }

@@ -4,7 +4,7 @@ use arrow::array::{Decimal128Array, Int32Array, StringArray};
 use arrow::datatypes::{DataType, Date32Type, TimestampMicrosecondType};
 
 use super::super::super::cast::CastMode;
-use super::super::super::cast::time::{DAY_US, Zone, days_from_date, days_in_month};
+use super::super::super::cast::time::{Clock, Zone, days_from_date, days_in_month};
 use super::super::super::{Call, Typed};
 use super::super::arguments::{Want, any_nullable, arity, coerce_one, convert, data_error, expect_one, mismatch, null_of, text};
 use super::super::native::{Last, Returns, call};
@@ -128,7 +128,6 @@ fn instant([year, month, day, hour, minute]: [i32; 5], seconds_us: i128, zone: &
     if !(0..=60_000_000).contains(&seconds_us) {
         return Err(out_of_bounds("SecondOfMinute (valid values 0 - 59)", (seconds_us / 1_000_000) as i32));
     }
-    let time = i64::from(hour) * 3_600_000_000 + i64::from(minute) * 60_000_000 + seconds_us as i64;
-    let local = i64::from(days).checked_mul(DAY_US).and_then(|midnight| midnight.checked_add(time));
-    Ok(local.and_then(|local| zone.to_instant(local)))
+    let us = i64::from(hour) * 3_600_000_000 + i64::from(minute) * 60_000_000 + seconds_us as i64;
+    Ok(zone.instant(Clock { day: days.into(), us }))
 }

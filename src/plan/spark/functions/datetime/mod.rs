@@ -6,7 +6,7 @@ use arrow::array::{Date32Array, Decimal128Array, Float64Array, Int32Array, Int64
 use arrow::datatypes::{DataType, Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use datafusion::scalar::ScalarValue;
 
-use super::super::cast::time::{DAY_US, Zone, add_months, date_from_days, days_from_date, days_in_month};
+use super::super::cast::time::{Clock, Zone, add_months, date_from_days, days_from_date, days_in_month};
 use super::super::cast::{CastMode, cast};
 use super::super::expression::temporal;
 use super::super::types::timestamp_ntz;
@@ -109,6 +109,14 @@ pub(super) fn zone_of(c: &Call<'_>) -> Result<Zone> {
     zone_named(name)
 }
 
+/// The zone in which values of a type of timestamps are seen: what is not an instant has none.
+fn zone_of_type(c: &Call<'_>, data_type: &DataType) -> Result<Zone> {
+    match data_type {
+        DataType::Timestamp(_, None) => Ok(Zone::UTC),
+        _ => zone_of(c),
+    }
+}
+
 fn invalid_zone(name: &str) -> Error {
     data_error("INVALID_TIMEZONE", format!("the time zone `{name}` is neither a region nor an offset"))
 }
@@ -136,10 +144,13 @@ fn batch_time(name: &str, data_type: DataType, zone: Zone) -> Typed {
     // Volatile, so that it is neither folded nor taken out of the plan: each batch has its own time.
     call(name, Vec::new(), Returns::fallible(data_type, false), move |a| {
         let (_, Moment { time_us: instant, .. }) = a.running()?;
-        let local = instant + zone.offset_at(instant);
+        let clock = zone.clock(instant);
         match a.returns() {
-            DataType::Date32 => a.primitive::<Date32Type>(|_| i32::try_from(local.div_euclid(DAY_US)).ok()),
-            DataType::Timestamp(_, None) => a.primitive::<TimestampMicrosecondType>(|_| Some(local)),
+            DataType::Date32 => a.primitive::<Date32Type>(|_| i32::try_from(clock.day).ok()),
+            DataType::Timestamp(_, None) => {
+                let local = clock.local().ok_or_else(|| overflow("the time of the batch"))?;
+                a.primitive::<TimestampMicrosecondType>(|_| Some(local))
+            }
             _ => a.primitive::<TimestampMicrosecondType>(|_| Some(instant)),
         }
     })
@@ -210,18 +221,17 @@ fn months_between(mut c: Call<'_>) -> Result<Typed> {
         let (end, start) = (a.column::<TimestampMicrosecondArray>(0)?, a.column::<TimestampMicrosecondArray>(1)?);
         let round = a.column::<arrow::array::BooleanArray>(2)?;
         a.primitive::<Float64Type>(|row| {
-            let local = |us: i64| us + zone.offset_at(us);
-            let (end, start, round) = (local(end.get(row)?), local(start.get(row)?), round.get(row)?);
+            let (end, start, round) = (zone.clock(end.get(row)?), zone.clock(start.get(row)?), round.get(row)?);
             let months = months_apart(end, start);
             Some(if round { (months * 1e8).round_ties_even() / 1e8 } else { months })
         })
     }))
 }
 
-fn months_apart(end: i64, start: i64) -> f64 {
+fn months_apart(end: Clock, start: Clock) -> f64 {
     const SECONDS_IN_MONTH: f64 = 31.0 * 86_400.0;
-    let parts = |us: i64| {
-        let (year, month, day) = date_from_days(us.div_euclid(DAY_US));
+    let parts = |clock: Clock| {
+        let (year, month, day) = date_from_days(clock.day);
         (year * 12 + month, day, days_in_month(year, month) - day)
     };
     let ((m1, d1, left1), (m2, d2, left2)) = (parts(end), parts(start));
@@ -229,7 +239,7 @@ fn months_apart(end: i64, start: i64) -> f64 {
     if d1 == d2 || (left1 == 0 && left2 == 0) {
         return months;
     }
-    let seconds = |us: i64| us.rem_euclid(DAY_US) / 1_000_000;
+    let seconds = |clock: Clock| clock.us / 1_000_000;
     let difference = (d1 - d2) * 86_400 + seconds(end) - seconds(start);
     months + difference as f64 / SECONDS_IN_MONTH
 }
@@ -369,9 +379,14 @@ fn shift_zone(mut c: Call<'_>, from_utc: bool) -> Result<Typed> {
             let (Some(time), Some(name)) = (time.get(row), name.get(row)) else { return Ok(None) };
             let zone = zones.get(name, zone_named)?;
             let shifted = if from_utc { time.checked_add(zone.offset_at(time)) } else { zone.to_instant(time) };
-            shifted.map(Some).ok_or_else(|| overflow("the timestamp"))
+            shifted.map(Some).ok_or_else(beyond)
         })
     }))
+}
+
+/// Of some functions Spark has no condition for what overflows.
+fn beyond() -> Error {
+    Error::new(ErrorKind::Data, "the result is beyond what a timestamp holds")
 }
 
 /// `convert_timezone([from,] to, clock time)`.
@@ -390,8 +405,8 @@ fn convert_timezone(mut c: Call<'_>) -> Result<Typed> {
             let (Some(from), Some(to), Some(time)) = (from.get(row), to.get(row), time.get(row)) else { return Ok(None) };
             let from = from_zones.get(from, zone_named)?;
             let to = to_zones.get(to, zone_named)?;
-            let instant = from.to_instant(time).ok_or_else(|| overflow("the timestamp"))?;
-            Ok(instant.checked_add(to.offset_at(instant)))
+            let instant = from.to_instant(time).ok_or_else(beyond)?;
+            to.clock(instant).local().map(Some).ok_or_else(beyond)
         })
     }))
 }

@@ -13,7 +13,6 @@ use super::super::arguments::{
     Want, any_nullable, arity, coerce, coerce_one, constant, convert, data_error, is_numeric, text, timestamp, unexpected_type,
 };
 use super::super::native::{Reader, Returns, call};
-use super::field::local_time;
 use super::pattern::zone_name::{names, unnamed};
 use super::pattern::{Pattern, Use};
 use super::{cast_in, zone_of};
@@ -167,7 +166,6 @@ pub(super) fn date_format(mut c: Call<'_>) -> Result<Typed> {
     let args = coerce(&mut c, &[Want::Timestamp, Want::Text])?;
     let zone = zone_of(&c)?;
     check_zone_name(&args[1], &zone)?;
-    let local = local_time(&c, &args[0])?;
     let returns = Returns::fallible(DataType::Utf8, any_nullable(&args));
     Ok(call("date_format", args, returns, move |a| {
         let (time, pattern) = (a.column::<TimestampMicrosecondArray>(0)?, a.column::<StringArray>(1)?);
@@ -175,7 +173,7 @@ pub(super) fn date_format(mut c: Call<'_>) -> Result<Typed> {
         compiled.check(time.array(), time.is_constant(), &pattern)?;
         a.try_strings(|row, out| {
             let (Some(us), Some(pattern)) = (time.get(row), pattern.get(row)) else { return Ok(None) };
-            compiled.get(pattern)?.format(local(us), us, &zone, out).map(Some)
+            compiled.get(pattern)?.format(us, &zone, out).map(Some)
         })
     }))
 }
@@ -198,8 +196,7 @@ pub(super) fn from_unixtime(mut c: Call<'_>) -> Result<Typed> {
             let (Some(seconds), Some(pattern)) = (seconds.get(row), pattern.get(row)) else { return Ok(None) };
             // Spark does not look whether this fits.
             let us = seconds.wrapping_mul(1_000_000);
-            let local = us.saturating_add(zone.offset_at(us));
-            compiled.get(pattern)?.format(local, us, &zone, out).map(Some)
+            compiled.get(pattern)?.format(us, &zone, out).map(Some)
         })
     }))
 }
@@ -221,7 +218,7 @@ pub(in super::super) fn pattern_writer(pattern: &str, zone: &str) -> Result<Writ
     Ok(Arc::new(move |us, out| {
         let start = out.len();
         // Times beyond a calendar's end have no text.
-        if pattern.format(us.saturating_add(zone.offset_at(us)), us, &zone, out).is_err() {
+        if pattern.format(us, &zone, out).is_err() {
             out.truncate(start);
         }
     }))

@@ -3,12 +3,12 @@
 use arrow::array::{Date32Array, Int64Array, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Date32Type, Int64Type, TimestampMicrosecondType};
 
-use super::super::super::cast::time::{DAY_US, add_months, date_from_days, days_from_date};
+use super::super::super::cast::time::{Clock, DAY_US, date_from_days, days_from_date, later};
 use super::super::super::{Call, Typed};
 use super::super::arguments::{Want, any_nullable, arity, coerce, coerce_one, timestamp};
 use super::super::native::{Last, Returns, call};
-use super::field::{midnight, quarter, weekday};
-use super::{constant_name, overflow, zone_of};
+use super::field::{quarter, weekday};
+use super::{constant_name, overflow, zone_of, zone_of_type};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A unit that dates and times are cut to.
@@ -57,6 +57,10 @@ impl Unit {
     }
 }
 
+fn midnight(day: i64) -> Clock {
+    Clock { day, us: 0 }
+}
+
 /// `date_trunc(unit, timestamp)`; null for an unknown unit.
 pub(super) fn date_trunc(mut c: Call<'_>) -> Result<Typed> {
     let args = coerce(&mut c, &[Want::Text, Want::Timestamp])?;
@@ -68,12 +72,11 @@ pub(super) fn date_trunc(mut c: Call<'_>) -> Result<Typed> {
         a.primitive::<TimestampMicrosecondType>(|row| {
             let unit = constant.unwrap_or_else(|| unit.get(row).and_then(Unit::named))?;
             let us = time.get(row)?;
-            let offset = zone.offset_at(us);
-            let local = us.checked_add(offset)?;
+            let clock = zone.clock(us);
             match unit {
-                Unit::Micros(unit) if unit < DAY_US => Some(local.wrapping_sub(local.rem_euclid(unit)).wrapping_sub(offset)),
-                Unit::Micros(_) => zone.to_instant(midnight(local.div_euclid(DAY_US))),
-                unit => zone.to_instant(midnight(unit.first_day(local.div_euclid(DAY_US))?)),
+                Unit::Micros(unit) if unit < DAY_US => us.checked_sub(clock.us % unit),
+                Unit::Micros(_) => zone.instant(midnight(clock.day)),
+                unit => zone.instant(midnight(unit.first_day(clock.day)?)),
             }
         })
     }))
@@ -132,10 +135,7 @@ pub(super) fn timestamp_add(mut c: Call<'_>) -> Result<Typed> {
     let step = step(&c, &unit)?;
     let count = coerce_one(&c, 1, count, &Want::Long)?;
     let time = coerce_one(&c, 2, time, &Want::AnyTimestamp)?;
-    let zone = match time.data_type {
-        DataType::Timestamp(_, None) => super::Zone::Fixed(0),
-        _ => zone_of(&c)?,
-    };
+    let zone = zone_of_type(&c, &time.data_type)?;
     let data_type = time.data_type.clone();
     let args = vec![unit, count, time];
     let returns = Returns::fallible(data_type, any_nullable(&args));
@@ -146,17 +146,12 @@ pub(super) fn timestamp_add(mut c: Call<'_>) -> Result<Typed> {
             let added = match step {
                 Step::Micros(unit) => count.checked_mul(unit).and_then(|by| us.checked_add(by)),
                 Step::Days(unit) => {
-                    let local = us.checked_add(zone.offset_at(us));
-                    let by = count.checked_mul(unit).and_then(|days| days.checked_mul(DAY_US));
-                    local.zip(by).and_then(|(local, by)| local.checked_add(by)).and_then(|local| zone.to_instant(local))
+                    count.checked_mul(unit).and_then(|days| later(zone.clock(us), 0, days)).and_then(|clock| zone.instant(clock))
                 }
-                Step::Months(unit) => {
-                    let local = us.checked_add(zone.offset_at(us));
-                    local.zip(count.checked_mul(unit)).and_then(|(local, months)| {
-                        let day = add_months(local.div_euclid(DAY_US), months)?;
-                        zone.to_instant(i64::from(day).checked_mul(DAY_US)? + local.rem_euclid(DAY_US))
-                    })
-                }
+                Step::Months(unit) => count
+                    .checked_mul(unit)
+                    .and_then(|months| later(zone.clock(us), months, 0))
+                    .and_then(|clock| zone.instant(clock)),
             };
             added.map(Some).ok_or_else(|| overflow("the timestamp"))
         })
@@ -170,33 +165,39 @@ pub(super) fn timestamp_diff(mut c: Call<'_>) -> Result<Typed> {
     let step = step(&c, &unit)?;
     let start = coerce_one(&c, 1, start, &Want::AnyTimestamp)?;
     let end = coerce_one(&c, 2, end, &Want::AnyTimestamp)?;
-    let zones = [&start, &end].map(|t| match t.data_type {
-        DataType::Timestamp(_, None) => Ok(super::Zone::Fixed(0)),
-        _ => zone_of(&c),
-    });
-    let [start_zone, end_zone] = zones;
-    let (start_zone, end_zone) = (start_zone?, end_zone?);
+    let (start_zone, end_zone) = (zone_of_type(&c, &start.data_type)?, zone_of_type(&c, &end.data_type)?);
     let args = vec![unit, start, end];
-    let returns = Returns::new(DataType::Int64, any_nullable(&args));
+    // Of the smallest unit there may be too many.
+    let returns = Returns::fallible_if(matches!(step, Step::Micros(1)), DataType::Int64, any_nullable(&args));
     Ok(call("timestampdiff", args, returns, move |a| {
         let (start, end) = (a.column::<TimestampMicrosecondArray>(1)?, a.column::<TimestampMicrosecondArray>(2)?);
-        a.primitive::<Int64Type>(|row| {
-            let (start, end) = (start.get(row)?, end.get(row)?);
-            let (local_start, local_end) = (start + start_zone.offset_at(start), end + end_zone.offset_at(end));
-            Some(match step {
-                Step::Micros(unit) => local_end.wrapping_sub(local_start) / unit,
-                Step::Days(unit) => local_end.wrapping_sub(local_start) / DAY_US / unit,
-                Step::Months(unit) => whole_months(local_start, local_end) / unit,
-            })
+        a.try_primitive::<Int64Type>(|row| {
+            let (Some(start), Some(end)) = (start.get(row), end.get(row)) else { return Ok(None) };
+            let (start, end) = (start_zone.clock(start), end_zone.clock(end));
+            let between = match step {
+                Step::Micros(unit) => apart(start, end, unit),
+                Step::Days(unit) => apart(start, end, unit * DAY_US),
+                Step::Months(unit) => Some(whole_months(start, end) / unit),
+            };
+            // Spark has no condition for this.
+            between.map(Some).ok_or_else(|| Error::new(ErrorKind::Data, "two times lie further apart than a BIGINT counts"))
         })
     }))
 }
 
+/// Whole units of so many microseconds between two clocks.
+fn apart(start: Clock, end: Clock, unit: i64) -> Option<i64> {
+    match end.local().zip(start.local()).and_then(|(end, start)| end.checked_sub(start)) {
+        Some(us) => Some(us / unit),
+        None => i64::try_from((end.wide() - start.wide()) / i128::from(unit)).ok(),
+    }
+}
+
 /// Months that have passed in full, counted by the day of the month and the time of day.
-fn whole_months(start: i64, end: i64) -> i64 {
-    let place = |us: i64| {
-        let (year, month, day) = date_from_days(us.div_euclid(DAY_US));
-        (year * 12 + month, (day, us.rem_euclid(DAY_US)))
+fn whole_months(start: Clock, end: Clock) -> i64 {
+    let place = |clock: Clock| {
+        let (year, month, day) = date_from_days(clock.day);
+        (year * 12 + month, (day, clock.us))
     };
     let ((m1, rest1), (m2, rest2)) = (place(start), place(end));
     let months = m2 - m1;

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, ListBuilder, StringArray, StringBuilder, StructArray};
+use arrow::array::{ArrayRef, StringArray, StringBuilder, StructArray};
 use arrow::datatypes::{DataType, Int32Type};
 use datafusion::scalar::ScalarValue;
 
+use super::super::super::column_size::TextLists;
 use super::super::super::{Call, Typed};
-use super::super::arguments::{Want, arity, array_of, convert, expect_one, mismatch, null_of, require_constant, struct_of, text};
+use super::super::arguments::{
+    Want, arity, array_of, convert, expect_one, mismatch, null_of, require_constant, struct_of, text, wrong_count,
+};
 use super::super::native::{Args, Returns, call, within_column};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::json::infer_type;
@@ -73,7 +76,7 @@ pub(super) fn json_object_keys(mut c: Call<'_>) -> Result<Typed> {
     let args = texts(&mut c, 1)?;
     Ok(call("json_object_keys", args, Returns::new(array_of(DataType::Utf8), true), |a| {
         let json = a.column::<StringArray>(0)?;
-        let mut lists = ListBuilder::new(StringBuilder::new());
+        let mut lists = TextLists::default();
         let mut keys = Vec::new();
         for row in 0..a.rows() {
             keys.clear();
@@ -81,11 +84,11 @@ pub(super) fn json_object_keys(mut c: Call<'_>) -> Result<Typed> {
                 .get(row)
                 .and_then(|json| object_keys(json.as_bytes(), |key| keys.push(String::from_utf8_lossy(key).into_owned())));
             if found.is_some() {
-                keys.iter().for_each(|key| lists.values().append_value(key));
+                keys.iter().try_for_each(|key| lists.push(key))?;
             }
-            lists.append(found.is_some());
+            lists.end(found.is_some());
         }
-        Ok(Arc::new(lists.finish()))
+        Ok(lists.finish())
     }))
 }
 
@@ -167,8 +170,7 @@ fn quoted(name: &str) -> String {
 /// The members that `json_tuple` names, as an array of one struct of texts `c0`, `c1`, …
 pub(in super::super::super) fn json_tuple(args: Vec<Typed>) -> Result<Typed> {
     if args.len() < 2 {
-        let message = format!("the `json_tuple` requires > 1 parameters but the actual number is {}", args.len());
-        return Err(Error::spark(ErrorKind::Config, "WRONG_NUM_ARGS.WITHOUT_SUGGESTION", message));
+        return Err(wrong_count("json_tuple", "> 1", args.len()));
     }
     let args = args
         .into_iter()

@@ -6,7 +6,7 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, ListA
 use arrow::compute::take;
 use arrow::datatypes::DataType;
 
-use super::super::native::from_arrow;
+use super::super::native::{from_arrow, repeated};
 use super::elements::{Elements, Input, offsets};
 use crate::error::{Error, Result};
 
@@ -53,7 +53,7 @@ pub(super) fn filter(input: &Input<'_>) -> Result<ArrayRef> {
         Ok(())
     })?;
     let offsets = offsets(lengths)?;
-    let items = take(values, &UInt32Array::from(kept), None).map_err(from_arrow)?;
+    let items = repeated(values, &UInt32Array::from(kept))?;
     Ok(Arc::new(ListArray::try_new(field, offsets, items, elements.nulls).map_err(from_arrow)?))
 }
 

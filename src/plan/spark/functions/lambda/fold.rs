@@ -79,19 +79,7 @@ pub(super) fn as_nullable(data_type: &DataType) -> DataType {
     }
 }
 
-/// Whether two types differ in nothing but the names of fields and what can be null.
-pub(super) fn same_structure(a: &DataType, b: &DataType) -> bool {
-    match (a, b) {
-        (DataType::Struct(a), DataType::Struct(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_structure(a.data_type(), b.data_type()))
-        }
-        (DataType::List(a), DataType::List(b)) => same_structure(a.data_type(), b.data_type()),
-        (DataType::Map(a, _), DataType::Map(b, _)) => same_structure(a.data_type(), b.data_type()),
-        _ => a == b,
-    }
-}
-
-/// The same values under a type of [`same_structure`].
+/// The same values under a type of the same structure.
 fn retyped(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
     if array.data_type() == to {
         return Ok(Arc::clone(array));

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, MapArray, StructArray, UInt32Array};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
-use arrow::compute::{interleave, take};
+use arrow::compute::take;
 use arrow::datatypes::DataType;
 
 use super::super::collection::{Rows, comparable_values, map_from};
-use super::super::native::from_arrow;
+use super::super::native::{from_arrow, interleaved, repeated};
 use super::elements::{Chunk, Elements, Input, offsets};
 use crate::error::{Error, Result};
 
@@ -80,7 +80,7 @@ pub(super) fn filter(input: &Input<'_>) -> Result<ArrayRef> {
         },
     )?;
     let kept = UInt32Array::from(kept);
-    let picked = |column: usize| take(maps.map.entries().column(column), &kept, None).map_err(from_arrow);
+    let picked = |column: usize| repeated(maps.map.entries().column(column), &kept);
     made(input, offsets(lengths)?, picked(0)?, picked(1)?, maps.entries.nulls.clone())
 }
 
@@ -141,7 +141,7 @@ pub(super) fn zip_with(input: &Input<'_>) -> Result<ArrayRef> {
         _ => [sides[0].map.keys(), sides[1].map.keys()],
     };
     let key_indices: Vec<(usize, usize)> = entries.iter().map(key_of).collect();
-    let all_keys = interleave(&[sources[0].as_ref(), sources[1].as_ref()], &key_indices).map_err(from_arrow)?;
+    let all_keys = interleaved(&[sources[0].as_ref(), sources[1].as_ref()], &key_indices)?;
     let values = input.bodies[0].all(&lengths, part(input, 1), |variable, chunk| {
         let mut places = Vec::with_capacity(chunk.count);
         chunk.for_each(|row, position| places.push(ends[row] + position as usize));

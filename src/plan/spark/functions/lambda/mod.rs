@@ -9,9 +9,9 @@ use arrow::datatypes::DataType;
 
 use super::super::expression::coercion::wider_item_type;
 use super::super::types::sql_name;
+use super::super::types::{has_map, same_structure};
 use super::super::{Call, Typed};
 use super::arguments::{Want, any_nullable, arity, array_of, convert, entry_of, expect_one, item_of, map_of, mismatch};
-use super::collection::has_map;
 use super::{FunctionSpec, scalar};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -129,7 +129,7 @@ fn aggregate(mut c: Call<'_>) -> Result<Typed> {
     if merge.body.data_type == DataType::Null {
         merge.body = convert(&c, merge.body, &state)?;
     }
-    if !fold::same_structure(&state, &merge.body.data_type) {
+    if !same_structure(&state, &merge.body.data_type) {
         return Err(mismatch(
             "UNEXPECTED_INPUT_TYPE",
             format!(

@@ -10,7 +10,7 @@ use arrow::compute::take;
 use arrow::datatypes::{DataType, Int32Type};
 
 use super::super::arguments::data_error;
-use super::super::native::from_arrow;
+use super::super::native::{from_arrow, repeated};
 use super::elements::{Elements, Input, fits};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -63,7 +63,7 @@ pub(super) fn array_sort(input: &Input<'_>) -> Result<ArrayRef> {
             width *= 2;
         }
     }
-    let sorted = take(values, &UInt32Array::from(items), None).map_err(from_arrow)?;
+    let sorted = repeated(values, &UInt32Array::from(items))?;
     Ok(Arc::new(ListArray::try_new(Arc::clone(field), offsets, sorted, elements.nulls).map_err(from_arrow)?))
 }
 

@@ -52,12 +52,17 @@ pub(super) fn bit_get(mut c: Call<'_>) -> Result<Typed> {
     }))
 }
 
-const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+/// Hexadecimal digits with large letters.
+const UPPER: &[u8; 16] = b"0123456789ABCDEF";
+/// Hexadecimal digits with small letters.
+pub(in super::super) const LOWER: &[u8; 16] = b"0123456789abcdef";
 
-fn push_hex(bytes: &[u8], out: &mut String) {
+/// Appends two of the digits for each byte.
+pub(in super::super) fn push_hex(digits: &[u8; 16], bytes: &[u8], out: &mut String) {
+    out.reserve(2 * bytes.len());
     for byte in bytes {
-        out.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        out.push(char::from(DIGITS[usize::from(byte & 15)]));
+        out.push(char::from(digits[usize::from(byte >> 4)]));
+        out.push(char::from(digits[usize::from(byte & 15)]));
     }
 }
 
@@ -76,7 +81,7 @@ pub(super) fn hex(mut c: Call<'_>) -> Result<Typed> {
                     // Zeros at the front are left out, but for the last one.
                     let skipped = (n.leading_zeros() as usize / 8).min(7);
                     let bytes = &n.to_be_bytes()[skipped..];
-                    push_hex(bytes, out);
+                    push_hex(UPPER, bytes, out);
                     if bytes[0] < 16 {
                         out.remove(0);
                     }
@@ -85,11 +90,11 @@ pub(super) fn hex(mut c: Call<'_>) -> Result<Typed> {
             }
             DataType::Binary => {
                 let b = a.column::<BinaryArray>(0)?;
-                a.strings(|row, out| b.get(row).map(|b| push_hex(b, out)))
+                a.strings(|row, out| b.get(row).map(|b| push_hex(UPPER, b, out)))
             }
             _ => {
                 let s = a.column::<StringArray>(0)?;
-                a.strings(|row, out| s.get(row).map(|s| push_hex(s.as_bytes(), out)))
+                a.strings(|row, out| s.get(row).map(|s| push_hex(UPPER, s.as_bytes(), out)))
             }
         }
     }))

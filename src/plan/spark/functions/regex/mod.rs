@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::{ArrayRef, Int32Array, ListBuilder, StringArray, StringBuilder};
+use arrow::array::{ArrayRef, Int32Array, StringArray};
 use arrow::datatypes::{DataType, Int32Type};
 use datafusion::logical_expr::Expr;
 use datafusion::scalar::ScalarValue;
 
+use super::super::column_size::TextLists;
 use super::super::{Call, Typed};
 use super::arguments::{Want, any_nullable, array_of, coerce, coerce_optional, data_error, literal, mismatch, require_constant};
 use super::native::{Args, Returns, call};
@@ -289,11 +290,11 @@ fn extract_all(mut c: Call<'_>) -> Result<Typed> {
     let returns = Returns::fallible(array_of(DataType::Utf8), any_nullable(&args));
     per_pattern(c.name, args, returns, |a, patterns| {
         let (s, pattern, group) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?, a.column::<Int32Array>(2)?);
-        let mut lists = ListBuilder::new(StringBuilder::new());
+        let mut lists = TextLists::default();
         let mut groups = Groups::default();
         for row in 0..a.rows() {
             let (Some(s), Some(pattern), Some(group)) = (s.get(row), pattern.get(row), group.get(row)) else {
-                lists.append_null();
+                lists.end(false);
                 continue;
             };
             let pattern = patterns.get(pattern)?;
@@ -302,15 +303,15 @@ fn extract_all(mut c: Call<'_>) -> Result<Typed> {
                 let Some(whole) = pattern.captures(s, at, &mut groups)? else { break };
                 let index = group_index("regexp_extract_all", pattern, group)?;
                 let (begin, end) = groups.get(index).unwrap_or((0, 0));
-                lists.values().append_value(&s[begin..end]);
+                lists.push(&s[begin..end])?;
                 start = next_start(s, whole);
                 if pattern.matches_between_halves(s, whole)? {
-                    lists.values().append_value("");
+                    lists.push("")?;
                 }
             }
-            lists.append(true);
+            lists.end(true);
         }
-        Ok(Arc::new(lists.finish()))
+        Ok(lists.finish())
     })
 }
 
@@ -368,19 +369,19 @@ fn split(mut c: Call<'_>) -> Result<Typed> {
     let returns = Returns::fallible(array_of(DataType::Utf8), any_nullable(&args));
     per_pattern(c.name, args, returns, |a, patterns| {
         let (s, pattern, limit) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?, a.column::<Int32Array>(2)?);
-        let mut lists = ListBuilder::new(StringBuilder::new());
+        let mut lists = TextLists::default();
         for row in 0..a.rows() {
             let (Some(s), Some(pattern), Some(limit)) = (s.get(row), pattern.get(row), limit.get(row)) else {
-                lists.append_null();
+                lists.end(false);
                 continue;
             };
             // Spark's `split` says only what Java says of a pattern.
-            split_into(s, pattern, limit, patterns, |part| lists.values().append_value(part)).map_err(|error| {
+            split_into(s, pattern, limit, patterns, |part| lists.push(part)).map_err(|error| {
                 if error.kind() == ErrorKind::Data { Error::new(ErrorKind::Data, error.chain()) } else { error }
             })?;
-            lists.append(true);
+            lists.end(true);
         }
-        Ok(Arc::new(lists.finish()))
+        Ok(lists.finish())
     })
 }
 
@@ -390,30 +391,36 @@ fn is_plain(pattern: &str) -> bool {
 }
 
 /// Calls `push` with the parts of `s`, at most `limit` if that is positive.
-fn split_into(s: &str, pattern: &str, limit: i32, patterns: &mut Patterns, mut push: impl FnMut(&str)) -> Result<()> {
+fn split_into(
+    s: &str,
+    pattern: &str,
+    limit: i32,
+    patterns: &mut Patterns,
+    mut push: impl FnMut(&str) -> Result<()>,
+) -> Result<()> {
     let limit = if limit > 0 { limit as usize } else { usize::MAX };
     if is_plain(pattern) {
-        s.splitn(limit, pattern).for_each(push);
+        s.splitn(limit, pattern).try_for_each(push)?;
     } else if pattern.is_empty() && !s.is_empty() {
-        split_chars(s, limit, push);
+        split_chars(s, limit, push)?;
     } else {
         let (mut done, mut count, mut half) = (0, 1, false);
         each_match(s, patterns.get(pattern)?, |(begin, end), halves| {
             // An empty match at the very beginning does not cut off an empty part.
             if count < limit && !(begin == 0 && end == 0) {
-                push(&with_half(half, &s[done..begin]));
+                push(&with_half(half, &s[done..begin]))?;
                 (done, half) = (end, false);
                 count += 1;
             }
             if count < limit && halves {
-                push(&format!("{}{HALF}", with_half(half, &s[done..end])));
+                push(&format!("{}{HALF}", with_half(half, &s[done..end])))?;
                 done = next_start(s, (end, end)).unwrap_or(s.len());
                 half = true;
                 count += 1;
             }
             Ok(())
         })?;
-        push(&with_half(half, &s[done..]));
+        push(&with_half(half, &s[done..]))?;
     }
     Ok(())
 }
@@ -424,18 +431,18 @@ fn with_half(half: bool, part: &str) -> Cow<'_, str> {
 }
 
 /// One part per code point, the last with all that is left.
-fn split_chars(s: &str, limit: usize, mut push: impl FnMut(&str)) {
+fn split_chars(s: &str, limit: usize, mut push: impl FnMut(&str) -> Result<()>) -> Result<()> {
     let mut rest = s;
     for _ in 1..limit {
-        let Some(ch) = rest.chars().next() else { return };
+        let Some(ch) = rest.chars().next() else { return Ok(()) };
         if ch.len_utf8() == rest.len() {
             break;
         }
         let (first, others) = rest.split_at(ch.len_utf8());
-        push(first);
+        push(first)?;
         rest = others;
     }
-    push(rest);
+    push(rest)
 }
 
 /// Texts cut by patterns, for functions of other families. Compiled patterns are kept.
@@ -450,7 +457,10 @@ impl Splitter {
     /// The parts of `s`, at most `limit` if that is positive.
     pub(super) fn split(&mut self, s: &str, pattern: &str, limit: i32) -> Result<Vec<String>> {
         let mut parts = Vec::new();
-        split_into(s, pattern, limit, &mut self.0, |part| parts.push(part.to_owned()))?;
+        split_into(s, pattern, limit, &mut self.0, |part| {
+            parts.push(part.to_owned());
+            Ok(())
+        })?;
         Ok(parts)
     }
 }

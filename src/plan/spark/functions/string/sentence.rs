@@ -10,7 +10,7 @@ use regex::Regex;
 
 use super::super::super::{Call, Typed};
 use super::super::arguments::{Want, array_of, coerce_optional};
-use super::super::native::{Returns, call};
+use super::super::native::{Returns, call, within_column};
 use crate::error::Result;
 
 /// `sentences(text[, language, country])`; language and country change nothing here.
@@ -20,11 +20,13 @@ pub(super) fn sentences(mut c: Call<'_>) -> Result<Typed> {
     Ok(call("sentences", args, returns, |a| {
         let texts = a.column::<StringArray>(0)?;
         let mut lists = ListBuilder::new(ListBuilder::new(StringBuilder::new()));
+        let mut bytes = 0;
         for row in 0..a.rows() {
             let text = texts.get(row);
             let mut rest = text.unwrap_or_default();
             while !rest.is_empty() {
                 let (sentence, behind) = rest.split_at(sentence_end(rest));
+                bytes = within_column(bytes + sentence.len())?;
                 words(sentence, |word| lists.values().values().append_value(word));
                 lists.values().append(true);
                 rest = behind;

@@ -22,17 +22,17 @@ use super::super::relation::generate::exec::GeneratePlanner;
 use super::super::relation::{optimise, plan_query};
 use super::super::{Context, Scope, SubqueryUsage, Typed, dialect};
 use super::tests::{evaluate, one_row, resolved, settings};
-use super::{FUNCTIONS, FunctionKind, FunctionSpec};
+use super::{FUNCTIONS, FunctionKind, FunctionSpec, random};
 use crate::error::{Error, ErrorKind, Result, from_datafusion};
 use crate::function::Function;
 use crate::plan::running_batch::{Moment, RunningBatch};
-use crate::plan::{Catalog, StaticTable};
+use crate::plan::{Catalog, PlanSettings, StaticTable};
 
 /// Memory that one call may take.
 const CALL_BYTES_MAX: usize = 1 << 30;
 
-/// Functions whose results are not the same each time.
-const RANDOM: &[&str] = &["rand", "random", "randn", "uuid", "shuffle", "uniform", "randstr"];
+/// Zones of sessions: each call is in one of them.
+const ZONES: &[&str] = &["UTC", "UTC", "+18:00", "-18:00", "America/New_York", "Pacific/Apia"];
 
 const TEXTS: &[&str] = &[
     "''",
@@ -120,25 +120,37 @@ const TIMES: &[&str] = &[
     "date_from_unix_date(2147483647)",
     "date_from_unix_date(-2147483648)",
     "date'2024-02-29'",
+    "date'1970-01-01'",
     "timestamp'0001-01-01 00:00:00'",
     "timestamp'9999-12-31 23:59:59.999999'",
     "timestamp_micros(9223372036854775807)",
     "timestamp_micros(-9223372036854775808)",
     "timestamp'1969-12-31 23:59:59.999999'",
     "timestamp_ntz'2024-03-10 02:30:00'",
-    "cast(timestamp_micros(-9223372036854775808) as timestamp_ntz)",
+    "timestamp_ntz'+294247-01-10 04:00:54.775807'",
+    "timestamp_ntz'-290308-12-21 19:59:05.224192'",
 ];
 const INTERVALS: &[&str] = &[
     "interval 0 day",
     "interval -1 day",
     "interval 106751991 day",
     "interval '106751991 04:00:54.775807' day to second",
-    "interval '-106751991 04:00:54.775807' day to second",
+    "interval '-106751991 04:00:54.775808' day to second",
+    "interval -106751991 day",
+    "interval 2562047788 hour",
+    "interval '-2562047788:00' hour to minute",
+    "interval -153722867280 minute",
+    "interval 9223372036854.775807 second",
+    "interval '-9223372036854.775808' second",
+    "make_interval(178956970, 7, 0, 2147483647, 2562047, 47, 16.854775)",
+    "make_interval(-178956970, -8, 0, -2147483647 - 1, -2562047, -47, -16.854775)",
     "interval 1 microsecond",
     "interval 178956970 year",
     "interval -1 month",
     "interval 2147483647 month",
     "interval -2147483648 month",
+    "interval '-178956970' year",
+    "interval '178956970-7' year to month",
 ];
 const OTHERS: &[&str] = &["true", "false", "X''", "X'FF00FE'", "X'C3'", "cast('ä' as binary)", "unhex(repeat('ff', 200))"];
 const ARRAYS: &[&str] = &[
@@ -178,6 +190,7 @@ const TYPES: &[&str] = &[
     "double",
     "decimal(10,2)",
     "decimal(38,0)",
+    "decimal(38,18)",
     "decimal(38,38)",
     "string",
     "binary",
@@ -187,7 +200,12 @@ const TYPES: &[&str] = &[
     "timestamp_ntz",
     "interval day to second",
     "interval year to month",
+    "interval hour",
+    "interval month",
+    "interval day",
+    "interval minute to second",
     "array<int>",
+    "array<timestamp>",
     "array<string>",
     "array<double>",
     "array<array<int>>",
@@ -208,10 +226,15 @@ const COLUMNS: &[(&str, &str, &[&str])] = &[
     ("c_text", "string", &["''", "'ä😀'", "'1'", "'2024-02-29'", "' a,b '", "'a'", "'['"]),
     ("c_binary", "binary", &["X'FF'", "X''", "X'6162'"]),
     ("c_boolean", "boolean", &["true", "false"]),
-    ("c_date", "date", &["date'0001-01-01'", "date'9999-12-31'", "date'2024-02-29'"]),
+    ("c_short", "smallint", &["-32768", "32767", "0", "1"]),
+    ("c_exact", "decimal(38,18)", &["99999999999999999999.999999999999999999", "-99999999999999999999.999999999999999999", "0.000000000000000001"]),
+    ("c_date", "date", &["date_from_unix_date(-2147483648)", "date'9999-12-31'", "date'2024-02-29'", "date'0001-01-01'", "date_from_unix_date(2147483647)"]),
     ("c_time", "timestamp", &["timestamp_micros(-9223372036854775808)", "timestamp'2024-02-29 12:00:00'", "timestamp_micros(9223372036854775807)"]),
-    ("c_days", "interval day to second", &["interval 106751991 day", "interval -1 day", "interval 0 day"]),
-    ("c_months", "interval year to month", &["interval 178956970 year", "interval -1 month"]),
+    ("c_clock", "timestamp_ntz", &["timestamp_ntz'+294247-01-10 04:00:54.775807'", "timestamp_ntz'2024-02-29 12:00:00'", "timestamp_ntz'-290308-12-21 19:59:05.224192'"]),
+    ("c_days", "interval day to second", &["interval '-106751991 04:00:54.775808' day to second", "interval -1 day", "interval '106751991 04:00:54.775807' day to second"]),
+    ("c_months", "interval year to month", &["interval 2147483647 month", "interval -1 month", "interval -2147483648 month"]),
+    ("c_hours", "interval hour", &["interval 2562047788 hour", "interval 1 hour", "interval -2562047788 hour"]),
+    ("c_times", "array<timestamp>", &["array(timestamp_micros(9223372036854775807), null)", "array(timestamp_micros(-9223372036854775808))"]),
     ("c_ints", "array<int>", &["array(3, null, 1)", "array()", "array(-2147483648)", "array(1, 2, 3, 4)"]),
     ("c_texts", "array<string>", &["array('a', null)", "array()", "array('')"]),
     ("c_doubles", "array<double>", &["array(double('NaN'), 1D)", "array()", "array(3D, -0.0D)"]),
@@ -262,6 +285,8 @@ struct World {
     catalog: Catalog,
     /// Arguments by what they are.
     pool: Vec<Vec<String>>,
+    /// Those that are columns.
+    columns: Vec<Vec<String>>,
 }
 
 fn world() -> World {
@@ -285,8 +310,11 @@ fn world() -> World {
     let table = StaticTable { name: "t".into(), schema, rows: vec![rows.slice(0, 4), rows.slice(4, ROWS - 4)].into() };
     let groups = [TEXTS, NUMBERS, TIMES, INTERVALS, OTHERS, ARRAYS, MAPS, STRUCTS];
     let mut pool: Vec<Vec<String>> = groups.iter().map(|g| g.iter().map(|&text| text.to_owned()).collect()).collect();
+    let mut columns = vec![Vec::new(); pool.len()];
     for (name, data_type, _) in COLUMNS {
-        pool[group_of(&rows, name)].push((*name).to_owned());
+        let group = group_of(&rows, name);
+        pool[group].push((*name).to_owned());
+        columns[group].push((*name).to_owned());
         assert!(TYPES.contains(data_type), "{data_type}");
     }
     for data_type in TYPES {
@@ -294,7 +322,7 @@ fn world() -> World {
         pool[group_of(&rows, &null)].push(null);
     }
     pool.push(vec!["null".to_owned()]);
-    World { rows, catalog: Catalog { tables: vec![table], ..Catalog::default() }, pool }
+    World { rows, catalog: Catalog { tables: vec![table], ..Catalog::default() }, pool, columns }
 }
 
 /// An array column with values under one of its nulls, as filters and joins may leave them.
@@ -307,7 +335,7 @@ fn hide(column: ArrayRef) -> ArrayRef {
 
 /// Which group of the pool an expression is like.
 fn group_of(rows: &RecordBatch, text: &str) -> usize {
-    let Ok(typed) = typed(text, rows) else { return 0 };
+    let Ok(typed) = typed(text, rows, "UTC") else { return 0 };
     match typed.data_type {
         DataType::Utf8 => 0,
         t if t.is_numeric() => 1,
@@ -320,8 +348,12 @@ fn group_of(rows: &RecordBatch, text: &str) -> usize {
     }
 }
 
-fn typed(text: &str, rows: &RecordBatch) -> Result<Typed> {
-    let settings = settings();
+fn settings_in(zone: &str) -> PlanSettings {
+    PlanSettings { time_zone: zone.into(), ..settings() }
+}
+
+fn typed(text: &str, rows: &RecordBatch, zone: &str) -> Result<Typed> {
+    let settings = settings_in(zone);
     resolve(&dialect::parse_expression(text)?, &Context { scope: &Columns(rows.schema()), settings: &settings })
 }
 
@@ -350,8 +382,8 @@ fn proper(text: &str, error: &Error) -> Result<(), String> {
 }
 
 /// Whether the call is planned; what is wrong with it otherwise.
-fn scalar_call(name: &str, text: &str, world: &World) -> Result<bool, String> {
-    let typed = match typed(text, &world.rows) {
+fn scalar_call(name: &str, text: &str, zone: &str, world: &World) -> Result<bool, String> {
+    let typed = match typed(text, &world.rows, zone) {
         Ok(typed) => typed,
         Err(error) => return proper(text, &error).map(|()| false),
     };
@@ -376,7 +408,7 @@ fn scalar_call(name: &str, text: &str, world: &World) -> Result<bool, String> {
     let whole = one(&world.rows)?;
     for (from, length) in [(0, 0), (3, 1), (2, count - 3), (4, 3)] {
         let part = one(&world.rows.slice(from, length))?;
-        if RANDOM.contains(&name) {
+        if random::FUNCTIONS.iter().any(|spec| spec.name == name) {
             continue;
         }
         match (&whole, part) {
@@ -391,9 +423,9 @@ fn scalar_call(name: &str, text: &str, world: &World) -> Result<bool, String> {
 }
 
 /// The same for a statement over the table.
-fn statement(text: &str, world: &World) -> Result<bool, String> {
-    let planned = match plan_query(text, &world.catalog, &settings()).and_then(|query| Ok((optimise(query.plan)?, query.columns)))
-    {
+fn statement(text: &str, zone: &str, world: &World) -> Result<bool, String> {
+    let settings = settings_in(zone);
+    let planned = match plan_query(text, &world.catalog, &settings).and_then(|query| Ok((optimise(query.plan)?, query.columns))) {
         Ok(planned) => planned,
         Err(error) => return proper(text, &error).map(|()| false),
     };
@@ -457,9 +489,13 @@ impl Calls {
             if args[place].contains("->") && random.below(10) > 0 {
                 continue;
             }
+            let group = group_of(&world.rows, &args[place]);
             args[place] = match random.below(8) {
                 0 => any(random),
-                _ => random.of(&world.pool[group_of(&world.rows, &args[place])]).clone(),
+                1 | 2 if world.columns.get(group).is_some_and(|columns| !columns.is_empty()) => {
+                    random.of(&world.columns[group]).clone()
+                }
+                _ => random.of(&world.pool[group]).clone(),
             };
         }
         match random.below(12) {
@@ -475,6 +511,12 @@ fn setting(name: &str, usual: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
+/// What a panic said.
+fn said(panic: &(dyn std::any::Any + Send)) -> String {
+    let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    format!("PANIC {}", said.unwrap_or_default())
+}
+
 /// Makes `calls` calls of `spec`; gives what is wrong.
 fn attack(spec: &FunctionSpec, calls: u64, random: &mut Random, world: &World, wrong: &mut Vec<String>) {
     let mut corpus = Calls::of(spec);
@@ -482,6 +524,7 @@ fn attack(spec: &FunctionSpec, calls: u64, random: &mut Random, world: &World, w
     for _ in 0..calls {
         let args = corpus.next(random, world);
         let call = format!("{}({})", spec.name, args.join(", "));
+        let zone = random.of(ZONES);
         let text = match (spec.kind, random.below(3)) {
             (FunctionKind::Scalar, _) => call.clone(),
             (FunctionKind::Aggregate, 0) => format!("SELECT {call} AS r FROM t WHERE false"),
@@ -490,26 +533,23 @@ fn attack(spec: &FunctionSpec, calls: u64, random: &mut Random, world: &World, w
         };
         let (before, begun) = (peak_bytes(), std::time::Instant::now());
         let outcome = catch_unwind(AssertUnwindSafe(|| match spec.kind {
-            FunctionKind::Scalar => scalar_call(spec.name, &text, world),
-            FunctionKind::Aggregate => statement(&text, world),
+            FunctionKind::Scalar => scalar_call(spec.name, &text, zone, world),
+            FunctionKind::Aggregate => statement(&text, zone, world),
         }));
         let grown = peak_bytes().saturating_sub(before);
         if begun.elapsed().as_secs_f64() > slow_s {
             eprintln!("{text}: {:?}", begun.elapsed());
         }
         if grown > CALL_BYTES_MAX {
-            wrong.push(format!("{text}: {} MiB", grown >> 20));
+            wrong.push(format!("{text} in {zone}: {} MiB", grown >> 20));
         }
         match outcome {
             Ok(Ok(true)) => {
                 corpus.known.push(args);
             }
             Ok(Ok(false)) => {}
-            Ok(Err(complaint)) => wrong.push(format!("{text}: {complaint}")),
-            Err(panic) => {
-                let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-                wrong.push(format!("{text}: PANIC {}", said.unwrap_or_default()));
-            }
+            Ok(Err(complaint)) => wrong.push(format!("{text} in {zone}: {complaint}")),
+            Err(panic) => wrong.push(format!("{text} in {zone}: {}", said(&*panic))),
         }
     }
 }
@@ -537,7 +577,7 @@ fn no_function_panics_or_takes_memory_without_bound() {
                 })
                 .collect();
             let text = format!("SELECT {generator}({}) FROM t", args.join(", "));
-            match catch_unwind(AssertUnwindSafe(|| statement(&text, &world))) {
+            match catch_unwind(AssertUnwindSafe(|| statement(&text, "UTC", &world))) {
                 Ok(Ok(_)) => {}
                 Ok(Err(complaint)) => wrong.push(format!("{text}: {complaint}")),
                 Err(_) => wrong.push(format!("{text}: PANIC")),
@@ -546,6 +586,40 @@ fn no_function_panics_or_takes_memory_without_bound() {
     }
     if std::env::var_os("HOSTILE_UNNAMED").is_some() {
         UNNAMED.with_borrow(|all| all.iter().for_each(|(message, text)| eprintln!("UNNAMED {message}\n    {text}")));
+    }
+    assert!(wrong.is_empty(), "{} calls with seed {seed}:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Operators and casts of anything.
+#[test]
+fn no_operator_or_cast_panics() {
+    const BINARY: [&str; 17] = ["+", "-", "*", "/", "%", "div", "=", "<=>", "<", ">=", "&", "|", "^", "||", "<<", ">>", ">>>"];
+    let (seed, calls) = (setting("HOSTILE_SEED", 9), setting("HOSTILE_CALLS", 12) * 250);
+    let world = world();
+    let mut random = Random(seed);
+    let mut wrong = Vec::new();
+    for _ in 0..calls {
+        let mut value = || {
+            let group = random.below(world.pool.len());
+            match world.columns.get(group) {
+                Some(columns) if !columns.is_empty() && random.below(3) == 0 => random.of(columns).clone(),
+                _ => random.of(&world.pool[group]).clone(),
+            }
+        };
+        let (a, b) = (value(), value());
+        let (operator, to, zone) = (random.of(&BINARY), random.of(TYPES), random.of(ZONES));
+        let text = match random.below(6) {
+            0 => format!("cast({a} as {to})"),
+            1 => format!("try_cast({a} as {to})"),
+            2 => format!("cast(cast({a} as {to}) as string)"),
+            3 => format!("-({a})"),
+            _ => format!("({a}) {operator} ({b})"),
+        };
+        match catch_unwind(AssertUnwindSafe(|| scalar_call("", &text, zone, &world))) {
+            Ok(Ok(_)) => {}
+            Ok(Err(complaint)) => wrong.push(format!("{text} in {zone}: {complaint}")),
+            Err(panic) => wrong.push(format!("{text} in {zone}: {}", said(&*panic))),
+        }
     }
     assert!(wrong.is_empty(), "{} calls with seed {seed}:\n{}", wrong.len(), wrong.join("\n"));
 }
@@ -579,12 +653,15 @@ fn what_would_take_gigabytes_is_refused_at_once() {
         ("array_insert(c_ints, 2147483600, 1)", None),
         ("transform(array_repeat(1, 100000), x -> sequence(1, 100000))", None),
         ("transform(sequence(1, 100000), x -> repeat('a', 100000))", None),
+        ("transform(sequence(1, 5000), x -> array(repeat('a', 1000000), cast(x as string)))", None),
+        ("transform(sequence(1, 5000), x -> map(x, repeat('a', 1000000)))", None),
+        ("transform(sequence(1, 5000), x -> array_union(array(repeat('a', 1000000)), array(cast(x as string))))", None),
         ("printf('%2147483647d', 1)", None),
         ("printf('%.2147483647f', 1.5D)", None),
     ] {
         peak_bytes();
         let before = peak_bytes();
-        let found = typed(text, &world.rows).and_then(|typed| evaluate(&typed.expr, &world.rows).map(drop));
+        let found = typed(text, &world.rows, "UTC").and_then(|typed| evaluate(&typed.expr, &world.rows).map(drop));
         let grown = peak_bytes().saturating_sub(before);
         let error = found.expect_err(text);
         assert!(matches!(error.kind(), ErrorKind::Limit | ErrorKind::Data), "{text}: {}", error.chain());

@@ -14,7 +14,7 @@ use datafusion::scalar::ScalarValue;
 use sqlparser::ast::{self, Ident};
 
 use self::node::{Generate, Options};
-use super::super::functions::{array_with, json_tuple};
+use super::super::functions::{array_with, json_tuple, wrong_count};
 use super::super::{Context, Typed, types};
 use super::columns::{Access, Attribute, Relation, column, place_of};
 use super::from::identifiers;
@@ -111,8 +111,7 @@ impl GeneratorCall<'_> {
             return self.json_tuple(scope);
         }
         let [argument] = self.args.as_slice() else {
-            let message = format!("{} takes one argument, not {}", self.name, self.args.len());
-            return Err(Error::spark(ErrorKind::Config, "WRONG_NUM_ARGS.WITHOUT_SUGGESTION", message));
+            return Err(wrong_count(&self.name, "1", self.args.len()));
         };
         let list = scope.resolve(argument)?;
         let (name, outer) = (self.name.as_str(), self.outer);
@@ -160,7 +159,7 @@ impl GeneratorCall<'_> {
     fn stack(&self, scope: &QueryScope<'_>) -> Result<Shape> {
         let invalid = |why: String| Error::spark(ErrorKind::Config, "DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE", why);
         let [count, values @ ..] = self.args.as_slice() else {
-            return Err(Error::spark(ErrorKind::Config, "WRONG_NUM_ARGS.WITHOUT_SUGGESTION", "stack takes a number and values"));
+            return Err(wrong_count("stack", "> 1", 0));
         };
         let count = scope.resolve(count)?;
         let count = match constant::evaluate(&count.expr)? {
@@ -172,7 +171,7 @@ impl GeneratorCall<'_> {
         let count =
             count.ok_or_else(|| invalid(format!("stack's first argument must be a constant INT from 1 to {STACK_ROWS_MAX}")))?;
         if values.is_empty() {
-            return Err(Error::spark(ErrorKind::Config, "WRONG_NUM_ARGS.WITHOUT_SUGGESTION", "stack takes a number and values"));
+            return Err(wrong_count("stack", "> 1", 1));
         }
         let values = values.iter().map(|value| scope.resolve(value)).collect::<Result<Vec<_>>>()?;
         let width = values.len().div_ceil(count);

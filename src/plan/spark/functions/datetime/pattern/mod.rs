@@ -169,9 +169,9 @@ impl Pattern {
         any(&self.parts)
     }
 
-    /// Writes the time that clocks of `zone` show as `local_us` at the instant `us`.
-    pub(super) fn format(&self, local_us: i64, us: i64, zone: &Zone, out: &mut String) -> Result<()> {
-        write::Time::new(local_us, us, zone, self.era).write(&self.parts, out)
+    /// Writes the time that clocks of `zone` show at the instant `us`.
+    pub(super) fn format(&self, us: i64, zone: &Zone, out: &mut String) -> Result<()> {
+        write::Time::new(us, zone, self.era).write(&self.parts, out)
     }
 
     /// The instant that `text` means, seen in `zone` unless it names one; without a zone, what it says clocks show. `None` if it does

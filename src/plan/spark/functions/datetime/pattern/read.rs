@@ -1,6 +1,6 @@
 //! Times read by a pattern: first what the text says of each field, then the time that these make.
 
-use super::super::super::super::cast::time::{DAY_US, Zone, date_from_days, days_from_date, days_in_month};
+use super::super::super::super::cast::time::{Clock, Zone, date_from_days, days_from_date, days_in_month};
 use super::super::field::{MONTHS, day_of_year};
 use super::offset::{self, Form};
 use super::{Field, Part, zone_name};
@@ -12,13 +12,13 @@ pub(super) fn read(parts: &[Part], era: bool, text: &str, zone: Option<&Zone>) -
     if !rest.is_empty() {
         return None;
     }
-    let local = found.days(era)?.checked_mul(DAY_US)?.checked_add(found.of_day()?)?;
+    let clock = Clock { day: found.days(era)?, us: found.of_day()? };
     let offset = found.offset.map(|seconds| i32::try_from(seconds).ok().filter(|s| s.abs() <= 18 * 3600).map(Zone::Fixed));
     match (zone, found.zone, offset) {
-        (None, ..) => Some(local),
-        (Some(_), Some(named), _) => named.to_instant(local),
-        (Some(_), None, Some(offset)) => offset?.to_instant(local),
-        (Some(zone), None, None) => zone.to_instant(local),
+        (None, ..) => clock.local(),
+        (Some(_), Some(named), _) => named.instant(clock),
+        (Some(_), None, Some(offset)) => offset?.instant(clock),
+        (Some(zone), None, None) => zone.instant(clock),
     }
 }
 

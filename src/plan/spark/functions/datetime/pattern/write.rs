@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::super::super::super::cast::time::{DAY_US, Zone, date_from_days};
+use super::super::super::super::cast::time::{Clock, Zone, date_from_days};
 use super::super::field::{DAYS, MONTHS, day_of_year, quarter, weekday};
 use super::{Field, Part, offset, zone_name};
 use crate::error::Result;
@@ -21,10 +21,10 @@ pub(super) struct Time<'a> {
 }
 
 impl<'a> Time<'a> {
-    pub(super) fn new(local_us: i64, instant: i64, zone: &'a Zone, era: bool) -> Self {
-        let days = local_us.div_euclid(DAY_US);
+    pub(super) fn new(instant: i64, zone: &'a Zone, era: bool) -> Self {
+        let Clock { day: days, us: of_day } = zone.clock(instant);
         let (year, month, day) = date_from_days(days);
-        Self { days, year, month, day, of_day: local_us.rem_euclid(DAY_US), instant, zone, era }
+        Self { days, year, month, day, of_day, instant, zone, era }
     }
 
     pub(super) fn write(&self, parts: &[Part], out: &mut String) -> Result<()> {
@@ -89,7 +89,7 @@ impl<'a> Time<'a> {
             ('V', Zone::Fixed(_)) => offset::write(seconds, true, false, true, out),
             ('z' | 'v', zone) => {
                 let found = zone_name::names(zone).ok_or_else(zone_name::unnamed)?;
-                found.write(letter == 'v', count == 4, is_summer(zone, self.instant), out);
+                found.write(letter == 'v', count == 4, zone.is_summer(self.instant), out);
             }
             ('O', _) => offset::write_localized(seconds, count == 4, out),
             ('Z', _) if count == 4 => offset::write_localized(seconds, true, out),
@@ -99,15 +99,6 @@ impl<'a> Time<'a> {
             (_, _) => offset::write(seconds, count == 3 || count == 5, count == 1, count >= 4, out),
         }
         Ok(())
-    }
-}
-
-fn is_summer(zone: &Zone, instant: i64) -> bool {
-    use chrono::{DateTime, TimeZone};
-    use chrono_tz::OffsetComponents;
-    match (zone, DateTime::from_timestamp_micros(instant)) {
-        (Zone::Region(region), Some(at)) => !region.offset_from_utc_datetime(&at.naive_utc()).dst_offset().is_zero(),
-        _ => false,
     }
 }
 
