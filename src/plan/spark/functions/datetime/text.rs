@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, Int64Array, StringArray, TimestampMicrosecondArray};
+use arrow::array::{Int64Array, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
 use datafusion::scalar::ScalarValue;
 
@@ -10,7 +10,8 @@ use super::super::super::cast::CastMode;
 use super::super::super::cast::time::Zone;
 use super::super::super::{Call, Typed};
 use super::super::arguments::{
-    Want, any_nullable, arity, coerce, coerce_one, constant, convert, data_error, is_numeric, text, timestamp, unexpected_type,
+    Want, any_nullable, arity, coerce, coerce_one, constant, convert, data_error, is_null_constant, is_numeric, null_of, text,
+    timestamp, unexpected_type,
 };
 use super::super::native::{Reader, Returns, call};
 use super::pattern::zone_name::{names, unnamed};
@@ -44,13 +45,10 @@ impl Compiled {
         }
     }
 
-    /// Refuses a constant pattern that is none even where there is no value to read or write by it; beside a constant null it is not
-    /// looked at.
-    fn check(&mut self, value: &dyn Array, value_is_constant: bool, pattern: &Reader<'_, StringArray>) -> Result<()> {
-        if !pattern.is_constant() || value_is_constant && value.is_null(0) {
-            return Ok(());
-        }
-        pattern.get(0).map_or(Ok(()), |text| self.get(text).map(drop))
+    /// Refuses a constant pattern that is none even where there is no value to read or write by it.
+    fn check(&mut self, pattern: &Reader<'_, StringArray>) -> Result<()> {
+        let constant = if pattern.is_constant() { pattern.get(0) } else { None };
+        constant.map_or(Ok(()), |text| self.get(text).map(drop))
     }
 }
 
@@ -104,13 +102,16 @@ fn parsed(c: &Call<'_>, value: Typed, pattern: Typed, to: DataType, mode: CastMo
     let value = coerce_one(c, 0, value, &Want::Text)?;
     let pattern = coerce_one(c, 1, pattern, &Want::Text)?;
     let zone = if matches!(to, DataType::Timestamp(_, None)) { None } else { Some(zone_of(c)?) };
+    if is_null_constant(&value) {
+        return null_of(to);
+    }
     let lenient = mode == CastMode::Try;
     let args = vec![value, pattern];
     let nullable = lenient || any_nullable(&args);
     Ok(call(if lenient { "try_parse_timestamp" } else { "parse_timestamp" }, args, Returns::fallible(to, nullable), move |a| {
         let (s, pattern) = (a.column::<StringArray>(0)?, a.column::<StringArray>(1)?);
         let mut compiled = Compiled::new(Use::Parsing);
-        compiled.check(s.array(), s.is_constant(), &pattern)?;
+        compiled.check(&pattern)?;
         a.try_primitive::<TimestampMicrosecondType>(|row| {
             let (Some(s), Some(pattern)) = (s.get(row), pattern.get(row)) else { return Ok(None) };
             match compiled.get(pattern)?.parse(s, zone.as_ref()) {
@@ -164,13 +165,16 @@ fn check_zone_name(pattern: &Typed, zone: &Zone) -> Result<()> {
 /// `date_format(timestamp, pattern)`.
 pub(super) fn date_format(mut c: Call<'_>) -> Result<Typed> {
     let args = coerce(&mut c, &[Want::Timestamp, Want::Text])?;
+    if is_null_constant(&args[0]) {
+        return null_of(DataType::Utf8);
+    }
     let zone = zone_of(&c)?;
     check_zone_name(&args[1], &zone)?;
     let returns = Returns::fallible(DataType::Utf8, any_nullable(&args));
     Ok(call("date_format", args, returns, move |a| {
         let (time, pattern) = (a.column::<TimestampMicrosecondArray>(0)?, a.column::<StringArray>(1)?);
         let mut compiled = Compiled::new(Use::Formatting);
-        compiled.check(time.array(), time.is_constant(), &pattern)?;
+        compiled.check(&pattern)?;
         a.try_strings(|row, out| {
             let (Some(us), Some(pattern)) = (time.get(row), pattern.get(row)) else { return Ok(None) };
             compiled.get(pattern)?.format(us, &zone, out).map(Some)
@@ -185,13 +189,16 @@ pub(super) fn from_unixtime(mut c: Call<'_>) -> Result<Typed> {
         c.args.push(text(DEFAULT_PATTERN));
     }
     let args = coerce(&mut c, &[Want::Long, Want::Text])?;
+    if is_null_constant(&args[0]) {
+        return null_of(DataType::Utf8);
+    }
     let zone = zone_of(&c)?;
     check_zone_name(&args[1], &zone)?;
     let returns = Returns::fallible(DataType::Utf8, any_nullable(&args));
     Ok(call("from_unixtime", args, returns, move |a| {
         let (seconds, pattern) = (a.column::<Int64Array>(0)?, a.column::<StringArray>(1)?);
         let mut compiled = Compiled::new(Use::Formatting);
-        compiled.check(seconds.array(), seconds.is_constant(), &pattern)?;
+        compiled.check(&pattern)?;
         a.try_strings(|row, out| {
             let (Some(seconds), Some(pattern)) = (seconds.get(row), pattern.get(row)) else { return Ok(None) };
             // Spark does not look whether this fits.
