@@ -2,10 +2,11 @@
 
 use arrow::array::{Date32Array, Int64Array, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Date32Type, Int64Type, TimestampMicrosecondType};
+use datafusion::scalar::ScalarValue;
 
 use super::super::super::cast::time::{Clock, DAY_US, date_from_days, days_from_date, later};
 use super::super::super::{Call, Typed};
-use super::super::arguments::{Want, any_nullable, arity, coerce, coerce_one, timestamp};
+use super::super::arguments::{Want, any_nullable, arity, coerce, coerce_one, constant, null_of, timestamp};
 use super::super::native::{Last, Returns, call};
 use super::field::{quarter, weekday};
 use super::{constant_name, overflow, zone_of, zone_of_type};
@@ -61,9 +62,20 @@ fn midnight(day: i64) -> Clock {
     Clock { day, us: 0 }
 }
 
+/// Whether a unit is a constant that is none of those that are `known`: Spark does not look at the time beside it.
+fn is_unknown(unit: &Typed, known: impl Fn(Unit) -> bool) -> bool {
+    match constant(unit) {
+        Ok(Some(ScalarValue::Utf8(name))) => !name.as_deref().and_then(Unit::named).is_some_and(known),
+        _ => false,
+    }
+}
+
 /// `date_trunc(unit, timestamp)`; null for an unknown unit.
 pub(super) fn date_trunc(mut c: Call<'_>) -> Result<Typed> {
     let args = coerce(&mut c, &[Want::Text, Want::Timestamp])?;
+    if is_unknown(&args[0], |_| true) {
+        return null_of(timestamp());
+    }
     let zone = zone_of(&c)?;
     Ok(call("date_trunc", args, Returns::new(timestamp(), true), move |a| {
         let (unit, time) = (a.column::<StringArray>(0)?, a.column::<TimestampMicrosecondArray>(1)?);
@@ -85,6 +97,9 @@ pub(super) fn date_trunc(mut c: Call<'_>) -> Result<Typed> {
 /// `trunc(date, unit)`; null for an unknown unit and for one below a week.
 pub(super) fn trunc(mut c: Call<'_>) -> Result<Typed> {
     let args = coerce(&mut c, &[Want::Date, Want::Text])?;
+    if is_unknown(&args[1], |unit| unit.first_day(0).is_some()) {
+        return null_of(DataType::Date32);
+    }
     Ok(call("trunc", args, Returns::new(DataType::Date32, true), |a| {
         let (date, unit) = (a.column::<Date32Array>(0)?, a.column::<StringArray>(1)?);
         let mut units = Last::default();

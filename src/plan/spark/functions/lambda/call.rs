@@ -188,7 +188,7 @@ impl Opened<'_> {
         placed.map(|done| done.data).map_err(|error| from_datafusion(error, ErrorKind::Internal))
     }
 
-    /// The same call with its values and its bodies rewritten; in a body the variables are columns that [`is_variable`] knows.
+    /// The same call with its values and its bodies rewritten; in a body the variables are columns `_1`, `_2` and so on.
     pub(super) fn rewritten(&self, rewrite: &mut dyn FnMut(Expr) -> Result<Expr>) -> Result<Expr> {
         let called = self.called;
         let values = self.values().iter().map(|value| rewrite(value.clone())).collect::<Result<Vec<_>>>()?;
