@@ -66,6 +66,9 @@ fn a_million_messages_come_out_once() {
     });
 }
 
+/// The exit code of an engine that something outside kept from its work.
+const UNAVAILABLE: i32 = 75;
+
 /// What befalls the engine before it is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Event {
@@ -123,8 +126,12 @@ fn prove(size: &Size) {
     });
     println!("{} commits up to the last kill, {:?}", commits(&broker), began.elapsed());
     let set = ["suspicious", "positions"].map(|query| format!("queries.{query}.trigger=available_now"));
-    let last = folder.start_pipeline(&["--quiet", "--set", &set[0], "--set", &set[1]]);
-    let ended = last.end_within(Duration::from_secs(600));
+    // A broker that was just started again may take longer than the engine waits for it, which then asks to be run again.
+    let mut runs = (0..3).map(|_| {
+        let last = folder.start_pipeline(&["--quiet", "--set", &set[0], "--set", &set[1]]);
+        last.end_within(Duration::from_secs(600))
+    });
+    let ended = runs.find(|ended| ended.code != UNAVAILABLE).expect("the broker is there in the end");
     assert_eq!(ended.code, 0, "TIDEMILL_SEED={seed}: {ended:#?}");
     println!("{} messages, {tally:?}, {} commits, {:?}", size.messages, commits(&broker), began.elapsed());
     check_positions(&drain(&broker, &folder, positions), size.messages);
