@@ -43,12 +43,7 @@ pub(super) fn float<T: fast_float2::FastFloat + Special>(text: &[u8]) -> Option<
     if let [b'0', b'x' | b'X', digits @ ..] = body {
         return hexadecimal(digits).map(|(value, exponent)| T::scaled(value, exponent).negate_if(negative));
     }
-    let body = body
-        .strip_suffix(b"d")
-        .or(body.strip_suffix(b"D"))
-        .or(body.strip_suffix(b"f"))
-        .or(body.strip_suffix(b"F"))
-        .unwrap_or(body);
+    let body = without_suffix(body);
     if !body.iter().all(|b| matches!(b, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'))
         || matches!(body.first(), None | Some(b'+' | b'-'))
     {
@@ -57,14 +52,17 @@ pub(super) fn float<T: fast_float2::FastFloat + Special>(text: &[u8]) -> Option<
     fast_float2::parse::<T, _>(body).ok().map(|value| value.negate_if(negative))
 }
 
+/// A number without the letter that names its type in Java.
+fn without_suffix(number: &[u8]) -> &[u8] {
+    match number {
+        [digits @ .., b'd' | b'D' | b'f' | b'F'] => digits,
+        _ => number,
+    }
+}
+
 /// `1.8p3`, what follows `0x`: a whole number and the power of two that it is taken times.
 fn hexadecimal(text: &[u8]) -> Option<(u128, i32)> {
-    let text = text
-        .strip_suffix(b"d")
-        .or(text.strip_suffix(b"D"))
-        .or(text.strip_suffix(b"f"))
-        .or(text.strip_suffix(b"F"))
-        .unwrap_or(text);
+    let text = without_suffix(text);
     let end = text.iter().position(|b| matches!(b, b'p' | b'P'))?;
     let (digits, exponent) = (&text[..end], &text[end + 1..]);
     if exponent.iter().any(|b| *b <= b' ') {

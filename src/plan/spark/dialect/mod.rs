@@ -377,17 +377,21 @@ fn parse_struct_of_stars(parser: &mut Parser) -> Result<Expr, ParserError> {
     };
     let args = parser.parse_comma_separated0(item, Token::RParen)?;
     parser.expect_token(&Token::RParen)?;
-    let list = ast::FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() };
-    Ok(Expr::Function(ast::Function {
-        name: ast::ObjectName::from(vec![Ident::new("struct")]),
+    Ok(plain_call("struct", args))
+}
+
+/// The call `name(args)`, without anything else that a call may have.
+pub(in crate::plan::spark) fn plain_call(name: &str, args: Vec<FunctionArg>) -> Expr {
+    Expr::Function(ast::Function {
+        name: ast::ObjectName::from(vec![Ident::new(name)]),
         uses_odbc_syntax: false,
         parameters: ast::FunctionArguments::None,
-        args: ast::FunctionArguments::List(list),
+        args: ast::FunctionArguments::List(ast::FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() }),
         filter: None,
         null_treatment: None,
         over: None,
         within_group: Vec::new(),
-    }))
+    })
 }
 
 /// The name that an expression may have behind it, with `AS` or without.

@@ -8,6 +8,7 @@ use sqlparser::ast::{self, AccessExpr, BinaryOperator, Expr, Ident};
 
 use super::columns::{Attribute, find};
 use super::scope::QueryScope;
+use crate::plan::spark::dialect::plain_call;
 use crate::plan::spark::expression::{printed, spark_column_name};
 use crate::plan::spark::types::map_fields;
 
@@ -142,15 +143,5 @@ fn days_added(node: &Expr, scope: &QueryScope<'_>) -> Option<Expr> {
         _ => return None,
     };
     let arg = |expr: &Expr| ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr.clone()));
-    let args = vec![arg(date), arg(days)];
-    Some(Expr::Function(ast::Function {
-        name: ast::ObjectName::from(vec![Ident::new(name)]),
-        uses_odbc_syntax: false,
-        parameters: ast::FunctionArguments::None,
-        args: ast::FunctionArguments::List(ast::FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    }))
+    Some(plain_call(name, vec![arg(date), arg(days)]))
 }

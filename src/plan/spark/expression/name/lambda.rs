@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use sqlparser::ast::{self, VisitMut, VisitorMut};
 
 use super::pretty;
+use crate::plan::spark::dialect::plain_call;
 
 const VARIABLE: &str = "namedlambdavariable()";
 
@@ -115,14 +116,5 @@ fn named_struct(values: &mut Vec<ast::Expr>) -> ast::Expr {
         args.extend([raw(&name), value]);
     }
     let args = args.into_iter().map(|arg| ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(arg))).collect();
-    ast::Expr::Function(ast::Function {
-        name: ast::ObjectName::from(vec![ast::Ident::new("named_struct")]),
-        uses_odbc_syntax: false,
-        parameters: ast::FunctionArguments::None,
-        args: ast::FunctionArguments::List(ast::FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    })
+    plain_call("named_struct", args)
 }
