@@ -8,9 +8,9 @@ use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 
 use super::catalog::StreamScan;
 use super::spark::cast::is_cast;
+use super::spark::constant::evaluate;
 use super::spark::expression::comparison::under_normalization;
 use super::spark::is_fallible;
-use super::spark::relation::evaluate;
 use crate::format::{Comparison, Condition, Literal, Test};
 
 /// What `filter`, which is true of every row that the plan wants of `stream`, says about one of its declared columns.

@@ -122,6 +122,12 @@ async fn calls_within_calls_agree_too() {
     judge(&own_folder().join("interplay.json"), "interplay-refused.txt").await;
 }
 
+/// What is not computed, and so cannot fail: arguments behind a null, branches that are not taken. Constants are, before any row.
+#[tokio::test]
+async fn what_is_not_computed_agrees_too() {
+    judge(&own_folder().join("laziness.json"), "laziness-refused.txt").await;
+}
+
 /// Random values that have a seed.
 #[tokio::test]
 async fn random_values_agree_too() {

@@ -12,8 +12,8 @@ use datafusion::logical_expr::{BinaryExpr, Expr, Join, JoinType, LogicalPlan, Op
 use super::condition::{Condition, Key, has};
 use crate::error::Result;
 use crate::plan::event_time::{EventColumn, event_column, only_event_column};
+use crate::plan::spark::constant;
 use crate::plan::spark::expression::temporal;
-use crate::plan::spark::relation::constant;
 
 /// When the rows of one side are over: once the watermark, plus `ahead_ms`, has reached the time that `value` says.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -5,8 +5,8 @@ use datafusion::common::{Column, DFSchema, ExprSchema, NullEquality, ScalarValue
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Join};
 
 use crate::error::{ErrorKind, Result, from_datafusion};
+use crate::plan::spark::constant;
 use crate::plan::spark::expression::{comparison, logic};
-use crate::plan::spark::relation::constant;
 
 /// One equality between the sides.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

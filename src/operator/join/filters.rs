@@ -11,9 +11,9 @@ use datafusion::logical_expr::{Expr, Filter, Join, JoinType, LogicalPlan};
 use super::condition::{Concerns, Condition, column_it_is_null_with, has, not_null_columns, renamed};
 use crate::error::{ErrorKind, Result, from_datafusion};
 use crate::plan::catalog::is_streaming;
+use crate::plan::spark::constant;
 use crate::plan::spark::expression::logic;
 use crate::plan::spark::is_fallible;
-use crate::plan::spark::relation::constant;
 
 /// The join of two streams that `plan` is, if it is one.
 pub fn stream_join(plan: &LogicalPlan) -> Option<&Join> {

@@ -91,6 +91,11 @@ pub(super) fn called(expr: &Expr) -> Option<(&Callee, &[Expr])> {
     Some((&marker.callee, &call.args))
 }
 
+/// Whether `expr` itself is a call of a function that asks the outside world.
+pub(in crate::plan) fn is_called(expr: &Expr) -> bool {
+    called(expr).is_some()
+}
+
 /// The first function that is called anywhere in `expr`.
 pub(in crate::plan) fn first_called(expr: &Expr) -> Option<String> {
     let mut found = None;

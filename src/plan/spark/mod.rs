@@ -14,6 +14,7 @@ pub mod dialect;
 pub mod elementwise;
 pub mod column_size;
 pub mod cast;
+pub(crate) mod constant;
 pub mod expression;
 pub mod functions;
 pub mod relation;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::{BinaryExpr, Case, Expr, Operator};
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 
 use super::coercion::{decimal_beside_decimal, integer_rank, tightest_type, type_beside_string};
 use super::literal::literal;
@@ -13,10 +13,10 @@ use super::native::{Kernel, Operand, call};
 use super::{arithmetic_kernel, temporal};
 use crate::error::{Error, ErrorKind, Result, from_datafusion};
 use crate::plan::spark::cast::{CastMode, cast};
-use crate::plan::spark::functions::{has_at_most, is_null_constant};
+use crate::plan::spark::constant::is_null_constant;
 use crate::plan::spark::types::interval::is_interval;
 use crate::plan::spark::types::{DECIMAL_PRECISION_MAX, calendar_interval, is_numeric, sql_name};
-use crate::plan::spark::{PlanSettings, Typed, is_fallible};
+use crate::plan::spark::{PlanSettings, Typed};
 
 /// An arithmetic operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,46 +57,12 @@ impl Arithmetic {
 pub fn arithmetic(op: Arithmetic, left: Typed, right: Typed, mode: CastMode, settings: &PlanSettings) -> Result<Typed> {
     // Beside a null nothing is computed, and nothing fails.
     let known = is_null_constant(&left) || is_null_constant(&right);
-    let (left, right) = match op.divides() {
-        true => (unless_null(&right, left), right),
-        false => {
-            let right = unless_null(&left, right);
-            (left, right)
-        }
-    };
     let result = computed(op, left, right, mode, settings)?;
     if !known {
         return Ok(result);
     }
     let null = ScalarValue::try_from(&result.data_type).map_err(|error| from_datafusion(error, ErrorKind::Internal))?;
     Ok(literal(null))
-}
-
-/// Nodes of an operand that may stand in two places.
-const GUARD_NODES_MAX: usize = 16;
-
-/// `second`, which Spark does not look at where `first` is null, if that may save it from failing. That a column is null is not
-/// asked for: most are never, and each row would pay for it.
-pub(super) fn unless_null(first: &Typed, second: Typed) -> Typed {
-    fn makes_nulls(expr: &Expr) -> bool {
-        match expr {
-            Expr::Case(_) => true,
-            Expr::Cast(cast) => makes_nulls(&cast.expr),
-            Expr::ScalarFunction(call) => {
-                let name = call.name();
-                name.starts_with("try_")
-                    || name.starts_with("once[")
-                    || ["get", "element_at", "map_value", "struct_field"].contains(&name)
-            }
-            _ => false,
-        }
-    }
-    let is_guard = first.nullable && makes_nulls(&first.expr) && !is_fallible(&first.expr);
-    if !is_guard || !is_fallible(&second.expr) || !has_at_most(GUARD_NODES_MAX, &first.expr) {
-        return second;
-    }
-    let when = vec![(Box::new(first.expr.clone().is_not_null()), Box::new(second.expr))];
-    Typed { expr: Expr::Case(Case::new(None, when, None)), nullable: true, ..second }
 }
 
 fn computed(op: Arithmetic, left: Typed, right: Typed, mode: CastMode, settings: &PlanSettings) -> Result<Typed> {

@@ -14,7 +14,7 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 
-use super::arithmetic::{different_types, null_beside, unless_null};
+use super::arithmetic::{different_types, null_beside};
 use super::arithmetic_kernel::expand;
 use super::coercion::{common_type, decimal_beside_decimal, integer_rank, tightest_type, wider_type};
 use super::literal::literal;
@@ -24,7 +24,7 @@ use super::once::once;
 use super::temporal::{as_plain, tightest_interval};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::spark::cast::{CastMode, cast};
-use crate::plan::spark::functions::is_null_constant;
+use crate::plan::spark::constant::is_null_constant;
 use crate::plan::spark::types::interval::is_interval;
 use crate::plan::spark::types::{same_structure, sql_name};
 use crate::plan::spark::{PlanSettings, Typed, is_fallible};
@@ -92,11 +92,7 @@ pub fn compare(op: Comparison, left: Typed, right: Typed, settings: &PlanSetting
         return Ok(compare_same(op, left, right));
     }
     let null = null_beside(&left, &right, &DataType::Boolean);
-    Ok(null.unwrap_or_else(|| {
-        // Joins look for equalities whose sides are each of one input.
-        let right = if op == Comparison::Equal { right } else { unless_null(&left, right) };
-        compare_same(op, left, right)
-    }))
+    Ok(null.unwrap_or_else(|| compare_same(op, left, right)))
 }
 
 /// Both sides as the type that they are compared in.

@@ -12,7 +12,7 @@ use super::literal::literal;
 use super::native::{Kernel, Operand, call};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::spark::cast::{CastMode, cast};
-use crate::plan::spark::functions::is_null_constant;
+use crate::plan::spark::constant::is_null_constant;
 use crate::plan::spark::{PlanSettings, Typed};
 
 /// `value LIKE pattern ESCAPE escape`; ILIKE where case does not matter.

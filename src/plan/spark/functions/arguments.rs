@@ -3,19 +3,17 @@
 //! A builder says per argument what it [`Want`]s; [`coerce`] casts what Spark casts by itself and refuses the rest, as Spark's
 //! analyzer does in ANSI mode.
 
-use std::sync::Arc;
-
 use arrow::datatypes::{DataType, Field, Fields, IntervalUnit, TimeUnit};
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::{Expr, Volatility, lit};
+use datafusion::logical_expr::{Expr, lit};
 use datafusion::scalar::ScalarValue;
 
 use super::super::cast::{CastMode, cast};
+use super::super::constant::evaluate;
+pub(super) use super::super::constant::{is_foldable, is_null_constant};
 use super::super::types::interval::is_interval;
 pub(super) use super::super::types::{array_of, is_numeric, map_of, timestamp};
 use super::super::types::{has_map, sql_name};
-use super::super::{Call, Typed, is_fallible};
-use super::random::random_call;
+use super::super::{Call, Typed};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What an argument may be, in Spark's terms.
@@ -327,83 +325,9 @@ pub(super) fn any_nullable(args: &[Typed]) -> bool {
     args.iter().any(|a| a.nullable)
 }
 
-/// Volatile if `expr` itself can fail; Spark calls what is not constant "not foldable".
-pub(super) fn is_foldable(expr: &Expr) -> bool {
-    !expr
-        .exists(|e| {
-            Ok(match e {
-                Expr::Column(_) | Expr::OuterReferenceColumn(..) | Expr::AggregateFunction(_) | Expr::ScalarSubquery(_) => true,
-                Expr::ScalarFunction(f) => {
-                    f.args.is_empty() && f.func.signature().volatility == Volatility::Volatile || random_call(e).is_some()
-                }
-                _ => false,
-            })
-        })
-        .unwrap_or(true)
-}
-
 /// The value of a constant argument; `None` if it is not constant. A constant that fails gives its error.
 pub(in super::super) fn constant(arg: &Typed) -> Result<Option<ScalarValue>> {
-    use datafusion::common::DFSchema;
-    use datafusion::execution::context::ExecutionProps;
-    use datafusion::logical_expr::ColumnarValue;
-    if let Expr::Literal(value, _) = &arg.expr {
-        return Ok(Some(value.clone()));
-    }
-    if !is_foldable(&arg.expr) {
-        return Ok(None);
-    }
-    let ours = |e| crate::error::from_datafusion(e, ErrorKind::Internal);
-    let schema = DFSchema::empty();
-    let physical =
-        datafusion::physical_expr::create_physical_expr(&arg.expr, &schema, &ExecutionProps::new(), &Default::default())
-            .map_err(ours)?;
-    let options = arrow::record_batch::RecordBatchOptions::new().with_row_count(Some(1));
-    let one_row =
-        arrow::record_batch::RecordBatch::try_new_with_options(Arc::new(arrow::datatypes::Schema::empty()), vec![], &options)
-            .map_err(super::native::from_arrow)?;
-    Ok(Some(match physical.evaluate(&one_row).map_err(ours)? {
-        ColumnarValue::Scalar(value) => value,
-        ColumnarValue::Array(array) => ScalarValue::try_from_array(&array, 0).map_err(ours)?,
-    }))
-}
-
-/// Nodes of an expression that is tried for being null: chains of thousands of operators must not be tried one by one.
-const TRIED_NODES_MAX: usize = 64;
-
-/// Whether `arg` is null whatever the row: a null as it is written, or what constants come to.
-pub(in super::super) fn is_null_constant(arg: &Typed) -> bool {
-    if let Expr::Literal(value, _) = &arg.expr {
-        return value.is_null();
-    }
-    arg.nullable && has_at_most(TRIED_NODES_MAX, &arg.expr) && matches!(constant(arg), Ok(Some(value)) if value.is_null())
-}
-
-/// Whether an expression has no more nodes than that.
-pub(in super::super) fn has_at_most(nodes_max: usize, expr: &Expr) -> bool {
-    let mut nodes = 0;
-    let within = expr.apply(|_| {
-        nodes += 1;
-        Ok(if nodes > nodes_max { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-    });
-    within.is_ok() && nodes <= nodes_max
-}
-
-/// Whether a constant in `expr` fails that Spark computes before any row.
-pub(in super::super) fn fails_when_planned(expr: &Expr) -> bool {
-    let mut fails = false;
-    let walked = expr.apply(|node| {
-        if matches!(node, Expr::Case(_)) {
-            return Ok(TreeNodeRecursion::Jump);
-        }
-        if !is_foldable(node) {
-            return Ok(TreeNodeRecursion::Continue);
-        }
-        let typed = Typed { expr: node.clone(), data_type: DataType::Null, nullable: true };
-        fails |= is_fallible(node) && constant(&typed).is_err();
-        Ok(if fails { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Jump })
-    });
-    walked.is_err() || fails
+    evaluate(&arg.expr)
 }
 
 /// A constant argument's value, or Spark's refusal of one that is not.

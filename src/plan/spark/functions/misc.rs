@@ -377,6 +377,11 @@ fn raise_error(mut c: Call<'_>) -> Result<Typed> {
     }))
 }
 
+/// Whether `node` fails on purpose: where it is not reached it must not be computed, constant or not.
+pub(in super::super) fn is_raising(node: &Expr) -> bool {
+    matches!(node, Expr::ScalarFunction(call) if matches!(call.name(), "raise_error" | "assert_true"))
+}
+
 fn bitmap(mut c: Call<'_>, place: fn(i64) -> i64) -> Result<Typed> {
     let args = coerce(&mut c, &[Want::Long])?;
     let returns = Returns::new(DataType::Int64, args[0].nullable);

@@ -29,6 +29,7 @@ mod session;
 mod encoding;
 mod random;
 mod named;
+mod null_order;
 mod aggregate;
 pub mod forms;
 pub mod missing;
@@ -36,12 +37,17 @@ pub mod session_window;
 pub mod time_window;
 
 pub(super) use aggregate::refuse_clauses;
-pub(super) use arguments::{arity, constant, fails_when_planned, has_at_most, is_null_constant, wrong_count};
+pub(super) use arguments::{arity, constant, wrong_count};
 pub(super) use collection::array_with;
 pub(super) use datetime::current_date;
 pub(super) use json::json_tuple;
-pub(super) use lambda::{Variable, behind, is_variable, not_higher_order, opened, rewritten, takes_lambda, weight};
+pub(super) use lambda::{
+    Variable, behind, bodies, is_variable, not_higher_order, opened, rewritten, strict, takes_lambda, variable_fields, weight,
+};
+pub(super) use misc::is_raising;
 pub(super) use named::place_named;
+pub(super) use null_order::{NullOrder, null_order};
+pub(super) use random::random_call;
 
 /// How a function is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -254,6 +254,20 @@ impl<'a> Args<'a> {
         Ok(Arc::new(array.with_data_type(self.returns.clone())))
     }
 
+    /// What `value` makes of each value of argument `index`; it is asked for whatever is behind nulls too, and cannot fail.
+    pub(super) fn each<F: ArrowPrimitiveType, T: ArrowPrimitiveType>(
+        &self,
+        index: usize,
+        value: impl Fn(F::Native) -> T::Native,
+    ) -> Result<ArrayRef> {
+        let column = self.column::<PrimitiveArray<F>>(index)?;
+        let mut values: ArrayRef = Arc::new(column.array().unary::<_, T>(value).with_data_type(self.returns.clone()));
+        if column.is_constant() && self.rows != 1 {
+            values = repeated(&values, &arrow::array::UInt32Array::from_value(0, self.rows))?;
+        }
+        Ok(values)
+    }
+
     /// Like [`Args::primitive`] where a row can fail.
     pub(super) fn try_primitive<T: ArrowPrimitiveType>(
         &self,

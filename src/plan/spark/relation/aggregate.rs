@@ -97,7 +97,7 @@ impl<'a> Aggregation<'a> {
             return Err(self.missing("window_time"));
         }
         // A key may be part of a body.
-        if let Some(call) = rewritten(&node, &mut |inner| self.rewrite(inner))? {
+        if let Some(call) = rewritten(&node, &mut |inner, _| self.rewrite(inner))? {
             return done(call);
         }
         match node {

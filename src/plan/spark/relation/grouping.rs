@@ -133,7 +133,7 @@ fn all(items: &[Item]) -> Result<Grouping> {
         if has_aggregate(&expr) {
             continue;
         }
-        if super::constant::evaluate(&expr).is_ok_and(|value| value.is_some()) || keys.iter().any(|key| key.expr == expr) {
+        if super::super::constant::evaluate(&expr).is_ok_and(|value| value.is_some()) || keys.iter().any(|key| key.expr == expr) {
             continue;
         }
         keys.push(Key { name: item.attribute.name.clone(), expr, data_type: item.attribute.data_type.clone() });

@@ -26,8 +26,6 @@ mod order;
 pub mod generate;
 mod widen;
 pub(crate) mod carried;
-pub(crate) mod constant;
-pub(in crate::plan) use constant::evaluate;
 mod exists;
 mod single;
 mod optimise;

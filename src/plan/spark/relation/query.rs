@@ -7,10 +7,11 @@ use datafusion::logical_expr::{Expr, Limit, LogicalPlan, lit};
 use datafusion::scalar::ScalarValue;
 use sqlparser::ast;
 
+use super::super::constant;
 use super::columns::Relation;
 use super::planner::{Cte, Env, Planner};
 use super::scope::QueryScope;
-use super::{constant, order, values};
+use super::{order, values};
 use crate::error::{Error, ErrorKind, Result};
 
 /// When less stack than this is left, in bytes, a nested query gets a new piece.

@@ -263,10 +263,10 @@ pub(super) fn array_insert(mut c: Call<'_>) -> Result<Typed> {
     let narrow = is_integral(&position.data_type) && position.data_type != DataType::Int64;
     let position = if narrow { convert(&c, position, &DataType::Int32)? } else { expect_one(&c, 1, position, &Want::Int)? };
     let mut args = array_and_value(&mut c)?;
-    args.push(position);
-    let returns = Returns::fallible(args[0].data_type.clone(), args[0].nullable || args[2].nullable);
+    args.insert(1, position);
+    let returns = Returns::fallible(args[0].data_type.clone(), args[0].nullable || args[1].nullable);
     Ok(call("array_insert", args, returns, |a| {
-        let (lists, value, position) = (a.column::<ListArray>(0)?, a.any(1), a.column::<Int32Array>(2)?);
+        let (lists, value, position) = (a.column::<ListArray>(0)?, a.any(2), a.column::<Int32Array>(1)?);
         let is_constant = position.is_constant();
         let inserted = woven(a, &lists, value.array, |row, items, out| {
             let Some(position) = position.get(row) else { return Ok(()) };

@@ -1,7 +1,7 @@
 //! Fields of dates and times.
 
 use arrow::array::{Array, Date32Array, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Int8Type, Int32Type};
+use arrow::datatypes::{DataType, Date32Type, Int8Type, Int32Type, TimestampMicrosecondType};
 
 use super::super::super::cast::interval::values as interval_values;
 use super::super::super::cast::time::date_from_days;
@@ -51,10 +51,7 @@ pub(super) fn iso_week(days: i64) -> (i32, i32) {
 pub(super) fn of_date(mut c: Call<'_>, field: fn(i64) -> i32) -> Result<Typed> {
     let args = coerce(&mut c, &[Want::Date])?;
     let returns = Returns::new(DataType::Int32, args[0].nullable);
-    Ok(call(c.name, args, returns, move |a| {
-        let date = a.column::<Date32Array>(0)?;
-        a.primitive::<Int32Type>(|row| date.get(row).map(|d| field(i64::from(d))))
-    }))
+    Ok(call(c.name, args, returns, move |a| a.each::<Date32Type, Int32Type>(0, |d| field(i64::from(d)))))
 }
 
 /// The clock's `us / unit % modulus`.
@@ -63,8 +60,7 @@ pub(super) fn of_time(mut c: Call<'_>, unit: i64, modulus: i64) -> Result<Typed>
     let time_of_day = time_of_day(&c, &arg)?;
     let returns = Returns::new(DataType::Int32, arg.nullable);
     Ok(call(c.name, vec![arg], returns, move |a| {
-        let time = a.column::<TimestampMicrosecondArray>(0)?;
-        a.primitive::<Int32Type>(|row| time.get(row).map(|us| (time_of_day(us) / unit % modulus) as i32))
+        a.each::<TimestampMicrosecondType, Int32Type>(0, |us| (time_of_day(us) / unit % modulus) as i32)
     }))
 }
 

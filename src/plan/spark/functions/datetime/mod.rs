@@ -341,10 +341,7 @@ fn unix(mut c: Call<'_>, unit: i64) -> Result<Typed> {
     let arg = if arg.data_type == DataType::Null { convert(&c, arg, &timestamp())? } else { arg };
     let arg = expect_one(&c, 0, arg, &Want::AnyTimestamp)?;
     let returns = Returns::new(DataType::Int64, arg.nullable);
-    Ok(call(c.name, vec![arg], returns, move |a| {
-        let time = a.column::<TimestampMicrosecondArray>(0)?;
-        a.primitive::<Int64Type>(|row| time.get(row).map(|us| us.div_euclid(unit)))
-    }))
+    Ok(call(c.name, vec![arg], returns, move |a| a.each::<TimestampMicrosecondType, Int64Type>(0, |us| us.div_euclid(unit))))
 }
 
 fn unix_date(mut c: Call<'_>) -> Result<Typed> {

@@ -145,10 +145,7 @@ pub(super) fn unix_timestamp(mut c: Call<'_>) -> Result<Typed> {
         _ => convert(&c, value, &timestamp())?,
     };
     let returns = Returns::new(DataType::Int64, instants.nullable);
-    Ok(call("unix_timestamp", vec![instants], returns, |a| {
-        let time = a.column::<TimestampMicrosecondArray>(0)?;
-        a.primitive::<Int64Type>(|row| time.get(row).map(|us| us / 1_000_000))
-    }))
+    Ok(call("unix_timestamp", vec![instants], returns, |a| a.each::<TimestampMicrosecondType, Int64Type>(0, |us| us / 1_000_000)))
 }
 
 /// Refuses a constant pattern that writes the zone's name, if it has none.

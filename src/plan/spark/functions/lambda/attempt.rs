@@ -2,8 +2,8 @@
 
 use arrow::array::{ArrayRef, UInt32Array, new_null_array};
 
+use super::super::super::constant::fails_when_planned;
 use super::super::super::{Typed, is_fallible};
-use super::super::arguments::fails_when_planned;
 use super::bind::Bound;
 use super::call::{HigherOrder, build};
 use super::elements::{Evaluator, Input, joined};

@@ -4,16 +4,16 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow::datatypes::DataType;
-use datafusion::common::Column;
+use arrow::datatypes::{DataType, Field};
 use datafusion::common::tree_node::TreeNode;
+use datafusion::common::{Column, DFSchema};
 use datafusion::logical_expr::Expr;
 use sqlparser::ast;
 
 use super::super::super::expression::{access, resolve};
 use super::super::super::{Call, Context, PlanSettings, Scope, SubqueryUsage, Typed};
 use super::invalid_call;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, from_datafusion};
 use crate::function::Function;
 use crate::plan::function::call::first_called;
 
@@ -21,12 +21,22 @@ use crate::plan::function::call::first_called;
 static NEXT: AtomicU64 = AtomicU64::new(FIRST);
 const FIRST: u64 = 1 << 60;
 
+/// A column that stands for a variable: its name and its type.
+pub(in super::super::super) type VariableOf = (String, DataType);
+
+/// The columns that stand for variables, as a schema.
+pub(in super::super::super) fn variable_fields(variables: &[VariableOf]) -> Result<DFSchema> {
+    let fields = variables.iter().map(|(id, data_type)| Field::new(id, data_type.clone(), true));
+    DFSchema::from_unqualified_fields(fields.collect(), Default::default())
+        .map_err(|error| from_datafusion(error, ErrorKind::Internal))
+}
+
 /// A body and the columns that stand for the lambda function's variables in it.
 pub(super) struct Bound {
     /// The resolved body.
     pub body: Typed,
-    /// Per variable, in order: its column's name and its type.
-    pub variables: Vec<(String, DataType)>,
+    /// In order.
+    pub variables: Vec<VariableOf>,
 }
 
 /// How many variables the lambda function at `index` names; 1 where something else stands there.

@@ -26,9 +26,9 @@ use datafusion::scalar::ScalarValue;
 use super::super::super::{Typed, is_fallible};
 use super::super::random::{elsewhere, random_call};
 use super::super::time_window::window_function;
-use super::bind::{Bound, variable};
+use super::bind::{Bound, VariableOf, variable};
 use super::elements::{Capture, Evaluator, Input};
-use super::{array, attempt, fold, map, once, sort};
+use super::{array, attempt, fold, map, once, sort, strict};
 use crate::error::{Error, ErrorKind, Result, from_datafusion};
 
 /// When less stack than this is left, in bytes, a body gets a new piece of [`STACK_SIZE`].
@@ -56,6 +56,8 @@ pub(super) enum HigherOrder {
     /// OR, whose right side is the body.
     Or,
     Attempt,
+    /// A call, the last body, of the other bodies.
+    Strict,
 }
 
 impl HigherOrder {
@@ -76,6 +78,7 @@ impl HigherOrder {
             Self::And => once::connected(input, false),
             Self::Or => once::connected(input, true),
             Self::Attempt => attempt::run(input),
+            Self::Strict => strict::run(input),
         }
     }
 
@@ -164,6 +167,18 @@ pub(super) fn opened(expr: &Expr) -> Option<Opened<'_>> {
     Some(Opened { called, args: &call.args })
 }
 
+/// The bodies of a call, and whether they are lambda functions. Not of `try_…`, which takes errors in its body for nulls.
+pub(in super::super::super) fn bodies(expr: &Expr) -> (bool, Vec<&Expr>) {
+    match opened(expr) {
+        Some(call) if call.called.function != HigherOrder::Attempt => {
+            let is_lambda =
+                !matches!(call.called.function, HigherOrder::Once | HigherOrder::And | HigherOrder::Or | HigherOrder::Strict);
+            (is_lambda, call.called.bodies.iter().map(|body| &body.expr).collect())
+        }
+        _ => (false, Vec::new()),
+    }
+}
+
 impl Opened<'_> {
     pub(super) fn function(&self) -> HigherOrder {
         self.called.function
@@ -188,10 +203,10 @@ impl Opened<'_> {
         placed.map(|done| done.data).map_err(|error| from_datafusion(error, ErrorKind::Internal))
     }
 
-    /// The same call with its values and its bodies rewritten; in a body the variables are columns `_1`, `_2` and so on.
-    pub(super) fn rewritten(&self, rewrite: &mut dyn FnMut(Expr) -> Result<Expr>) -> Result<Expr> {
+    /// The same call with its values and its bodies rewritten, a body with the columns that stand for its variables.
+    pub(super) fn rewritten(&self, rewrite: &mut dyn FnMut(Expr, &[VariableOf]) -> Result<Expr>) -> Result<Expr> {
         let called = self.called;
-        let values = self.values().iter().map(|value| rewrite(value.clone())).collect::<Result<Vec<_>>>()?;
+        let values = self.values().iter().map(|value| rewrite(value.clone(), &[])).collect::<Result<Vec<_>>>()?;
         let mut bodies = Vec::with_capacity(called.bodies.len());
         for (index, body) in called.bodies.iter().enumerate() {
             let (mut variables, mut columns) = (Vec::new(), Vec::new());
@@ -200,7 +215,7 @@ impl Opened<'_> {
                 variables.push((id, data_type.clone()));
                 columns.push(column);
             }
-            let expr = rewrite(self.body(index, &columns)?)?;
+            let expr = rewrite(self.body(index, &columns)?, &variables)?;
             bodies.push(Bound { body: Typed { expr, data_type: body.data_type.clone(), nullable: true }, variables });
         }
         let name = called.name.split('[').next().unwrap_or_default();

@@ -24,14 +24,16 @@ mod map;
 mod sort;
 mod once;
 mod attempt;
+mod strict;
 
 pub(super) use attempt::attempt;
-pub(in crate::plan::spark) use bind::is_variable;
 pub(super) use bind::refuse_elsewhere;
 use bind::{Bound, bind, parameters};
-pub(in crate::plan::spark) use call::weight;
+pub(in crate::plan::spark) use bind::{is_variable, variable_fields};
 use call::{HigherOrder, build};
+pub(in crate::plan::spark) use call::{bodies, weight};
 pub(in crate::plan::spark) use once::{Variable, behind, opened, rewritten};
+pub(in crate::plan::spark) use strict::strict;
 
 /// The functions of this family; `array_sort`, which takes a lambda function too, is among those of arrays.
 #[rustfmt::skip]

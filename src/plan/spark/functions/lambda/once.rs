@@ -15,7 +15,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 use super::super::super::Typed;
 use super::super::native::{from_arrow, repeated};
 use super::super::random::random_function;
-use super::bind::{Bound, variable};
+use super::bind::{Bound, VariableOf, variable};
 use super::call::{self, HigherOrder, build};
 use super::elements::Input;
 use crate::error::{ErrorKind, Result, from_datafusion};
@@ -99,7 +99,10 @@ pub(in crate::plan::spark) fn opened(expr: &Expr) -> Option<Expr> {
 }
 
 /// A call of a higher-order function with its values and bodies rewritten, if `expr` is one.
-pub(in crate::plan::spark) fn rewritten(expr: &Expr, rewrite: &mut dyn FnMut(Expr) -> Result<Expr>) -> Result<Option<Expr>> {
+pub(in crate::plan::spark) fn rewritten(
+    expr: &Expr,
+    rewrite: &mut dyn FnMut(Expr, &[VariableOf]) -> Result<Expr>,
+) -> Result<Option<Expr>> {
     call::opened(expr).map(|call| call.rewritten(rewrite)).transpose()
 }
 

@@ -93,10 +93,7 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
 fn double(mut c: Call<'_>, f: fn(f64) -> f64) -> Result<Typed> {
     let args = coerce(&mut c, &[Want::Double])?;
     let returns = Returns::new(DataType::Float64, args[0].nullable);
-    Ok(call(c.name, args, returns, move |a| {
-        let x = a.column::<Float64Array>(0)?;
-        a.primitive::<Float64Type>(|row| x.get(row).map(f))
-    }))
+    Ok(call(c.name, args, returns, move |a| a.each::<Float64Type, Float64Type>(0, f)))
 }
 
 /// DOUBLE → DOUBLE, null where the argument is not above `asymptote`.

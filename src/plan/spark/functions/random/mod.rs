@@ -46,7 +46,7 @@ pub(super) fn random_function(expr: &Expr) -> Option<String> {
 }
 
 /// The name of the function if `node` is a call that gives each row something else.
-pub(super) fn random_call(node: &Expr) -> Option<&str> {
+pub(in super::super) fn random_call(node: &Expr) -> Option<&str> {
     let Expr::ScalarFunction(call) = node else { return None };
     // A seed is part of the name.
     let name = call.name().split('[').next()?;

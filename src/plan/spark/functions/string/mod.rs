@@ -17,6 +17,7 @@ use super::native::{Args, Last, Reader, Returns, call, from_arrow, within_column
 use super::{FunctionSpec, scalar};
 use crate::error::Result;
 use crate::plan::spark::cast::digit;
+use crate::plan::spark::constant::fails_when_planned;
 
 mod case;
 mod concat;
@@ -537,6 +538,7 @@ fn elt(mut c: Call<'_>) -> Result<Typed> {
     if let (true, Some(ScalarValue::Int32(Some(index)))) =
         (args[1..].iter().any(|arg| is_fallible(&arg.expr)), constant(&args[0]).ok().flatten())
         && let Some(chosen) = usize::try_from(index).ok().filter(|index| *index > 0).and_then(|index| args.get(index))
+        && !args.iter().any(|arg| fails_when_planned(&arg.expr))
     {
         return Ok(chosen.clone());
     }

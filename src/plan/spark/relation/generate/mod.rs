@@ -22,11 +22,12 @@ use super::planner::{Env, Planner, broken};
 use super::query::null_of;
 use super::scope::QueryScope;
 use super::select::Item;
-use super::{constant, join, widen};
+use super::{join, widen};
 use crate::error::{Error, ErrorKind, Result};
 use crate::function::{Function, Returns};
 use crate::plan::function::call::{arguments, find};
 use crate::plan::function::node::{CallNode, Callee};
+use crate::plan::spark::constant;
 
 /// A generator of the select list. Its list is an [`Item`]; the node comes after the projection.
 pub(super) struct Generator {

@@ -8,9 +8,13 @@
 //!   moves past it, for it must see exactly the rows it was written for ([`guard`]);
 //! - limits move into sorts; columns that nobody uses are not computed and not read.
 //!
+//! Then constants that fail are told of ([`constants`]), and arguments behind a null are kept from failing ([`mod@strict`]).
+//!
 //! Rules that remove a branch because it is empty are left out as well: with the branch would go the state it keeps.
 
+mod constants;
 mod guard;
+mod strict;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -46,7 +50,9 @@ pub fn optimise(plan: LogicalPlan) -> Result<LogicalPlan> {
         Arc::new(NarrowCarried),
         Arc::new(OptimizeProjections::new()),
     ];
-    guard::release(apply(guarded, rules)?)
+    let plan = guard::release(apply(guarded, rules)?)?;
+    constants::checked(&plan)?;
+    strict::beside_nulls(plan)
 }
 
 /// The plan with its subqueries turned into joins; scalar subqueries that depend on nothing outside stay.
