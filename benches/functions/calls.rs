@@ -146,7 +146,8 @@ const CASTS: &[Pair] = &[
 
 const MATHS: &[Pair] = &[
     Pair::same("sqrt(d)", || f("sqrt", [col("d")])),
-    Pair::near("ln(d)", || f("ln", [col("d")])),
+    Pair::near("ln(d)", || f("ln", [col("d")]))
+        .because("fdlibm's logarithm, to the last bit as Java has it, where the peer has that of the C library"),
     Pair::near("pow(d, 1.5D)", || f("power", [col("d"), lit(1.5)]))
         .because("fdlibm's pow, to the last bit as Java has it, where the peer has that of the C library"),
     Pair::near("sin(d)", || f("sin", [col("d")])),

@@ -2,6 +2,7 @@
 
 mod golden;
 mod once;
+mod strict;
 mod optimiser;
 
 use std::collections::BTreeMap;
