@@ -76,6 +76,8 @@ const JOBS: &[Job] = &[
     Job { name: "evict", run: event_time::evict },
     Job { name: "growth_event_time", run: event_time::growth },
     Job { name: "growth_batches", run: growth::batches },
+    Job { name: "growth_lists", run: growth::lists },
+    Job { name: "growth_values", run: growth::values },
     Job { name: "growth_touch", run: growth::touch },
     Job { name: "growth_restart", run: growth::restart },
 ];

@@ -9,6 +9,7 @@ use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type};
 use arrow::row::{RowConverter, SortField};
 use datafusion::scalar::ScalarValue;
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 
 use super::super::super::types::has_map;
 use super::super::super::{Call, Typed};
@@ -99,7 +100,10 @@ struct Cell {
 }
 
 /// Values as rows of one column, whose bytes have the values' order, how often each came, and as which of them it came first.
-type Tally = HashMap<Box<[u8]>, (i64, u32)>;
+type Tally = HashMap<Key, (i64, u32)>;
+
+/// Numbers, dates, times and short texts take no memory of their own.
+type Key = SmallVec<[u8; 24]>;
 
 /// Values in an order, each with how often it came.
 type Counted<'c> = Vec<(&'c [u8], i64)>;
@@ -107,8 +111,8 @@ type Counted<'c> = Vec<(&'c [u8], i64)>;
 /// Tables that Spark fills when it merges a state into none: the one that it reads and the one that it merges into.
 const TABLES_OF_MERGE: usize = 2;
 
-/// What an entry takes beside its bytes, about.
-const ENTRY_BYTES: usize = 48;
+/// What an entry takes, about, beside the bytes of a long value.
+const ENTRY_BYTES: usize = 64;
 
 impl Mode {
     fn converter(&self) -> Result<RowConverter> {
@@ -190,7 +194,7 @@ fn as_they_came(cell: &Cell) -> Counted<'_> {
 /// The values that come most often.
 fn most(cell: &Cell) -> impl Iterator<Item = &[u8]> {
     let most = cell.tally.values().map(|(times, _)| *times).max();
-    cell.tally.iter().filter(move |(_, (times, _))| Some(*times) == most).map(|(row, _)| row.as_ref())
+    cell.tally.iter().filter(move |(_, (times, _))| Some(*times) == most).map(|(row, _)| row.as_slice())
 }
 
 /// Values of which two are equal bytes if Spark counts them as one. Zeros of both signs are two to it, as in its hash map.
@@ -212,9 +216,10 @@ fn count(cell: &mut Cell, row: &[u8], times: i64) -> usize {
         *held = held.wrapping_add(times);
         return 0;
     }
-    let place = cell.len() as u32;
-    cell.insert(row.into(), (times, place));
-    ENTRY_BYTES + row.len()
+    let (place, key) = (cell.len() as u32, Key::from_slice(row));
+    let bytes = if key.spilled() { row.len() } else { 0 };
+    cell.insert(key, (times, place));
+    ENTRY_BYTES + bytes
 }
 
 impl Fold for Mode {
