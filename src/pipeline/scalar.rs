@@ -15,6 +15,7 @@ use super::size::{parse_size, show_size};
 use super::spec::Trigger;
 use super::suggest::nearest;
 use super::text::{Address, FilePath, Text};
+use crate::format::datetime::Zone;
 use crate::function::Returns;
 use crate::function::http::Template;
 use crate::plan::OutputMode;
@@ -124,9 +125,9 @@ fn read_text(kind: Kind, text: Text, lookup: Lookup<'_>) -> Result<Scalar, Refus
         Kind::Trigger => trigger(value, &text),
         Kind::Width => width(value).ok_or_else(expected),
         Kind::Character => character(text.expose()).ok_or_else(expected),
-        Kind::TimeZone => match value.parse::<chrono_tz::Tz>() {
-            Ok(zone) => Ok(Scalar::Word(zone.name().to_owned())),
-            Err(_) => {
+        Kind::TimeZone => match Zone::parse(value) {
+            Some(_) => Ok(Scalar::Word(value.to_owned())),
+            None => {
                 let zones: Vec<&str> = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name()).collect();
                 Err(with_nearest(expected(), value, &text, &zones))
             }
@@ -194,7 +195,7 @@ pub(super) fn describe(kind: Kind) -> String {
         Kind::Columns => "a column or a list of columns".to_owned(),
         Kind::Sql => "SQL".to_owned(),
         Kind::Schema => "columns such as \"name STRING, amount DOUBLE\"".to_owned(),
-        Kind::TimeZone => "a time zone such as UTC or Europe/Rome".to_owned(),
+        Kind::TimeZone => "a time zone such as UTC, Europe/Rome or +02:00".to_owned(),
         Kind::Path => "a path".to_owned(),
         Kind::Program => "the name of a program, or its path".to_owned(),
         Kind::Address => "host:port".to_owned(),

@@ -100,7 +100,7 @@ pub(super) enum Kind {
     Sql,
     /// Columns and types as Spark's DDL.
     Schema,
-    /// An IANA time zone.
+    /// A time zone: a region, an offset, or another name that Spark takes.
     TimeZone,
     /// A file, folder or glob.
     Path,

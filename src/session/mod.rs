@@ -55,6 +55,7 @@ pub use crate::watermark::WatermarkPolicy;
 use crate::clock::SystemClock;
 use crate::engine::start::{Host, Resources};
 use crate::error::{Error, Result};
+use crate::format::datetime::Zone;
 use crate::function::http::{self, HttpSettings};
 use crate::function::object::{self, ObjectSettings, Objects};
 use crate::function::policy::Budget;
@@ -114,7 +115,7 @@ impl SessionBuilder {
         self
     }
 
-    /// Zone of zoneless text and date functions: an IANA name (default `UTC`).
+    /// Zone of zoneless text and date functions: a region or an offset such as `+02:00` (default `UTC`).
     #[must_use]
     pub fn time_zone(mut self, zone: &str) -> Self {
         zone.clone_into(&mut self.time_zone);
@@ -135,7 +136,7 @@ impl SessionBuilder {
     pub fn build(self) -> Result<Session> {
         let io = tokio::runtime::Handle::try_current()
             .map_err(|cause| Error::config("a session is built within a tokio runtime").because(cause))?;
-        if self.time_zone.parse::<chrono_tz::Tz>().is_err() {
+        if Zone::parse(&self.time_zone).is_none() {
             return Err(Error::config(format!("there is no time zone {:?}", self.time_zone)));
         }
         let pipeline = Pipeline {

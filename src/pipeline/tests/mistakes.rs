@@ -191,7 +191,7 @@ fn wrong_values_say_what_was_expected() {
         expect![[r#"
         p.yaml:1:10: version: expected 1, found "2"
         p.yaml:2:7: name: expected a name (a letter, then at most 99 letters, digits, _ or -), found "1st"
-        p.yaml:3:12: time_zone: expected a time zone such as UTC or Europe/Rome, found "Europe/Roma"; did you mean Europe/Rome?"#]],
+        p.yaml:3:12: time_zone: expected a time zone such as UTC, Europe/Rome or +02:00, found "Europe/Roma"; did you mean Europe/Rome?"#]],
     );
     check(
         &format!("{RATE}{QUERY}limits: {{ state_memory: 64 M, line: 2 GiB, json_depth: 1001, ingest_log: 4 EiB }}"),

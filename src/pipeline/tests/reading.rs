@@ -29,6 +29,14 @@ fn the_smallest_file_takes_every_default() {
 }
 
 #[test]
+fn a_time_zone_is_a_region_an_offset_or_another_name_that_java_knows() {
+    for zone in ["UTC", "Z", "+02:00", "-08", "+5:30", "GMT+1", "UTC-03:30", "Europe/Rome", "PST"] {
+        let pipeline = read(&format!("time_zone: {zone}\n{RATE}{QUERY}"));
+        assert_eq!(&*pipeline.time_zone, zone);
+    }
+}
+
+#[test]
 fn every_setting_is_read() {
     let pipeline = read(EVERY_SETTING);
     assert!(!listed(&pipeline).contains("hunter2"), "a secret is shown");
