@@ -1,5 +1,6 @@
 //! GROUP BY: its keys, and the sets of keys of ROLLUP, CUBE and GROUPING SETS.
 
+use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::DataType;
@@ -78,7 +79,7 @@ pub(super) fn resolve(
         GroupByExpr::Expressions(exprs, modifiers) if exprs.is_empty() && modifiers.is_empty() => return Ok(None),
         GroupByExpr::Expressions(exprs, modifiers) => (exprs, modifiers),
     };
-    let aliases: Vec<Attribute> = items.iter().filter(|item| item.aliased).map(|item| item.attribute.clone()).collect();
+    let aliases = aliases(items);
     let scope = QueryScope::new(planner, env, vec![&input.columns, &aliases]);
     let mut resolver = Resolver { scope, items, keys: Vec::new() };
     if let [ast::Expr::Identifier(name)] = exprs.as_slice()
@@ -123,6 +124,18 @@ pub(super) fn resolve(
         return Err(Error::spark(ErrorKind::Config, "GROUPING_SIZE_LIMIT_EXCEEDED", message));
     }
     Ok(Some(Grouping { keys: resolver.keys, sets: has_sets.then_some(sets) }))
+}
+
+/// The items that GROUP BY can mean by name: of several called the same, the first.
+fn aliases(items: &[Item]) -> Vec<Attribute> {
+    let mut aliases: Vec<Attribute> = Vec::new();
+    let mut names = HashSet::new();
+    for item in items.iter().filter(|item| item.aliased) {
+        if names.insert(item.attribute.name.to_lowercase()) {
+            aliases.push(item.attribute.clone());
+        }
+    }
+    aliases
 }
 
 /// GROUP BY ALL: every item that aggregates nothing.

@@ -116,7 +116,7 @@ fn add(
     let id = planner.fresh(&name);
     let attribute =
         Attribute { name, qualifier: None, id, data_type: typed.data_type, nullable: typed.nullable, access: Access::Listed };
-    list.items.push(Item { attribute, expr: typed.expr, aliased: alias.is_some() });
+    list.items.push(Item { attribute, expr: typed.expr, aliased: true });
     Ok(())
 }
 
@@ -320,7 +320,7 @@ fn qualified_star(
             nullable: typed.nullable,
             access: Access::Listed,
         };
-        items.push(Item { attribute, expr: typed.expr, aliased: false });
+        items.push(Item { attribute, expr: typed.expr, aliased: true });
     }
     let kept = excepted(items.iter().map(|item| item.attribute.clone()).collect(), options)?;
     items.retain(|item| kept.iter().any(|attribute| attribute.id == item.attribute.id));

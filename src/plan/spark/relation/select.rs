@@ -30,7 +30,7 @@ pub(super) struct Item {
     pub attribute: Attribute,
     /// Its value over the input's columns and earlier items' columns.
     pub expr: Expr,
-    /// Whether it has a name of its own, so that later items can use it.
+    /// Whether it is more than a column of the input, so that later items and GROUP BY can mean it by its name, given or made.
     pub aliased: bool,
 }
 
