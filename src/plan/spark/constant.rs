@@ -12,6 +12,7 @@ use datafusion::physical_expr::create_physical_expr;
 use datafusion::scalar::ScalarValue;
 
 use super::functions::{bodies, is_raising, random_call};
+use super::settled::settled;
 use super::{Typed, is_fallible};
 use crate::error::{Error, ErrorKind, Result, from_datafusion};
 use crate::plan::function::call::is_called;
@@ -65,7 +66,20 @@ pub(super) fn is_null_constant(arg: &Typed) -> bool {
     if let Expr::Literal(value, _) = &arg.expr {
         return value.is_null();
     }
-    arg.nullable && has_at_most(TRIED_NODES_MAX, &arg.expr) && matches!(evaluate(&arg.expr), Ok(Some(value)) if value.is_null())
+    if !arg.nullable || !has_at_most(TRIED_NODES_MAX, &arg.expr) {
+        return false;
+    }
+    let is_null = |expr: &Expr| matches!(evaluate(expr), Ok(Some(value)) if value.is_null());
+    let has_branches = || arg.expr.exists(|node| Ok(matches!(node, Expr::Case(_)))).unwrap_or(false);
+    is_null(&arg.expr) || has_branches() && settled(arg.expr.clone()).is_ok_and(|expr| is_null(&expr))
+}
+
+/// Whether what is computed from both is null whatever the row, and Spark sees it before a constant among them fails.
+pub(super) fn is_null_of_two(left: &Typed, right: &Typed) -> bool {
+    let makes_null = |arg: &Typed, other: &Typed| {
+        is_null_constant(arg) && (is_foldable(&arg.expr) || !is_foldable(&other.expr) || !fails_when_planned(&other.expr))
+    };
+    makes_null(left, right) || makes_null(right, left)
 }
 
 /// Whether an expression has no more nodes than that.

@@ -15,6 +15,7 @@ pub mod elementwise;
 pub mod column_size;
 pub mod cast;
 pub(crate) mod constant;
+mod settled;
 pub mod expression;
 pub mod functions;
 pub mod relation;

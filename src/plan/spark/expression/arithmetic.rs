@@ -13,7 +13,7 @@ use super::native::{Kernel, Operand, call};
 use super::{arithmetic_kernel, temporal};
 use crate::error::{Error, ErrorKind, Result, from_datafusion};
 use crate::plan::spark::cast::{CastMode, cast};
-use crate::plan::spark::constant::is_null_constant;
+use crate::plan::spark::constant::is_null_of_two;
 use crate::plan::spark::types::interval::is_interval;
 use crate::plan::spark::types::{DECIMAL_PRECISION_MAX, calendar_interval, is_numeric, sql_name};
 use crate::plan::spark::{PlanSettings, Typed};
@@ -56,7 +56,7 @@ impl Arithmetic {
 /// `left op right`. With [`CastMode::Try`] an overflow or a division by zero gives null (`try_add` and its like).
 pub fn arithmetic(op: Arithmetic, left: Typed, right: Typed, mode: CastMode, settings: &PlanSettings) -> Result<Typed> {
     // Beside a null nothing is computed, and nothing fails.
-    let known = is_null_constant(&left) || is_null_constant(&right);
+    let known = is_null_of_two(&left, &right);
     let result = computed(op, left, right, mode, settings)?;
     if !known {
         return Ok(result);
@@ -172,7 +172,7 @@ fn pair(op: Arithmetic, left: Typed, right: Typed, target: DataType, mode: CastM
 
 /// The result where an operand is the constant null: the other one is not even evaluated.
 pub(super) fn null_beside(left: &Typed, right: &Typed, result: &DataType) -> Option<Typed> {
-    let null = (is_null_constant(left) || is_null_constant(right)).then(|| ScalarValue::try_from(result).ok())??;
+    let null = is_null_of_two(left, right).then(|| ScalarValue::try_from(result).ok())??;
     Some(Typed { expr: Expr::Literal(null, None), data_type: result.clone(), nullable: true })
 }
 

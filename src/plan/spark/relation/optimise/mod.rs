@@ -8,7 +8,8 @@
 //!   moves past it, for it must see exactly the rows it was written for ([`guard`]);
 //! - limits move into sorts; columns that nobody uses are not computed and not read.
 //!
-//! Then constants that fail are told of ([`constants`]), and arguments behind a null are kept from failing ([`mod@strict`]).
+//! Before that, conditions that decide nothing are left out; afterwards constants that fail are told of (both [`constants`]), and
+//! arguments behind a null are kept from failing ([`mod@strict`]).
 //!
 //! Rules that remove a branch because it is empty are left out as well: with the branch would go the state it keeps.
 
@@ -40,7 +41,7 @@ use crate::operator::push_down::PushDownFilter;
 
 /// Rewrites a plan for speed, without changing its meaning. Extension nodes may be part of it.
 pub fn optimise(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let guarded = guard::protect(plan)?;
+    let guarded = guard::protect(constants::without_idle_conditions(plan)?)?;
     let rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![
         Arc::new(ReplaceDistinctWithAggregate::new()),
         Arc::new(ExtractEquijoinPredicate::new()),
