@@ -185,6 +185,11 @@ impl Dialect for SparkDialect {
 
     fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
         let token = parser.peek_token_ref();
+        if token.token == Token::LBrace {
+            // sqlparser has ODBC's `{fn …}` and `{d …}`.
+            let found = parser.peek_token();
+            return Some(parser.expected("an expression", found));
+        }
         let Token::Word(word) = &token.token else { return None };
         if word.quote_style.is_some() {
             return None;
@@ -243,6 +248,11 @@ impl Dialect for SparkDialect {
                 parser.expect_token(&Token::RBracket)?;
                 Ok(ast::AccessExpr::Subscript(ast::Subscript::Index { index }))
             })),
+            Token::Word(_) if is_collation(parser) => {
+                parser.advance_token();
+                let expr = Box::new(left.clone());
+                Some(parser.parse_object_name(false).map(|collation| Expr::Collate { expr, collation }))
+            }
             Token::Word(_) => parse_predicate(parser, left),
             Token::DoubleColon => Some(parse_double_colon(parser, left)),
             _ => None,
@@ -257,11 +267,19 @@ impl Dialect for SparkDialect {
             Token::Ampersand => 24,
             Token::Caret => 23,
             Token::Pipe => 22,
+            Token::Word(_) if is_collation(parser) => self.prec_value(Precedence::DoubleColon),
             // A prefix operator here, or no operator at all.
             Token::ExclamationMark | Token::Tilde | Token::Arrow | Token::Colon => 0,
             _ => return None,
         }))
     }
+}
+
+/// Whether `COLLATE name` comes next; alone the word is an alias.
+fn is_collation(parser: &Parser) -> bool {
+    let (word, name) = (&parser.peek_token_ref().token, &parser.peek_nth_token_ref(1).token);
+    matches!(word, Token::Word(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("collate"))
+        && matches!(name, Token::Word(name) if name.quote_style.is_some() || name.keyword == Keyword::NoKeyword)
 }
 
 /// `left::type`, with the fields of a struct behind it.

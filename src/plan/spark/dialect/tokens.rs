@@ -166,12 +166,20 @@ pub(super) fn tokenize(sql: &str) -> Result<Vec<TokenWithSpan>> {
         let extracted = i >= 2
             && tokens[i - 1].token == Token::LParen
             && matches!(&tokens[i - 2].token, Token::Word(w) if w.keyword == Keyword::EXTRACT);
+        let compared = i > 0
+            && matches!(
+                tokens[i - 1].token,
+                Token::Eq | Token::DoubleEq | Token::Neq | Token::Lt | Token::Gt | Token::LtEq | Token::GtEq | Token::Spaceship
+            );
         if let Token::Word(word) = &mut tokens[i].token {
             // The field of EXTRACT stays as it is written.
             let plain = if extracted {
                 true
             } else if call && word.keyword == Keyword::EXISTS {
                 !subquery
+            } else if compared && matches!(word.keyword, Keyword::ANY | Keyword::SOME) {
+                // What is compared is what the aggregate function gives.
+                true
             } else if call {
                 !SYNTAX_BEFORE_PAREN.contains(&word.keyword)
             } else {

@@ -107,6 +107,7 @@ fn resolve_here(ast: &ast::Expr, context: &Context<'_>) -> Result<Typed> {
             let left = resolve(expr, context)?;
             context.scope.subquery(subquery, SubqueryUsage::In { left: &left, negated: *negated })
         }
+        A::Collate { expr, collation } => special::collated(resolve(expr, context)?, collation),
         other => special::function_syntax(other, context),
     }
 }

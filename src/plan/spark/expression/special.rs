@@ -4,6 +4,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use sqlparser::ast;
 
+use super::arithmetic::unexpected_type;
 use super::comparison::{Comparison, compare, in_list as compare_in_list};
 use super::literal::{literal, text};
 use super::once::once;
@@ -30,6 +31,25 @@ pub(super) fn identifier(name: &ast::Ident, context: &Context<'_>) -> Result<Typ
         }
         column => column,
     }
+}
+
+/// `value COLLATE name`.
+pub(super) fn collated(value: Typed, collation: &ast::ObjectName) -> Result<Typed> {
+    let name = collation_name(collation);
+    if !name.eq_ignore_ascii_case("UTF8_BINARY") {
+        let only = "texts have the one collation UTF8_BINARY; `lower` and `upper` help where case does not matter";
+        let message = format!("the collation {name} is not supported: {only}");
+        return Err(Error::spark(ErrorKind::Config, "UNSUPPORTED_FEATURE", message));
+    }
+    match &value.data_type {
+        DataType::Utf8 => Ok(value),
+        other => Err(unexpected_type("COLLATE", other)),
+    }
+}
+
+/// The name of a collation, without its schema.
+pub(super) fn collation_name(collation: &ast::ObjectName) -> &str {
+    collation.0.last().and_then(|part| part.as_ident()).map_or("", |name| &name.value)
 }
 
 /// `root.field[index]…`.

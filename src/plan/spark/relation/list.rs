@@ -103,7 +103,7 @@ fn add(
     let typed = scope.resolve(expr).map_err(|error| generate::refused_if_nested(error, expr))?;
     refuse_alias_in_aggregate(&typed.expr, &earlier)?;
     let passed_on = match (&typed.expr, alias) {
-        (Expr::Column(name), None) => input.columns.iter().find(|attribute| attribute.id == name.name),
+        (Expr::Column(name), None) if !is_kept(expr) => input.columns.iter().find(|attribute| attribute.id == name.name),
         _ => None,
     };
     if let Some(attribute) = passed_on {
@@ -183,13 +183,7 @@ fn star_columns(args: Vec<ast::FunctionArg>, function: &str, input: &Relation, q
     for arg in args {
         let table = match &arg {
             ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Wildcard) => None,
-            ast::FunctionArg::Unnamed(ast::FunctionArgExpr::QualifiedWildcard(name)) => {
-                if function.eq_ignore_ascii_case("count") {
-                    let message = format!("count({name}.*) is not allowed; use count(*) or name the columns");
-                    return Err(Error::spark(ErrorKind::Config, "INVALID_USAGE_OF_STAR_WITH_TABLE_IDENTIFIER_IN_COUNT", message));
-                }
-                from::identifiers(name)?.pop()
-            }
+            ast::FunctionArg::Unnamed(ast::FunctionArgExpr::QualifiedWildcard(name)) => Some(from::identifiers(name)?),
             _ => {
                 expanded.push(arg);
                 continue;
@@ -197,16 +191,20 @@ fn star_columns(args: Vec<ast::FunctionArg>, function: &str, input: &Relation, q
         };
         let of_table = |attribute: &&Attribute| match (&table, &attribute.qualifier) {
             (None, _) => true,
-            (Some(table), Some(qualifier)) => same_name(qualifier, &table.value),
+            (Some(table), Some(qualifier)) => matches!(table.as_slice(), [table] if same_name(qualifier, &table.value)),
             (Some(_), None) => false,
         };
         let mut columns = input.listed().filter(of_table).peekable();
         if columns.peek().is_none()
             && let ast::FunctionArg::Unnamed(ast::FunctionArgExpr::QualifiedWildcard(name)) = &arg
-            && let Some(members) = members_of(&from::identifiers(name)?, input)?
+            && let Some(members) = members_of(&from::identifiers(name)?, input, qualified)?
         {
             expanded.extend(members);
             continue;
+        }
+        if table.is_some() && function.eq_ignore_ascii_case("count") {
+            let message = format!("count({arg}) is not allowed; use count(*) or name the columns");
+            return Err(Error::spark(ErrorKind::Config, "INVALID_USAGE_OF_STAR_WITH_TABLE_IDENTIFIER_IN_COUNT", message));
         }
         if columns.peek().is_none() {
             let message = format!("{arg} as an argument of {function} stands for no column");
@@ -224,18 +222,53 @@ fn star_columns(args: Vec<ast::FunctionArg>, function: &str, input: &Relation, q
     Ok(expanded)
 }
 
-/// The fields of a struct column as arguments.
-fn members_of(path: &[Ident], input: &Relation) -> Result<Option<Vec<ast::FunctionArg>>> {
-    let Some((attribute, _)) = find(&input.columns, path)?.filter(|(_, used)| *used == path.len()) else { return Ok(None) };
-    let DataType::Struct(members) = &attribute.data_type else {
-        let message = format!("{}.* needs a struct or a table{}", written(path), place(path));
-        return Err(Error::spark(ErrorKind::Config, "_LEGACY_ERROR_TEMP_1050", message));
-    };
+/// The fields of a struct as arguments; where they are shown and not `resolved`, with the name that Spark gives each on the way.
+fn members_of(path: &[Ident], input: &Relation, resolved: bool) -> Result<Option<Vec<ast::FunctionArg>>> {
+    let Some((attribute, used)) = find(&input.columns, path)? else { return Ok(None) };
+    let mut data_type = &attribute.data_type;
+    for name in &path[used..] {
+        let DataType::Struct(members) = data_type else { return Ok(None) };
+        let Some(member) = members.iter().find(|member| same_name(member.name(), &name.value)) else { return Ok(None) };
+        data_type = member.data_type();
+    }
+    let DataType::Struct(members) = data_type else { return Err(no_struct(path)) };
     let member = |field: &std::sync::Arc<arrow::datatypes::Field>| {
-        let path = path.iter().cloned().chain([Ident::with_quote('`', field.name())]).collect();
-        ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(ast::Expr::CompoundIdentifier(path)))
+        let fields = path[used..].iter().cloned().chain([Ident::with_quote('`', field.name())]);
+        let expr = match resolved {
+            true => ast::Expr::CompoundIdentifier(path[..used].iter().cloned().chain(fields).collect()),
+            false => fields.fold(None, |whole, field| Some(shown_field(&path[..used], whole, field)))?,
+        };
+        Some(ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)))
     };
-    Ok(Some(members.iter().map(member).collect()))
+    Ok(members.iter().map(member).collect())
+}
+
+/// `column.field AS field`, or the field of what is a field already.
+fn shown_field(column: &[Ident], whole: Option<ast::Expr>, name: Ident) -> ast::Expr {
+    let expr = match whole {
+        None => ast::Expr::CompoundIdentifier(column.iter().cloned().chain([name.clone()]).collect()),
+        Some(root) => {
+            let access_chain = vec![ast::AccessExpr::Dot(ast::Expr::Identifier(name.clone()))];
+            ast::Expr::CompoundFieldAccess { root: Box::new(root), access_chain }
+        }
+    };
+    ast::Expr::Named { expr: Box::new(expr), name }
+}
+
+fn no_struct(path: &[Ident]) -> Error {
+    let message = format!("{}.* needs a struct or a table{}", written(path), place(path));
+    Error::spark(ErrorKind::Config, "_LEGACY_ERROR_TEMP_1050", message)
+}
+
+/// Whether Spark prints what stands around a column although it computes nothing.
+fn is_kept(expr: &ast::Expr) -> bool {
+    match expr {
+        ast::Expr::Nested(inner) => is_kept(inner),
+        ast::Expr::Collate { .. } => true,
+        ast::Expr::UnaryOp { op, .. } => *op == ast::UnaryOperator::Plus,
+        ast::Expr::Function(function) => function.name.to_string().eq_ignore_ascii_case("positive"),
+        _ => false,
+    }
 }
 
 fn last_part(expr: &ast::Expr) -> Option<String> {
@@ -305,10 +338,7 @@ fn qualified_star(
     }
     let scope = QueryScope::new(planner, env, vec![&input.columns]);
     let whole = super::super::Scope::column(&scope, &parts)?;
-    let DataType::Struct(members) = &whole.data_type else {
-        let message = format!("{}.* needs a struct or a table{}", written(&parts), place(&parts));
-        return Err(Error::spark(ErrorKind::Config, "CANNOT_RESOLVE_STAR_EXPAND", message));
-    };
+    let DataType::Struct(members) = &whole.data_type else { return Err(no_struct(&parts)) };
     let mut items = Vec::with_capacity(members.len());
     for member in members {
         let typed = access::field(whole.clone(), member.name(), planner.settings)?;

@@ -3,14 +3,14 @@
 
 use std::ops::ControlFlow;
 
-use arrow::datatypes::DataType;
-use sqlparser::ast::{self, AccessExpr, BinaryOperator, Expr, Ident};
+use arrow::datatypes::{DataType, TimeUnit};
+use sqlparser::ast::{self, AccessExpr, BinaryOperator, Expr, Ident, VisitMut, VisitorMut};
 
 use super::columns::{Attribute, find};
 use super::scope::QueryScope;
 use crate::plan::spark::dialect::plain_call;
 use crate::plan::spark::expression::{printed, spark_column_name};
-use crate::plan::spark::types::map_fields;
+use crate::plan::spark::types::{map_fields, parse_type};
 
 /// Nodes of an operand whose type is asked for: in long sums that would be done again and again.
 const NODES_MAX: usize = 8;
@@ -33,13 +33,8 @@ pub(super) fn name(expr: &Expr, columns: &[Attribute], scope: &QueryScope<'_>) -
 /// `expr` with what Spark would print in place of what is written.
 fn as_printed(expr: &Expr, columns: &[Attribute], scope: &QueryScope<'_>) -> Expr {
     let mut shown = expr.clone();
-    // The visitor never breaks.
-    let _ = ast::visit_expressions_mut(&mut shown, |node| {
-        if let Some(days) = days_added(node, scope) {
-            *node = days;
-        }
-        ControlFlow::<()>::Continue(())
-    });
+    // The visitors never break.
+    let _ = shown.visit(&mut Replaced { scope });
     let _ = ast::visit_expressions_mut(&mut shown, |node| {
         match node {
             Expr::CompoundIdentifier(parts) => {
@@ -118,30 +113,129 @@ fn access(parts: &[Ident], chain: &[AccessExpr], columns: &[Attribute]) -> Optio
     Some(Expr::CompoundFieldAccess { root: Box::new(Expr::Identifier(column)), access_chain: steps })
 }
 
-/// `date + n` and `date - n` as the calls that Spark makes of them.
-fn days_added(node: &Expr, scope: &QueryScope<'_>) -> Option<Expr> {
-    let Expr::BinaryOp { left, op, right } = node else { return None };
-    let name = match op {
-        BinaryOperator::Plus => "date_add",
-        BinaryOperator::Minus => "date_sub",
+/// Puts in the place of calls and operators what Spark replaces them by.
+struct Replaced<'a> {
+    scope: &'a QueryScope<'a>,
+}
+
+impl VisitorMut for Replaced<'_> {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, node: &mut Expr) -> ControlFlow<()> {
+        let other = match node {
+            Expr::BinaryOp { left, op, right } => days_added(left, op, right, self.scope),
+            Expr::Function(function) => formatted(function, self.scope),
+            Expr::CompoundFieldAccess { root, access_chain } => key_in_brackets(root, access_chain, self.scope),
+            _ => None,
+        };
+        if let Some(other) = other {
+            *node = other;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, node: &mut Expr) -> ControlFlow<()> {
+        if is_map_of_json(node) {
+            *node = Expr::Identifier(Ident::new("entries"));
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// The type of an expression that is not large.
+fn type_of(expr: &Expr, scope: &QueryScope<'_>) -> Option<DataType> {
+    let mut nodes = 0;
+    let counted = ast::visit_expressions(expr, |_| {
+        nodes += 1;
+        if nodes > NODES_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    if counted.is_break() { None } else { scope.resolve(expr).ok().map(|typed| typed.data_type) }
+}
+
+/// `date ± n` and `date ± INTERVAL … DAY` as the calls that Spark makes of them.
+fn days_added(left: &Expr, op: &BinaryOperator, right: &Expr, scope: &QueryScope<'_>) -> Option<Expr> {
+    let adds = match op {
+        BinaryOperator::Plus => true,
+        BinaryOperator::Minus => false,
         _ => return None,
-    };
-    let type_of = |expr: &Expr| {
-        let mut nodes = 0;
-        let counted = ast::visit_expressions(expr, |_| {
-            nodes += 1;
-            if nodes > NODES_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
-        if counted.is_break() { None } else { scope.resolve(expr).ok().map(|typed| typed.data_type) }
     };
     // Most sums are of numbers, which the operand that is simpler tells.
-    let whole = |t: &DataType| t.is_signed_integer();
-    let (l, r) = (type_of(left)?, type_of(right)?);
-    let (date, days) = match (&l, &r) {
-        (DataType::Date32, days) if whole(days) => (left, right),
-        (days, DataType::Date32) if whole(days) && name == "date_add" => (right, left),
+    let (l, r) = (type_of(left, scope)?, type_of(right, scope)?);
+    let (date, days, days_type) = match (&l, &r) {
+        (DataType::Date32, days) => (left, right, days),
+        (days, DataType::Date32) if adds => (right, left, days),
         _ => return None,
     };
-    let arg = |expr: &Expr| ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr.clone()));
-    Some(plain_call(name, vec![arg(date), arg(days)]))
+    match days_type {
+        DataType::Duration(TimeUnit::Second) => {
+            let days = call_of("extractansiintervaldays", &[days]);
+            let negative = || Expr::UnaryOp { op: ast::UnaryOperator::Minus, expr: Box::new(days.clone()) };
+            Some(call_of("date_add", &[date, &if adds { days } else { negative() }]))
+        }
+        whole if whole.is_signed_integer() => Some(call_of(if adds { "date_add" } else { "date_sub" }, &[date, days])),
+        _ => None,
+    }
+}
+
+/// `to_char` of what is no number.
+fn formatted(function: &ast::Function, scope: &QueryScope<'_>) -> Option<Expr> {
+    let [value, format] = arguments(function, &["to_char", "to_varchar"])?.try_into().ok()?;
+    match type_of(value, scope)? {
+        DataType::Date32 | DataType::Timestamp(..) => Some(call_of("date_format", &[value, format])),
+        DataType::Binary => match constant_text(format)?.to_lowercase().as_str() {
+            "hex" => Some(call_of("hex", &[value])),
+            "base64" => Some(call_of("base64", &[value])),
+            _ => Some(call_of("decode", &[value, format])),
+        },
+        _ => None,
+    }
+}
+
+/// `map.key`, where the map is no column.
+fn key_in_brackets(root: &Expr, chain: &[AccessExpr], scope: &QueryScope<'_>) -> Option<Expr> {
+    let (AccessExpr::Dot(Expr::Identifier(key)), rest) = chain.split_first()? else { return None };
+    let is_call = matches!(root, Expr::Function(_));
+    if !is_call || !is_map_of_json(root) && !matches!(type_of(root, scope)?, DataType::Map(..)) {
+        return None;
+    }
+    let index = Expr::Value(ast::Value::SingleQuotedString(key.value.clone()).into());
+    let first = AccessExpr::Subscript(ast::Subscript::Index { index });
+    let access_chain = std::iter::once(first).chain(rest.iter().cloned()).collect();
+    Some(Expr::CompoundFieldAccess { root: Box::new(root.clone()), access_chain })
+}
+
+/// Whether it is `from_json` with a map as its schema, which Spark names after a field within its types.
+fn is_map_of_json(expr: &Expr) -> bool {
+    let Expr::Function(function) = expr else { return false };
+    let schema = arguments(function, &["from_json"]).and_then(|args| constant_text(args.get(1)?));
+    schema.and_then(|schema| parse_type(schema).ok()).is_some_and(|schema| matches!(schema, DataType::Map(..)))
+}
+
+/// The arguments of a call of one of these functions.
+fn arguments<'e>(function: &'e ast::Function, names: &[&str]) -> Option<Vec<&'e Expr>> {
+    let ast::FunctionArguments::List(list) = &function.args else { return None };
+    let name = function.name.to_string();
+    if !names.iter().any(|known| name.eq_ignore_ascii_case(known)) {
+        return None;
+    }
+    let plain = list.args.iter().map(|arg| match arg {
+        ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) => Some(expr),
+        _ => None,
+    });
+    plain.collect()
+}
+
+fn constant_text(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Value(value) => match &value.value {
+            ast::Value::SingleQuotedString(text) => Some(text),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn call_of(name: &str, args: &[&Expr]) -> Expr {
+    let arg = |expr: &&Expr| ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr((*expr).clone()));
+    plain_call(name, args.iter().map(arg).collect())
 }

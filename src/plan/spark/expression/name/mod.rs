@@ -118,6 +118,7 @@ fn pretty(ast: &ast::Expr) -> String {
         A::Tuple(values) => row_text(values),
         A::Lambda(lambda) => lambda::text(lambda),
         A::Named { expr, name } => format!("{} AS {}", pretty(expr), quoted_if_needed(&name.value)),
+        A::Collate { expr, collation } => format!("collate({}, {})", pretty(expr), super::special::collation_name(collation)),
         other => syntax_text(other),
     }
 }

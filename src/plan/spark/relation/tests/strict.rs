@@ -28,7 +28,7 @@ fn an_argument_behind_a_null_fails_only_where_it_is_needed() {
             "SELECT nullif(v, 10) + 1 div (v - 10) AS x, count(*) AS n FROM t WHERE id = 1 GROUP BY nullif(v, 10) + 1 div (v - 10)",
             "[[null,1]]",
         ),
-        ("SELECT (SELECT max(nullif(v, 10) + 1 div (v - 10)) FROM t) AS x FROM u WHERE id = 1", "[[30]]"),
+        ("SELECT (SELECT max(nullif(v, 10) + 1 div (v - 10)) FROM t) AS x FROM u WHERE id = 1", "[[40]]"),
     ] {
         let answer = answer(sql);
         let found =
