@@ -37,7 +37,7 @@ use value::Parser;
 
 pub(super) use simd::{Job, Level, Simd};
 
-pub use infer::infer_type;
+pub use infer::{Inference, infer_type};
 pub use values::{ValueOptions, decode_values};
 
 /// The column that holds malformed lines.

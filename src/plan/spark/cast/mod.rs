@@ -21,6 +21,7 @@ use datafusion::logical_expr::{Cast, Expr, ScalarUDF};
 use super::expression::arithmetic::{Arithmetic, arithmetic};
 use super::expression::literal::literal;
 use super::expression::native::{Kernel, Operand, call};
+use super::expression::unsupported;
 use super::functions::current_date;
 use super::types::{calendar_interval, sql_name};
 use super::{PlanSettings, Typed, is_fallible};
@@ -45,6 +46,11 @@ pub enum CastMode {
 /// a suggestion) where Spark has no such cast.
 pub fn cast(value: Typed, to: &DataType, mode: CastMode, settings: &PlanSettings) -> Result<Typed> {
     let from = value.data_type.clone();
+    if let Expr::Literal(ScalarValue::Utf8(Some(written)), _) = &value.expr
+        && let Some(special) = special_time(written, to)?
+    {
+        return Ok(special);
+    }
     if mode == CastMode::Try && makes_null_keys(&from, to) {
         let message = format!("cannot cast {} to {}: a key might become null", sql_name(&from), sql_name(to));
         return Err(Error::spark(ErrorKind::Config, WITHOUT_SUGGESTION, message));
@@ -108,6 +114,19 @@ fn exact_float(expr: &Expr, from: &DataType, to: &DataType) -> Option<Expr> {
             Some(Expr::Cast(Cast::new(float.expr.clone(), DataType::Float64)))
         }
         _ => None,
+    }
+}
+
+/// `epoch`, `now`, … as a date or time. Only the first is the same for every batch.
+pub(in crate::plan::spark) fn special_time(written: &str, to: &DataType) -> Result<Option<Typed>> {
+    let word = written.trim().to_lowercase();
+    match (word.as_str(), to) {
+        ("epoch", DataType::Date32) => Ok(Some(literal(ScalarValue::Date32(Some(0))))),
+        ("epoch", DataType::Timestamp(_, zone)) => Ok(Some(literal(ScalarValue::TimestampMicrosecond(Some(0), zone.clone())))),
+        ("now" | "today" | "tomorrow" | "yesterday", DataType::Date32 | DataType::Timestamp(..)) => {
+            Err(unsupported(&format!("the special time '{word}' (use current_timestamp() or current_date())")))
+        }
+        _ => Ok(None),
     }
 }
 

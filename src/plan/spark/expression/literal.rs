@@ -64,7 +64,9 @@ pub(super) fn number(text: &str, long: bool, negative: bool) -> Result<Typed> {
     }
     if let Some(digits) = split("F") {
         return match digits.parse::<f32>() {
-            Ok(n) if n.is_finite() => Ok(literal(ScalarValue::Float32(Some(n)))),
+            Ok(n) if n.is_finite() && !(n.abs() == f32::MAX && is_above(&digits, FLOAT_MAX)) => {
+                Ok(literal(ScalarValue::Float32(Some(n))))
+            }
             _ => Err(out_of_range(&digits, "float")),
         };
     }
@@ -86,9 +88,23 @@ pub(super) fn number(text: &str, long: bool, negative: bool) -> Result<Typed> {
 
 fn double(digits: &str) -> Result<Typed> {
     match digits.parse::<f64>() {
-        Ok(n) if n.is_finite() => Ok(literal(ScalarValue::Float64(Some(n)))),
+        Ok(n) if n.is_finite() && !(n.abs() == f64::MAX && is_above(digits, DOUBLE_MAX)) => {
+            Ok(literal(ScalarValue::Float64(Some(n))))
+        }
         _ => Err(out_of_range(digits, "double")),
     }
+}
+
+/// The digits of the greatest FLOAT and DOUBLE as Spark compares a literal with them.
+const FLOAT_MAX: &str = "34028234663852886";
+const DOUBLE_MAX: &str = "17976931348623157";
+
+/// Whether a number that is rounded to the greatest one there is was written as more than it, whose digits are `greatest`.
+fn is_above(number: &str, greatest: &str) -> bool {
+    let mantissa = number.split(['E', 'e']).next().unwrap_or_default();
+    let digits = mantissa.bytes().filter(u8::is_ascii_digit).skip_while(|digit| *digit == b'0');
+    // Both have the same number of digits before the point, so that their digits are in the order of their values.
+    digits.gt(greatest.bytes().chain(std::iter::repeat(b'0')).take(mantissa.len().max(greatest.len())))
 }
 
 /// A decimal of just the digits that are written.

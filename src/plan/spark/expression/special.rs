@@ -10,8 +10,8 @@ use super::literal::{literal, text};
 use super::once::once;
 use super::{access, call, logic, pattern, resolve, unsupported};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::spark::cast::computed;
 use crate::plan::spark::cast::time::{Clock, ParsedTime, Zone, parse_date, parse_timestamp};
+use crate::plan::spark::cast::{computed, special_time};
 use crate::plan::spark::dialect::TYPED_LITERALS;
 use crate::plan::spark::types::parse_type;
 use crate::plan::spark::{Context, Typed};
@@ -137,19 +137,6 @@ fn timestamp(to: &DataType, clock: Clock, zone: Option<Zone>, context: &Context<
     Some(literal(ScalarValue::TimestampMicrosecond(Some(value), with_zone.clone())))
 }
 
-/// `epoch`, `now`, … as a date or time. Only the first is the same for every batch.
-fn special_time(written: &str, to: &DataType) -> Result<Option<Typed>> {
-    let word = written.trim().to_lowercase();
-    match (word.as_str(), to) {
-        ("epoch", DataType::Date32) => Ok(Some(literal(ScalarValue::Date32(Some(0))))),
-        ("epoch", DataType::Timestamp(_, zone)) => Ok(Some(literal(ScalarValue::TimestampMicrosecond(Some(0), zone.clone())))),
-        ("now" | "today" | "tomorrow" | "yesterday", DataType::Date32 | DataType::Timestamp(..)) => {
-            Err(unsupported(&format!("the special time '{word}' (use current_timestamp() or current_date())")))
-        }
-        _ => Ok(None),
-    }
-}
-
 fn hexadecimal(text: &str) -> Option<Vec<u8>> {
     let digits = text.chars().map(|c| c.to_digit(16).map(|d| d as u8)).collect::<Option<Vec<u8>>>()?;
     let (odd, rest) = digits.split_at(digits.len() % 2);
@@ -159,11 +146,6 @@ fn hexadecimal(text: &str) -> Option<Vec<u8>> {
 /// `CAST(… AS …)`, `TRY_CAST`, `::`.
 pub(super) fn cast_to(kind: &ast::CastKind, expr: &ast::Expr, data_type: &ast::DataType, context: &Context<'_>) -> Result<Typed> {
     let to = parse_type(&data_type.to_string())?;
-    if let ast::Expr::Value(ast::ValueWithSpan { value: ast::Value::SingleQuotedString(written), .. }) = expr
-        && let Some(special) = special_time(written, &to)?
-    {
-        return Ok(special);
-    }
     let mode = match kind {
         ast::CastKind::TryCast | ast::CastKind::SafeCast => CastMode::Try,
         ast::CastKind::Cast | ast::CastKind::DoubleColon => CastMode::Ansi,

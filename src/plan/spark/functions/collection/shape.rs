@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, ListArray, StringArray, StructArray, UInt32Array};
 use arrow::datatypes::{DataType, Field, Fields};
+use datafusion::common::ScalarValue;
 use hashbrown::HashSet;
 
 use super::super::super::expression::coercion::tightest_item_type;
@@ -425,7 +426,10 @@ pub(super) fn flatten(mut c: Call<'_>) -> Result<Typed> {
 /// Structs of the arrays' items at the same place; missing ones are null.
 pub(super) fn arrays_zip(mut c: Call<'_>) -> Result<Typed> {
     use datafusion::logical_expr::Expr;
-    arity(&c, 1, None)?;
+    if c.args.is_empty() {
+        let none = ScalarValue::new_list(&[], &DataType::Struct(Fields::empty()), true);
+        return Ok(literal(ScalarValue::List(none)));
+    }
     let args = std::mem::take(&mut c.args);
     let args = args.into_iter().enumerate().map(|(i, a)| coerce_one(&c, i, a, &Want::Array)).collect::<Result<Vec<_>>>()?;
     let fields: Fields = args

@@ -38,7 +38,7 @@ pub(super) const FUNCTIONS: &[FunctionSpec] = &[
 ];
 
 /// The options argument: a constant map of texts, keys in lower case. Options that would change the result and that we do not have
-/// are refused.
+/// are refused; what is no option of Spark's changes nothing there either.
 pub(super) fn options(c: &Call<'_>, arg: Option<Typed>, known: &[&str]) -> Result<Vec<(String, String)>> {
     let Some(arg) = arg else { return Ok(Vec::new()) };
     let Some(ScalarValue::Map(map)) = constant(&arg)? else {
@@ -55,7 +55,7 @@ pub(super) fn options(c: &Call<'_>, arg: Option<Typed>, known: &[&str]) -> Resul
     let mut options = Vec::new();
     for index in 0..keys.len() {
         let name = keys.value(index).to_lowercase();
-        if !known.contains(&name.as_str()) {
+        if !known.contains(&name.as_str()) && ELSEWHERE.contains(&name.as_str()) {
             return Err(Error::spark(
                 ErrorKind::Config,
                 "UNSUPPORTED_FEATURE",
@@ -66,6 +66,38 @@ pub(super) fn options(c: &Call<'_>, arg: Option<Typed>, known: &[&str]) -> Resul
     }
     Ok(options)
 }
+
+/// Options that Spark has for JSON or CSV and that are not known to every function here.
+const ELSEWHERE: [&str; 28] = [
+    "locale",
+    "writenonasciicharacterascodepoint",
+    "enabledatetimeparsingfallback",
+    "singlevariantcolumn",
+    "sep",
+    "delimiter",
+    "quote",
+    "escape",
+    "comment",
+    "chartoescapequoteescaping",
+    "unescapedquotehandling",
+    "nullvalue",
+    "nanvalue",
+    "positiveinf",
+    "negativeinf",
+    "emptyvalue",
+    "maxcolumns",
+    "maxcharspercolumn",
+    "columnpruning",
+    "prefersdate",
+    "quoteall",
+    "escapequotes",
+    "ignoreleadingwhitespace",
+    "ignoretrailingwhitespace",
+    "dateformat",
+    "timestampformat",
+    "timestampntzformat",
+    "timezone",
+];
 
 /// Options that change nothing where the schema is given and each text is a value by itself.
 const IGNORED: [&str; 10] = [
@@ -200,12 +232,22 @@ fn write_times(zone: &str, option: &dyn Fn(&str) -> Option<String>) -> Result<Ti
     Ok(Times { date, timestamp, timestamp_ntz })
 }
 
+/// Options that say how values are written.
+const OF_WRITING: [&str; 7] = [
+    "ignorenullfields",
+    "timezone",
+    "dateformat",
+    "timestampformat",
+    "timestampntzformat",
+    "pretty",
+    "writenonasciicharacterascodepoint",
+];
+
 /// `to_json(struct, array or map[, options])`.
 fn to_json(mut c: Call<'_>) -> Result<Typed> {
     arity(&c, 1, 2)?;
     let given = (c.args.len() == 2).then(|| c.args.remove(1));
-    let options =
-        options(&c, given, &["ignorenullfields", "timezone", "dateformat", "timestampformat", "timestampntzformat", "pretty"])?;
+    let options = options(&c, given, &OF_WRITING)?;
     let option = |name: &str| options.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
     let ignore_null_fields = !option("ignorenullfields").is_some_and(|value| value.eq_ignore_ascii_case("false"));
     let zone = option("timezone").unwrap_or_else(|| c.context.settings.time_zone.to_string());
@@ -218,14 +260,30 @@ fn to_json(mut c: Call<'_>) -> Result<Typed> {
         return Err(mismatch("INVALID_JSON_SCHEMA", "`to_json` takes a STRUCT, an ARRAY or a MAP"));
     }
     let returns = Returns::new(DataType::Utf8, value.nullable);
-    let is_pretty = option("pretty").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let is_on = |name: &str| option(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let (is_pretty, is_ascii) = (is_on("pretty"), is_on("writenonasciicharacterascodepoint"));
     let name = format!("to_json[{ignore_null_fields}|{zone}|{options:?}]");
     Ok(call(&name, vec![value], returns, move |a| {
         let options = WriteOptions { time_zone: &zone, ignore_null_fields, times: times.clone() };
         let texts = written(&a.expanded(0)?, &options)?;
+        let texts = if is_ascii { texts.iter().map(|text| text.map(escaped)).collect() } else { texts };
         if !is_pretty {
             return Ok(Arc::new(texts));
         }
         a.strings(|row, out| texts.is_valid(row).then(|| indent(texts.value(row), out)))
     }))
+}
+
+/// JSON with an escape for each character, or half of one, that is not ASCII.
+fn escaped(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    let mut units = [0; 2];
+    for char in json.chars() {
+        if char.is_ascii() {
+            out.push(char);
+        } else {
+            out.extend(char.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04X}")));
+        }
+    }
+    out
 }

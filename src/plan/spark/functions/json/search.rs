@@ -11,10 +11,12 @@ use super::super::super::{Call, Typed};
 use super::super::arguments::{
     Want, arity, array_of, convert, expect_one, mismatch, null_of, require_constant, struct_of, text, wrong_count,
 };
+use super::super::datetime::pattern_reader;
 use super::super::native::{Args, Returns, call, within_column};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::json::infer_type;
 use crate::format::json::path::{JsonPath, array_length, object_keys, object_members};
+use crate::format::json::{Inference, infer_type};
+use crate::plan::spark::cast::time::parse_timestamp;
 
 /// The arguments, which must be texts: Spark casts nothing here.
 fn texts(c: &mut Call<'_>, count: usize) -> Result<Vec<Typed>> {
@@ -92,13 +94,18 @@ pub(super) fn json_object_keys(mut c: Call<'_>) -> Result<Typed> {
     }))
 }
 
+/// Options that say which types values have.
+const OF_INFERENCE: [&str; 7] =
+    ["primitivesasstring", "dropfieldifallnull", "prefersdecimal", "infertimestamp", "timestampformat", "timezone", "dateformat"];
+
 /// `schema_of_json(text[, options])`: of a constant, so it is a constant.
 pub(super) fn schema_of_json(mut c: Call<'_>) -> Result<Typed> {
     arity(&c, 1, 2)?;
     let given = (c.args.len() == 2).then(|| c.args.remove(1));
-    let known = [&["primitivesasstring", "dropfieldifallnull"][..], &super::RULES[..]].concat();
+    let known = [&OF_INFERENCE[..], &super::RULES[..]].concat();
     let options = super::options(&c, given, &known)?;
-    let rules = super::rules(&|name| options.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone()));
+    let option = |name: &str| options.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+    let rules = super::rules(&option);
     let is_on = |name: &str| options.iter().any(|(key, value)| key == name && value.eq_ignore_ascii_case("true"));
     let json = c.args.remove(0);
     if json.data_type != DataType::Null {
@@ -108,8 +115,22 @@ pub(super) fn schema_of_json(mut c: Call<'_>) -> Result<Typed> {
         ScalarValue::Utf8(Some(json)) => rules.map_or(json.clone(), |rules| rules.rewritten(&json)),
         _ => return Err(mismatch("UNEXPECTED_NULL", "the JSON of `schema_of_json` must not be null")),
     };
-    let inferred = infer_type(json.as_bytes(), is_on("primitivesasstring"))
+    let zone = option("timezone").unwrap_or_else(|| c.context.settings.time_zone.to_string());
+    let read = option("timestampformat").map(|pattern| pattern_reader(&pattern, &zone)).transpose()?;
+    let is_time = |text: &str| match &read {
+        Some(read) => read(text).is_some(),
+        None => parse_timestamp(text.as_bytes()).is_some(),
+    };
+    let asked = Inference {
+        primitives_as_text: is_on("primitivesasstring"),
+        prefers_decimal: is_on("prefersdecimal"),
+        is_time: is_on("infertimestamp").then_some(&is_time),
+    };
+    let inferred = infer_type(json.as_bytes(), &asked)
         .map_err(|reason| Error::new(ErrorKind::Data, format!("could not infer a schema: {reason}")))?;
+    if has_negative_scale(&inferred) {
+        return Err(Error::spark(ErrorKind::Config, "NEGATIVE_SCALE_DISALLOWED", "a DECIMAL has no negative scale"));
+    }
     let drop_null = is_on("dropfieldifallnull");
     let empty = DataType::Struct(Default::default());
     let schema = match (settled(&inferred, drop_null), &inferred) {
@@ -121,6 +142,15 @@ pub(super) fn schema_of_json(mut c: Call<'_>) -> Result<Typed> {
     let mut ddl = String::new();
     write_ddl(&schema, &mut ddl);
     Ok(text(ddl))
+}
+
+fn has_negative_scale(inferred: &DataType) -> bool {
+    match inferred {
+        DataType::Decimal128(_, scale) => *scale < 0,
+        DataType::List(item) => has_negative_scale(item.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| has_negative_scale(field.data_type())),
+        _ => false,
+    }
 }
 
 /// The type without structs that have no fields; what is always null is STRING, or left out.
