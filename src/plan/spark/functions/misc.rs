@@ -217,7 +217,8 @@ fn decode_cases(mut c: Call<'_>) -> Result<Typed> {
     let otherwise = if args.len() % 2 == 1 { args.pop() } else { None };
     let otherwise = match otherwise {
         Some(otherwise) => otherwise,
-        None => null_of(DataType::Null)?,
+        // A null of type STRING in Spark: what is beside it is brought to the type of both, an INT to BIGINT.
+        None => null_of(DataType::Utf8)?,
     };
     once(value, |value| {
         let mut branches = Vec::new();
