@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 
+use super::json::parse_json;
 use super::{DECIMAL_PRECISION_MAX, array_of, interval::IntervalRange, map_of, timestamp, timestamp_ntz};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::spark::suggest::nearest;
@@ -65,8 +66,11 @@ pub fn parse_schema(ddl: &str) -> Result<Schema> {
 }
 
 /// The schema that `from_json` and `from_csv` are given: as [`parse_ddl`], but columns have no colon behind their names and texts no
-/// length (`UNSUPPORTED_CHAR_OR_VARCHAR_AS_STRING`).
+/// length (`UNSUPPORTED_CHAR_OR_VARCHAR_AS_STRING`); or in JSON.
 pub fn parse_ddl_argument(text: &str) -> Result<DataType> {
+    if let Some(data_type) = parse_json(text)? {
+        return Ok(data_type);
+    }
     let mut reader = Reader::new(text)?;
     let is_type = matches!(reader.tokens.get(1), None | Some((Token::Mark('<' | '('), _)));
     // What is no schema is read as a type, of which only the first word could be right.
@@ -76,12 +80,13 @@ pub fn parse_ddl_argument(text: &str) -> Result<DataType> {
         return Err(reader.unexpected("a type"));
     }
     if reader.any_with_length() {
-        return Err(config(
-            "UNSUPPORTED_CHAR_OR_VARCHAR_AS_STRING",
-            "texts of values that are read have no length: write STRING".to_owned(),
-        ));
+        return Err(with_length());
     }
     Ok(found)
+}
+
+pub(super) fn with_length() -> Error {
+    config("UNSUPPORTED_CHAR_OR_VARCHAR_AS_STRING", "texts of values that are read have no length: write STRING".to_owned())
 }
 
 /// What a function gives: a schema (its type is a struct) or any type.

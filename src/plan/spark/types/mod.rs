@@ -3,6 +3,7 @@
 //! Arrow's types stand for Spark's as [`super::Typed`] lists them.
 
 mod ddl;
+mod json;
 pub mod interval;
 pub mod outside;
 
